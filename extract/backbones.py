@@ -1,0 +1,127 @@
+"""A request -> the frozen graph: a batch of uint8 RGB images in, pooled vectors out."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import platform
+import sys
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Final
+
+from .canary import synthetic_images
+from .weights import IMAGENET, RANDOM, digest, fill_random, imagenet_download, load_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .request import Request
+
+_CALIBRATION_IMAGES: Final = 32
+_CALIBRATION_SEED: Final = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Backbone:
+    """A frozen graph with its weights.
+
+    Attributes
+    ----------
+    graph : keras.Model
+        (n, size, size, 3) uint8 RGB -> (n, dimension) float32. Normalisation and average pooling
+        are inside; it always runs in inference mode.
+    weights_digest : str
+        SHA-256 over the weights.
+    size, dimension : int
+        Pixels a side; numbers a vector.
+    """
+
+    graph: Any
+    weights_digest: str
+    size: int
+    dimension: int
+
+
+def build(request: Request) -> Backbone:
+    """Build the graph that `request` describes and fill it with its weights.
+
+    Raises
+    ------
+    BackboneError
+        If the weights cannot be had or do not fit.
+    """
+    keras = import_keras()
+    kind = request.weights.kind
+    download = imagenet_download(request.architecture.name)
+    with download if kind == IMAGENET else contextlib.nullcontext():
+        model = getattr(keras.applications, request.architecture.name)(
+            include_top=False,
+            weights=IMAGENET if kind == IMAGENET else None,
+            input_shape=(request.size, request.size, 3),
+            pooling="avg",
+        )
+    normalise = getattr(keras.applications, request.architecture.module).preprocess_input
+    if kind == RANDOM:
+        images = synthetic_images(_CALIBRATION_IMAGES, _CALIBRATION_SEED, request.size)
+        weights_digest = fill_random(model, normalise(images.astype("float32")))
+    elif kind == IMAGENET:
+        weights_digest = digest(model)
+    else:
+        weights_digest = load_file(model, request.weights)
+    model.trainable = False
+
+    images = keras.Input((request.size, request.size, 3), dtype="uint8")
+    vectors = model(normalise(keras.ops.cast(images, "float32")), training=False)
+    graph = keras.Model(images, vectors, name=request.architecture.name)
+    return Backbone(graph, weights_digest, request.size, int(vectors.shape[-1]))
+
+
+def import_keras() -> Any:
+    """Import Keras with its backend, without the backend's chatter on standard error."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if "keras" not in sys.modules:
+        with _silent_stderr():
+            import keras
+    return sys.modules["keras"]
+
+
+@contextlib.contextmanager
+def _silent_stderr() -> Iterator[None]:
+    # TensorFlow's native part writes "All log messages before absl::InitializeLog() ..." past
+    # sys.stderr and past its own log level.
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def environment(request: Request) -> dict[str, Any]:
+    """What is recorded of the machine and the libraries, but never compared."""
+    keras = import_keras()
+    backend = keras.backend.backend()
+    return {
+        "weights": request.weights.record(),
+        "backend": backend,
+        "device": _device(backend),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        **{
+            name: version(name)
+            for name in ("headstart", "keras", backend, "numpy", "pillow", "h5py")
+        },
+    }
+
+
+def _device(backend: str) -> str:
+    if backend != "tensorflow":
+        return "unknown"
+    import tensorflow
+
+    gpus = tensorflow.config.list_physical_devices("GPU")
+    return ", ".join(gpu.name for gpu in gpus) or "CPU"

@@ -1,0 +1,146 @@
+"""Bytes of an image file -> RGB pixels of the size a backbone wants, or the reason why not."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageOps,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FORMATS: Final = {
+    JpegImagePlugin.JpegImageFile.format: (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+    PngImagePlugin.PngImageFile.format: (".png",),
+    GifImagePlugin.GifImageFile.format: (".gif",),
+    BmpImagePlugin.BmpImageFile.format: (".bmp",),
+    WebPImagePlugin.WebPImageFile.format: (".webp",),
+    TiffImagePlugin.TiffImageFile.format: (".tif", ".tiff"),
+}
+"""Pillow's name of each format that may be decoded, and the file suffixes looked for.
+
+Each decoder is native code that strangers' bytes reach, so the list is short on purpose. Importing
+the plugins here spares Pillow from loading every one it has.
+"""
+
+SUFFIXES: Final = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+
+MAX_PIXELS: Final = 178_956_970
+"""Pillow's own limit for a decompression bomb: half a gigabyte of RGB."""
+
+FITS: Final = ("stretch", "crop", "pad")
+DECODE_POLICY: Final = "Pillow, EXIF upright, alpha over white, 16 bits scaled, first frame, no ICC"
+RESIZE_POLICY: Final = "Pillow bilinear, antialiased"
+PREPROCESSING_VERSION: Final = 1
+"""Raise it by one in the commit that changes the pixels of any image."""
+
+_PADDING = (128, 128, 128)  # about the mean of photographs: nothing for a backbone to see
+
+
+class Undecodable(Exception):
+    """Why bytes are no image that can be used; the message is the ledger's reason."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Decoded:
+    """One image, ready for the backbone.
+
+    Attributes
+    ----------
+    pixels : ndarray of uint8, shape (size, size, 3)
+        RGB.
+    width, height : int
+        Of the upright image before it was resized, in pixels.
+    """
+
+    pixels: NDArray[np.uint8]
+    width: int
+    height: int
+
+
+def decode(data: bytes, size: int, fit: str = "stretch") -> Decoded:
+    """Decode and resize one image.
+
+    Parameters
+    ----------
+    data : bytes
+        A whole image file; its format is told from the bytes, not from a suffix.
+    size : int
+        Side of the square result, in pixels.
+    fit : {"stretch", "crop", "pad"}, default="stretch"
+        Distort, cut the middle out, or add grey borders.
+
+    Raises
+    ------
+    Undecodable
+        If the bytes are no image, a damaged or truncated one, or one without an agreed rendering.
+    """
+    if not data:
+        raise Undecodable("empty file (0 bytes)")
+    try:
+        with Image.open(io.BytesIO(data), formats=list(FORMATS)) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise Undecodable(_too_many_pixels())
+            image.load()
+            upright = ImageOps.exif_transpose(image)
+            square = _square(_rgb(upright), size, fit)
+            return Decoded(np.asarray(square), upright.width, upright.height)
+    except Undecodable:
+        raise
+    except UnidentifiedImageError as error:
+        raise Undecodable(
+            f"not an image in one of the formats {', '.join(FORMATS)} (starts with {data[:8]!r})"
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise Undecodable(_too_many_pixels()) from error
+    except MemoryError as error:
+        raise Undecodable("needs more memory than there is") from error
+    except Exception as error:
+        # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more on
+        # damaged bytes, without a common base; no image may stop a run.
+        if "truncated" in str(error).lower():
+            raise Undecodable("truncated: the file ends before the image does") from error
+        raise Undecodable(f"damaged: {error or type(error).__name__}") from error
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        # Pillow's own conversion clips at 255, which turns nearly every pixel white. 257 maps
+        # 65,535 to 255 exactly.
+        values = np.asarray(image).astype(np.uint32)
+        image = Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        raise Undecodable("32-bit pixels have no agreed white: save it with 8 or 16 bits")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    # Converting straight to RGB would uncover whatever colours lie under transparent pixels.
+    above = image.convert("RGBA")
+    white = Image.new("RGBA", above.size, "white")
+    white.alpha_composite(above)
+    return white.convert("RGB")
+
+
+def _square(image: Image.Image, size: int, fit: str) -> Image.Image:
+    # Pillow's bilinear filter widens its support when it shrinks, which is the antialiasing.
+    if fit == "crop":
+        return ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
+    if fit == "pad":
+        return ImageOps.pad(image, (size, size), Image.Resampling.BILINEAR, color=_PADDING)
+    return image.resize((size, size), Image.Resampling.BILINEAR)
+
+
+def _too_many_pixels() -> str:
+    return f"more than {MAX_PIXELS // 1_000_000} megapixels"

@@ -1,0 +1,133 @@
+"""A request -> vectors of decoded images; the backbone is loaded when the first one is needed."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..features.canary import require_agreement
+from ..features.errors import BackboneError
+from ..features.provenance import Provenance, require_same_fields
+from .canary import canary_images
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..features.known import Known
+    from .backbones import Backbone
+    from .engines.keras import KerasEngine
+    from .request import Request
+
+_REMEDY = "Choose another output, or replace this one with --fresh."
+
+
+class Embedding:
+    """One way of turning images into vectors, loaded lazily.
+
+    Loading imports TensorFlow and builds a model: seconds that a run with nothing new to embed
+    never spends.
+
+    Parameters
+    ----------
+    request : Request
+        The settings.
+
+    Attributes
+    ----------
+    load_seconds : float
+        What loading cost; 0 as long as nothing was loaded.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.load_seconds = 0.0
+
+    @functools.cached_property
+    def _loaded(self) -> tuple[Backbone, KerasEngine]:
+        from .backbones import build
+        from .engines.keras import KerasEngine
+
+        started = time.perf_counter()
+        backbone = build(self.request)
+        engine = KerasEngine(backbone)
+        self.load_seconds = time.perf_counter() - started
+        return backbone, engine
+
+    @property
+    def batch(self) -> int:
+        """Images that the engine takes at once."""
+        return self._loaded[1].batch
+
+    @functools.cached_property
+    def provenance(self) -> Provenance:
+        """Provenance of the vectors."""
+        backbone, _ = self._loaded
+        return self.request.provenance(backbone.weights_digest, backbone.dimension)
+
+    @functools.cached_property
+    def environment(self) -> dict[str, Any]:
+        """Machine, libraries and origin of the weights; recorded, not compared."""
+        from .backbones import environment
+
+        return environment(self.request)
+
+    @functools.cached_property
+    def canary(self) -> NDArray[np.floating]:
+        """Vectors of the test images, (C, D)."""
+        return self.embed(canary_images(self.request.size, self.request.fit))
+
+    def embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.floating]:
+        """Vectors of decoded images in the dtype they are stored in, (n, D).
+
+        Raises
+        ------
+        BackboneError
+            If a vector is not finite: nobody could train on it.
+        """
+        vectors = self._loaded[1].embed(pixels).astype(self.request.dtype)
+        if not np.isfinite(vectors).all():
+            raise BackboneError(
+                f"{self.request.architecture.name} with weights {self.request.weights} gives "
+                f"vectors that are not finite as {self.request.dtype}; use "
+                + ("--dtype float32" if self.request.dtype == "float16" else "other weights")
+            )
+        return vectors
+
+    def require_fit(self, known: Known) -> None:
+        """Refuse to add to vectors that were made differently, without loading if possible.
+
+        Raises
+        ------
+        ProvenanceMismatch
+            Naming the fields that differ.
+        """
+        if known.provenance is None:
+            return
+        require_same_fields(
+            dataclasses.asdict(known.provenance),
+            self.request.declared(),
+            this=str(known.out),
+            that="these settings",
+            remedy=_REMEDY,
+        )
+        if not self.request.weights.same(known.environment.get("weights", {})):
+            self.require_same_weights(known)
+
+    def require_same_weights(self, known: Known) -> None:
+        """Load, and refuse to add to vectors of other weights or another way of computing.
+
+        Raises
+        ------
+        ProvenanceMismatch
+            Naming the fields that differ, or by how much the canaries disagree.
+        """
+        if known.provenance is None or known.canary is None:
+            return
+        known.provenance.require_same(
+            self.provenance, this=str(known.out), that="these settings", remedy=_REMEDY
+        )
+        require_agreement(self.canary, known.canary, this="this machine", that=str(known.out))

@@ -1,0 +1,369 @@
+"""A source of images -> a sealed feature file: plan, decode while embedding, publish, seal."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import hashlib
+import itertools
+import os
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import joblib
+import numpy as np
+
+from ..features import units
+from ..features.errors import FeatureFileError, SourceError
+from ..features.known import FileStat, Known
+from ..features.seal import Listed, seal
+from ..features.store import FeatureStore
+from ..features.units import UNREAD, SeenFile
+from . import sources
+from .decode import Undecodable, decode
+from .embedding import Embedding
+from .progress import Progress
+from .reading import Unreadable, read
+from .request import Request
+from .weights import IMAGENET
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from .sources import ImageReference
+
+UNIT_IMAGES: Final = 256
+"""Images a unit: the most that a killed run loses, about half a minute of Xception on two cores."""
+
+_DECODED_AHEAD: Final = 128
+"""Images decoded before they are needed: 34 MB at 299 pixels."""
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """What a run did.
+
+    Every listed image is counted once as embedded, reused, duplicate or skipped.
+
+    Attributes
+    ----------
+    images : int
+        Listed by the source.
+    embedded : int
+        Distinct contents that went through the backbone.
+    reused : int
+        Distinct contents whose vectors were known from earlier runs.
+    duplicates : int
+        Further files with the bytes of one of those.
+    removed : int
+        Images that the file held before and the source lists no more.
+    skipped : int
+        In the ledger, with the reason.
+    weights : str
+        ``"imagenet"``, ``"random"`` or the weights file.
+    seconds : dict of str to float
+        ``total`` and ``load``, ``embed``, ``write`` are wall time of the main thread; ``decode``
+        is summed over the reading threads, which work beside it.
+    rates : dict of str to float
+        Images a second: ``total``, ``embed``, and ``decode`` (of one thread).
+    """
+
+    images: int
+    embedded: int
+    reused: int
+    duplicates: int
+    removed: int
+    skipped: int
+    weights: str
+    seconds: dict[str, float]
+    rates: dict[str, float]
+
+
+def extract(
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    backbone: str = "Xception",
+    weights: str | os.PathLike[str] = IMAGENET,
+    size: int | None = None,
+    fit: str = "stretch",
+    labels: str = "folder",
+    dtype: str = "float32",
+    fresh: bool = False,
+    progress: bool = False,
+) -> FeatureStore:
+    """Embed every image of a source once and keep the vectors in one file.
+
+    Running it again embeds only what is new; running it again after a crash goes on where it
+    stopped.
+
+    Parameters
+    ----------
+    source : str or path-like
+        A folder of images or a CSV manifest; see `headstart.extract.scan`.
+    out : str or path-like
+        The feature file to make or to bring up to date.
+    backbone : str, default="Xception"
+        Any image classifier of ``keras.applications``, by name.
+    weights : str or path-like, default="imagenet"
+        ``"imagenet"`` (downloaded by Keras once), ``"random"`` (seeded and calibrated), or a
+        weights file of the backbone without its top layers (``.h5`` or ``.weights.h5``).
+    size : int, optional
+        Side of the square input in pixels; by default what the backbone was trained on.
+    fit : {"stretch", "crop", "pad"}, default="stretch"
+        Distort an image to the square, cut its middle out, or add grey borders.
+    labels : {"folder", "none"}, default="folder"
+        ``"none"`` leaves the images unlabelled.
+    dtype : {"float32", "float16"}, default="float32"
+        Of the stored vectors; float16 halves the file and keeps about three digits.
+    fresh : bool, default=False
+        Replace an existing file that was made with other settings.
+    progress : bool, default=False
+        Show a progress bar on standard error.
+
+    Returns
+    -------
+    FeatureStore
+        The sealed file: features of shape (N, D), rows sorted by path.
+
+    Raises
+    ------
+    SourceError
+        If there are no images, or none that can be read.
+    BackboneError
+        If backbone, size or weights cannot be had as asked.
+    ProvenanceMismatch
+        If `out` holds vectors of other settings.
+    FeatureFileError
+        If `out` is another kind of file, or damaged.
+    OSError
+        If the disk is full or not writable.
+    """
+    request = Request.checked(
+        backbone=backbone, weights=weights, size=size, fit=fit, dtype=dtype
+    )
+    run(request, source, out, labels=labels, fresh=fresh, progress=progress)
+    return FeatureStore(out)
+
+
+def run(
+    request: Request,
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    labels: str = "folder",
+    fresh: bool = False,
+    progress: bool = False,
+) -> Summary:
+    """Do the work of `extract` and report on it; the parameters and errors are the same."""
+    started = time.perf_counter()
+    path = _checked_output(out)
+    listing = sources.scan(source, labels)
+    embedding = Embedding(request)
+    if fresh:
+        # What a killed run with these settings left is still good; the rest is given up.
+        units.discard_others(units.folder_of(path), embedding.provenance)
+    known = Known(path, fresh=fresh)
+    before = known.store.raw_paths if known.store is not None else []
+    embedding.require_fit(known)
+
+    stats = {image.path: _stat(image) for image in listing}
+    todo = [image for image in listing if _must_read(known.seen(stats[image.path]))]
+    work = _Work(known, embedding)
+    if todo:
+        for file in work.over(todo, progress=progress):
+            stats[file.path] = FileStat(file.path, file.size, file.mtime_ns)
+        known = Known(path, fresh=fresh)
+
+    sealing = time.perf_counter()
+    listed = [Listed(stats[image.path], image.label, image.split) for image in listing]
+    _require_rows(known, listed)
+    store = seal(known, listed)
+    work.seconds["write"] += time.perf_counter() - sealing
+    return _summary(
+        store, work, removed=len(set(before) - stats.keys()), total=time.perf_counter() - started
+    )
+
+
+def _checked_output(out: str | os.PathLike[str]) -> Path:
+    path = Path(out)
+    if path.is_dir():
+        raise FeatureFileError(f"{path}: is a folder; name a file for the features (-o NAME.h5)")
+    if not path.parent.is_dir():
+        raise FeatureFileError(f"{path.parent}: no such folder for {path.name}; make it first")
+    if not os.access(path.parent, os.W_OK):
+        raise FeatureFileError(f"{path.parent}: no permission to write {path.name} there")
+    return path
+
+
+def _stat(image: ImageReference) -> FileStat:
+    try:
+        status = os.stat(image.location)
+    except OSError:
+        return FileStat(image.path, 0, 0)  # reading it will say why
+    return FileStat(image.path, status.st_size, status.st_mtime_ns)
+
+
+def _must_read(seen: SeenFile | None) -> bool:
+    return seen is None or seen.digest == UNREAD
+
+
+def _require_rows(known: Known, listed: Sequence[Listed]) -> None:
+    seen = [file for image in listed if (file := known.seen(image.stat)) is not None]
+    folder = units.folder_of(known.out)
+    if len(seen) < len(listed):
+        raise FeatureFileError(
+            f"{folder}: {len(listed) - len(seen)} images that were just embedded do not read back; "
+            f"check the disk, then run the same command again"
+        )
+    if all(file.reason for file in seen):
+        units.discard(folder)
+        raise SourceError(
+            f"none of the {len(seen)} images can be used; the first is "
+            f"{os.fsdecode(seen[0].path)}: {seen[0].reason}"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Looked:
+    """What looking at one image gave: the file, and pixels if its vector is not known."""
+
+    file: SeenFile
+    pixels: NDArray[np.uint8] | None
+    seconds: float
+
+
+class _Work:
+    """The images of one run that have to be looked at, published unit by unit."""
+
+    def __init__(self, known: Known, embedding: Embedding) -> None:
+        self.known = known
+        self.embedding = embedding
+        self.embedded: set[bytes] = set()
+        self.decoded = 0
+        self.seconds = dict.fromkeys(("decode", "embed", "write"), 0.0)
+        self._fits_known = known.provenance is None
+
+    def over(self, images: Sequence[ImageReference], *, progress: bool) -> Iterator[SeenFile]:
+        """Look at `images`, embed what is new, publish it, and yield what each file was."""
+        if self.known.provenance is None:
+            _ = self.embedding.provenance  # weights that cannot be had end the run right here
+        shown = Progress(len(images), shown=progress)
+        pool = ThreadPoolExecutor(joblib.cpu_count(), thread_name_prefix="decode")
+        try:
+            looked = self._looked_ahead(pool, images)
+            for start in range(0, len(images), UNIT_IMAGES):
+                length = min(UNIT_IMAGES, len(images) - start)
+                yield from self._unit(itertools.islice(looked, length), shown)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+            shown.close()
+
+    def _looked_ahead(
+        self, pool: ThreadPoolExecutor, images: Sequence[ImageReference]
+    ) -> Iterator[_Looked]:
+        waiting: collections.deque[Future[_Looked]] = collections.deque()
+        for image in images:
+            waiting.append(pool.submit(self._look, image))
+            if len(waiting) > _DECODED_AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+    def _look(self, image: ImageReference) -> _Looked:
+        started = time.perf_counter()
+        pixels, width, height, reason = None, 0, 0, ""
+        size, mtime_ns, digest = 0, 0, UNREAD
+        try:
+            data, status = read(image.location)
+            size, mtime_ns = status.st_size, status.st_mtime_ns
+            digest = hashlib.sha256(data).digest()
+            twin = self.known.image(digest)
+            if twin is not None:
+                width, height = twin.width, twin.height
+            else:
+                decoded = decode(data, self.embedding.request.size, self.embedding.request.fit)
+                pixels, width, height = decoded.pixels, decoded.width, decoded.height
+        except (Unreadable, Undecodable) as error:
+            reason = str(error)
+        file = SeenFile(image.path, size, mtime_ns, digest, width, height, reason)
+        return _Looked(file, pixels, time.perf_counter() - started)
+
+    def _unit(self, looked: Iterator[_Looked], shown: Progress) -> list[SeenFile]:
+        files: list[SeenFile] = []
+        vectors: dict[bytes, NDArray[np.floating]] = {}
+        pending: dict[bytes, NDArray[np.uint8]] = {}
+        waiting = 0
+        for one in looked:
+            files.append(one.file)
+            self.seconds["decode"] += one.seconds
+            waiting += 1
+            if one.pixels is not None:
+                self.decoded += 1
+                if one.file.digest not in self.embedded:
+                    self.embedded.add(one.file.digest)
+                    pending[one.file.digest] = one.pixels
+            if len(pending) == self._batch(pending):
+                vectors |= self._embed(pending)
+                pending.clear()
+                shown.add(waiting)
+                waiting = 0
+        if pending:
+            vectors |= self._embed(pending)
+        self._publish(files, vectors)
+        shown.add(waiting)
+        return files
+
+    def _batch(self, pending: dict[bytes, NDArray[np.uint8]]) -> int:
+        # Asking for the batch loads the backbone, which a run without new images never does.
+        return self.embedding.batch if pending else 1
+
+    def _embed(
+        self, pending: dict[bytes, NDArray[np.uint8]]
+    ) -> dict[bytes, NDArray[np.floating]]:
+        if not self._fits_known:
+            self.embedding.require_same_weights(self.known)
+            self._fits_known = True
+        started = time.perf_counter()
+        vectors = self.embedding.embed(np.stack(list(pending.values())))
+        self.seconds["embed"] += time.perf_counter() - started
+        return dict(zip(pending, vectors, strict=True))
+
+    def _publish(
+        self, files: Sequence[SeenFile], vectors: dict[bytes, NDArray[np.floating]]
+    ) -> None:
+        started = time.perf_counter()
+        known, embedding = self.known, self.embedding
+        provenance, canary, environment = known.provenance, known.canary, known.environment
+        if vectors or provenance is None or canary is None:
+            provenance, environment = embedding.provenance, embedding.environment
+            canary = embedding.canary if canary is None else canary
+        folder = units.folder_of(known.out)
+        units.publish(folder, provenance, environment, canary, files, vectors)
+        self.seconds["write"] += time.perf_counter() - started
+
+
+def _summary(store: FeatureStore, work: _Work, *, removed: int, total: float) -> Summary:
+    contents = {digest.tobytes() for digest in store.digests}
+    embedded = len(contents & work.embedded)
+    skipped = len(store.skipped_files)
+    load = work.embedding.load_seconds
+    seconds = {"total": total, "load": load, **work.seconds}
+    counts = {"total": len(store) + skipped, "embed": embedded, "decode": work.decoded}
+    return Summary(
+        images=len(store) + skipped,
+        embedded=embedded,
+        reused=len(contents) - embedded,
+        duplicates=len(store) - len(contents),
+        removed=removed,
+        skipped=skipped,
+        weights=str(work.embedding.request.weights),
+        seconds={name: round(value, 3) for name, value in seconds.items()},
+        rates={
+            name: round(count / seconds[name], 1) if seconds[name] else 0.0
+            for name, count in counts.items()
+        },
+    )

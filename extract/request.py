@@ -1,0 +1,104 @@
+"""What the user asked for, checked before anything heavy is loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any
+
+from ..features.errors import BackboneError
+from ..features.layout import FEATURE_DTYPES, FORMAT_VERSION
+from ..features.provenance import Provenance
+from .architectures import Architecture, architecture
+from .decode import DECODE_POLICY, FITS, PREPROCESSING_VERSION, RESIZE_POLICY
+from .weights import IMAGENET, WeightsSource
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """One way of turning images into vectors.
+
+    Attributes
+    ----------
+    architecture : Architecture
+        The backbone.
+    weights : WeightsSource
+        Where its weights come from.
+    size : int
+        Side of the input, in pixels.
+    fit : str
+        How an image becomes square.
+    dtype : str
+        Of the stored vectors.
+    """
+
+    architecture: Architecture
+    weights: WeightsSource
+    size: int
+    fit: str
+    dtype: str
+
+    @classmethod
+    def checked(
+        cls,
+        *,
+        backbone: str = "Xception",
+        weights: str | os.PathLike[str] | WeightsSource = IMAGENET,
+        size: int | None = None,
+        fit: str = "stretch",
+        dtype: str = "float32",
+    ) -> Request:
+        """Check each value and fill in the defaults.
+
+        Raises
+        ------
+        BackboneError
+            If a name is unknown, the size too small, or the weights file not there.
+        """
+        built = architecture(backbone)
+        side = built.size if size is None else size
+        if side < built.minimum:
+            raise BackboneError(
+                f"size {side} is too small for {backbone}: at least {built.minimum} "
+                f"(its default is {built.size})"
+            )
+        for name, value, choices in (("fit", fit, FITS), ("dtype", dtype, FEATURE_DTYPES)):
+            if value not in choices:
+                raise BackboneError(f"{name} {value!r}: use one of {', '.join(choices)}")
+        if not isinstance(weights, WeightsSource):
+            weights = WeightsSource.named(weights)
+        return cls(built, weights, side, fit, dtype)
+
+    @classmethod
+    def repeating(cls, provenance: Provenance, weights: WeightsSource) -> Request:
+        """The request that leads to `provenance` again."""
+        return cls.checked(
+            backbone=provenance.backbone,
+            weights=weights,
+            size=provenance.size,
+            fit=provenance.fit,
+            dtype=provenance.dtype,
+        )
+
+    def declared(self) -> dict[str, Any]:
+        """The fields of the provenance that are known before the backbone is loaded."""
+        return {
+            "backbone": self.architecture.name,
+            "pooling": "avg",
+            "size": self.size,
+            "decode": DECODE_POLICY,
+            "resize": RESIZE_POLICY,
+            "fit": self.fit,
+            "normalisation": f"keras.applications.{self.architecture.module}.preprocess_input",
+            "precision": "f32",
+            "dtype": self.dtype,
+            "augmentation": "none",
+            "preprocessing_version": PREPROCESSING_VERSION,
+            "format_version": FORMAT_VERSION,
+        }
+
+    def provenance(self, weights_digest: str, dimension: int) -> Provenance:
+        """The whole provenance, once the weights are known."""
+        return Provenance(
+            **self.declared(), weights_digest=weights_digest, dimension=dimension
+        )

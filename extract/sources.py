@@ -1,0 +1,169 @@
+"""A folder or a CSV manifest -> the images in it, sorted, with their labels and splits."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from ..features.errors import SourceError
+from ..features.layout import SPLIT_NAMES
+from .decode import SUFFIXES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NO_SPLIT, TRAIN, VALIDATION, TEST = SPLIT_NAMES
+SPLIT_WORDS: Final = {
+    "train": TRAIN,
+    "val": VALIDATION,
+    "valid": VALIDATION,
+    "validation": VALIDATION,
+    "test": TEST,
+}
+LABEL_RULES: Final = ("folder", "none")
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageReference:
+    """An image that the source lists.
+
+    Attributes
+    ----------
+    path : bytes
+        Relative to the source; the name of the image in the feature file.
+    location : bytes
+        Where to open it.
+    label : str or None
+        Its class.
+    split : str
+        ``"none"``, ``"train"``, ``"validation"`` or ``"test"``.
+    """
+
+    path: bytes
+    location: bytes
+    label: str | None
+    split: str
+
+
+def scan(source: str | os.PathLike[str], labels: str = "folder") -> list[ImageReference]:
+    """List the images of a folder or a manifest, sorted by path.
+
+    Parameters
+    ----------
+    source : str or path-like
+        A folder, searched recursively: the label of an image is the name of its parent folder, an
+        image directly in `source` has none; a first folder named train, val, valid, validation or
+        test is a split and no label. Hidden files, and links to folders, are passed over.
+        Or a CSV file with the columns ``path`` (relative to the file), and optionally ``label``
+        and ``split``.
+    labels : {"folder", "none"}, default="folder"
+        ``"none"`` ignores whatever labels there are.
+
+    Raises
+    ------
+    SourceError
+        If there is no such source, no image in it, or a manifest is not as described.
+    """
+    root = os.fsencode(source)
+    if os.path.isdir(root):
+        images = list(_folder(root))
+        if not images:
+            raise SourceError(
+                f"{_shown(root)}: no images in this folder or below it; looked for the suffixes "
+                f"{' '.join(sorted(SUFFIXES))} (links to folders are not followed)"
+            )
+    elif not os.path.exists(root):
+        raise SourceError(
+            f"{_shown(root)}: no such folder or file; give a folder of images or a CSV manifest"
+        )
+    elif root.lower().endswith(b".csv"):
+        images = _manifest(root)
+    else:
+        raise SourceError(
+            f"{_shown(root)}: neither a folder of images nor a CSV manifest (a file ending in .csv)"
+        )
+    if labels == "none":
+        images = [dataclasses.replace(image, label=None) for image in images]
+    return sorted(images, key=lambda image: image.path)
+
+
+def _folder(root: bytes) -> Iterator[ImageReference]:
+    # The walk does not follow links to folders, which can form loops.
+    for folder, subfolders, names in os.walk(root, onerror=_refuse):
+        subfolders[:] = [name for name in subfolders if not name.startswith(b".")]
+        relative = os.path.relpath(folder, root)
+        parts = [] if relative == b"." else relative.split(os.fsencode(os.sep))
+        split = SPLIT_WORDS.get(os.fsdecode(parts[0]).casefold(), NO_SPLIT) if parts else NO_SPLIT
+        inside = parts[1:] if split != NO_SPLIT else parts
+        label = os.fsdecode(inside[-1]) if inside else None
+        for name in names:
+            suffix = os.fsdecode(os.path.splitext(name)[1]).casefold()
+            if suffix in SUFFIXES and not name.startswith(b"."):
+                path = b"/".join([*parts, name])
+                yield ImageReference(path, os.path.join(folder, name), label, split)
+
+
+def _refuse(error: OSError) -> None:
+    raise SourceError(f"{_shown(error.filename)}: this folder cannot be listed: {error.strerror}")
+
+
+def _manifest(file: bytes) -> list[ImageReference]:
+    shown = _shown(file)
+    try:
+        # utf-8-sig drops the mark that spreadsheets put first; surrogateescape keeps file names
+        # that are not UTF-8, byte for byte.
+        text = Path(os.fsdecode(file)).read_text("utf-8-sig", "surrogateescape")
+    except OSError as error:
+        raise SourceError(f"{shown}: the manifest cannot be read: {error.strerror}") from error
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        columns = reader.fieldnames or []
+        if "path" not in columns:
+            raise SourceError(
+                f"{shown}: a manifest needs the column 'path' (and may have 'label' and 'split'); "
+                f"its columns are {', '.join(map(repr, columns)) or 'none'}"
+            )
+        folder = os.path.dirname(file)
+        images: dict[bytes, ImageReference] = {}
+        for row in reader:
+            image = _manifest_row(row, folder, f"{shown}, line {reader.line_num}")
+            if image.path in images:
+                raise SourceError(f"{shown}, line {reader.line_num}: {row['path']} is listed twice")
+            images[image.path] = image
+    except csv.Error as error:
+        raise SourceError(f"{shown}, line {reader.line_num}: not valid CSV: {error}") from error
+    if not images:
+        raise SourceError(f"{shown}: the manifest lists no images")
+    missing = [image for image in images.values() if not os.path.lexists(image.location)]
+    if missing:
+        raise SourceError(
+            f"{shown}: {len(missing)} of {len(images)} images listed are not there, first "
+            f"{_shown(missing[0].location)}; paths are relative to the manifest's folder"
+        )
+    return list(images.values())
+
+
+def _manifest_row(row: dict[str, str | None], folder: bytes, where: str) -> ImageReference:
+    path = row["path"] or ""
+    if not path or "\0" in path:
+        raise SourceError(f"{where}: the path is empty or no path")
+    word = (row.get("split") or "").strip().casefold()
+    if word not in SPLIT_WORDS and word not in ("", NO_SPLIT):
+        raise SourceError(
+            f"{where}: unknown split {word!r}; use {', '.join(SPLIT_WORDS)} or leave it empty"
+        )
+    raw = path.encode("utf-8", "surrogateescape")
+    return ImageReference(
+        path=raw,
+        location=os.path.join(folder, raw),
+        label=(row.get("label") or "").strip() or None,
+        split=SPLIT_WORDS.get(word, NO_SPLIT),
+    )
+
+
+def _shown(path: bytes | str) -> str:
+    return os.fsdecode(path)

@@ -1,0 +1,221 @@
+"""Where the weights of a backbone come from, how they get into the model, and their digest."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import os
+import socket
+import sys
+import traceback
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from ..features.digest import ArrayDigest
+from ..features.errors import BackboneError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+IMAGENET: Final = "imagenet"
+RANDOM: Final = "random"
+FILE: Final = "file"
+
+_RANDOM_SEED: Final = 0
+_RANDOM_RECIPE: Final = "He normal, seed 0, BatchNorm calibrated on 32 synthetic images, version 1"
+
+# A firewall that swallows packets must not hold a run up for minutes; Keras sets no limit.
+_DOWNLOAD_TIMEOUT_S: Final = 20.0
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightsSource:
+    """Where the weights come from: recorded, and found again when a head predicts.
+
+    Attributes
+    ----------
+    kind : str
+        ``"imagenet"``, ``"random"`` or ``"file"``.
+    path : str or None
+        Absolute path of the file, for ``"file"``.
+    sha256 : str or None
+        Of the file's bytes (hexadecimal), for ``"file"``.
+    """
+
+    kind: str
+    path: str | None = None
+    sha256: str | None = None
+
+    @classmethod
+    def named(cls, weights: str | os.PathLike[str]) -> WeightsSource:
+        """``"imagenet"``, ``"random"`` or the path of a weights file.
+
+        Raises
+        ------
+        BackboneError
+            If it is none of them.
+        """
+        name = os.fspath(weights)
+        if name in (IMAGENET, RANDOM):
+            return cls(name)
+        path = Path(name).absolute()
+        if not path.is_file():
+            raise BackboneError(
+                f"weights {name!r}: no such file; give 'imagenet', 'random' or a weights file"
+            )
+        if path.suffix != ".h5":
+            raise BackboneError(
+                f"weights {name}: a file ending in .h5 or .weights.h5 is expected; whole models "
+                f"are not loaded, because loading one runs its code: save its weights alone"
+            )
+        with path.open("rb") as file:
+            return cls(FILE, str(path), hashlib.file_digest(file, "sha256").hexdigest())
+
+    @classmethod
+    def recorded(cls, record: Mapping[str, Any]) -> WeightsSource:
+        """Read `record` back; a weights file must still be where it was.
+
+        Raises
+        ------
+        BackboneError
+            If it is not there.
+        """
+        source = cls(**record)
+        if source.path is not None and not os.path.isfile(source.path):
+            raise BackboneError(
+                f"the weights file {source.path} (SHA-256 {source.sha256}) is no longer there; "
+                f"put it back, or say where it is with --weights FILE"
+            )
+        return source
+
+    def record(self) -> dict[str, str | None]:
+        """As plain values."""
+        return dataclasses.asdict(self)
+
+    def same(self, other: Mapping[str, Any]) -> bool:
+        """Whether a record names the same weights, wherever the file lay."""
+        return (self.kind, self.sha256) == (other.get("kind"), other.get("sha256"))
+
+    def __str__(self) -> str:
+        return self.path or self.kind
+
+
+def digest(model: Any) -> str:
+    """SHA-256 over the weight arrays of a Keras model, in its order (hexadecimal).
+
+    Names are left out: Keras numbers its layers anew in every process.
+    """
+    total = ArrayDigest()
+    for variable in model.weights:
+        total.array("", np.asarray(variable))
+    return total.hexdigest()
+
+
+def load_file(model: Any, source: WeightsSource) -> str:
+    """Fill a model from a weights file, in Keras' own or the older layout; return the digest.
+
+    Raises
+    ------
+    BackboneError
+        If the file does not hold the weights of this model.
+    """
+    try:
+        model.load_weights(source.path)
+    except Exception as error:
+        # Keras raises ValueError, KeyError, OSError and others, depending on what is wrong.
+        raise BackboneError(
+            f"{source.path}: not the weights of {model.name} without its top layers: "
+            f"{_first_line(error)}"
+        ) from error
+    return digest(model)
+
+
+def fill_random(model: Any, calibration: NDArray[np.float32]) -> str:
+    """Fill a model with seeded random weights that keep signals alive; return the digest.
+
+    Kernels are He normal: standard deviation ``sqrt(2 / fan in)`` (He et al. 2015,
+    arXiv:1502.01852, eq. 10). The moving statistics of every BatchNormalization layer are set to
+    those of `calibration`: without this the signals of an untrained Xception fade or explode.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Without its top layers, not frozen yet.
+    calibration : ndarray of float32, shape (n, size, size, 3)
+        Normalised images.
+
+    Returns
+    -------
+    str
+        Digest of the drawn arrays and of the recipe. The measured statistics are left out, since
+        their last bits depend on the machine; the canary watches over those.
+    """
+    import keras
+
+    generator = np.random.default_rng(_RANDOM_SEED)
+    for variable in model.weights:
+        if "kernel" in variable.name:
+            shape = variable.shape
+            # A depthwise kernel, (height, width, channels, 1), sums over its window only.
+            fan_in = np.prod(shape[:-1]) if shape[-1] > 1 else np.prod(shape[:2])
+            drawn = generator.standard_normal(shape, np.float32)
+            variable.assign(drawn * np.float32(np.sqrt(2.0 / fan_in)))
+    drawn_digest = digest(model)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0  # moving statistics := those of the one batch below
+        elif isinstance(getattr(layer, "rate", None), float):
+            layer.rate = 0.0  # no dropout while measuring
+    model(calibration, training=True)
+    recipe = hashlib.sha256(f"{_RANDOM_RECIPE} {drawn_digest}".encode())
+    return recipe.hexdigest()
+
+
+@contextlib.contextmanager
+def imagenet_download(name: str) -> Iterator[None]:
+    """Run Keras' own download of ImageNet weights, with a time limit and a readable failure.
+
+    Raises
+    ------
+    BackboneError
+        Naming the file, where to put it, its checksum and the two other choices.
+    """
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT_S)
+    try:
+        # Keras reports the download on standard output, which is for results.
+        with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+            # "Weights for input shape (224, 224) will be loaded as the default": as intended.
+            warnings.simplefilter("ignore")
+            yield
+    except Exception as error:
+        raise BackboneError(
+            f"ImageNet weights for {name} cannot be had: {_first_line(error)}. "
+            f"{_where_to_put_it(error)}or use --weights FILE, or --weights random"
+        ) from error
+    finally:
+        socket.setdefaulttimeout(timeout)
+
+
+def _where_to_put_it(error: Exception) -> str:
+    # Keras knows file name and checksum only inside the function that failed; reading them from
+    # its frame keeps a second table of 38 checksums out of this project.
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_name == "get_file":
+            known = frame.f_locals
+            kind = "md5" if len(known.get("file_hash") or "") == 32 else "SHA-256"
+            return (
+                f"Put {known.get('fname')} ({kind} {known.get('file_hash')}) into "
+                f"{known.get('datadir')}, "
+            )
+    return "Download it with Keras elsewhere and copy the file into ~/.keras/models, "
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".:")

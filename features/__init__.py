@@ -1,0 +1,29 @@
+"""The feature file: one row per image, what made it, and how to trust it.
+
+This folder is imported as ``headstart.features`` and needs nothing heavier than h5py.
+"""
+
+from .errors import (
+    BackboneError,
+    FeatureFileError,
+    HeadError,
+    HeadstartError,
+    ProvenanceMismatch,
+    SourceError,
+    TrainingError,
+)
+from .provenance import Provenance
+from .store import FeatureStore, Skipped
+
+__all__ = [
+    "BackboneError",
+    "FeatureFileError",
+    "FeatureStore",
+    "HeadError",
+    "HeadstartError",
+    "Provenance",
+    "ProvenanceMismatch",
+    "Skipped",
+    "SourceError",
+    "TrainingError",
+]

@@ -1,0 +1,82 @@
+"""Durable files: a file appears whole under its name, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it takes the place of `path`.
+
+    The bytes are on the disk before the name is, so that neither a crash nor a full disk can
+    leave a half-written file under `path`. On any error the temporary file is removed and what
+    stood at `path` is untouched.
+
+    Raises
+    ------
+    OSError
+        As the file system reports it; `IsADirectoryError` if `path` is a folder.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(21, "is a folder; name a file", str(path))
+    temporary = _temporary(path)
+    try:
+        yield temporary
+        sync(temporary)
+        os.replace(temporary, path)
+        sync(path.parent)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+def publish(path: Path, data: bytes) -> bool:
+    """Write `data` under the new name `path`; the first publisher of a name wins.
+
+    Returns
+    -------
+    bool
+        False if `path` was there already; it is left as it was.
+    """
+    temporary = _temporary(path)
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        except OSError:
+            # FAT and some network file systems have no hard links. Renaming is as atomic;
+            # only "first wins" becomes "last wins", and both hold the same images.
+            os.replace(temporary, path)
+        sync(path.parent)
+        return True
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+def sync(path: Path) -> None:
+    """Flush a file or a folder to the disk (folders only where the system can open them)."""
+    if path.is_dir() and os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")

@@ -1,0 +1,31 @@
+"""Errors that headstart raises on purpose; each message is one line a user can act on."""
+
+from __future__ import annotations
+
+
+class HeadstartError(Exception):
+    """Anything a user can mend: catch this one to catch them all."""
+
+
+class SourceError(HeadstartError):
+    """The images to read cannot be listed: a wrong folder, an empty one, a bad manifest."""
+
+
+class BackboneError(HeadstartError):
+    """The backbone, its input size or its weights cannot be had as asked."""
+
+
+class FeatureFileError(HeadstartError):
+    """A feature file cannot be read, trusted or written."""
+
+
+class ProvenanceMismatch(HeadstartError):
+    """Two things were made by different backbones, weights or preprocessing."""
+
+
+class TrainingError(HeadstartError):
+    """A head cannot be trained or scored on these rows."""
+
+
+class HeadError(HeadstartError):
+    """A head file cannot be read, trusted or used."""

@@ -1,0 +1,153 @@
+"""What is known already: the sealed file and the verified units, looked up by file and digest."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import units
+from .store import FeatureStore
+from .units import SeenFile, Unit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from .provenance import Provenance
+
+
+@dataclasses.dataclass(frozen=True)
+class FileStat:
+    """What tells, without reading it, whether a file is still the one that was seen.
+
+    Attributes
+    ----------
+    path : bytes
+        Relative to the source.
+    size, mtime_ns : int
+        Bytes, and nanoseconds since the epoch.
+    """
+
+    path: bytes
+    size: int
+    mtime_ns: int
+
+
+class Known:
+    """Everything that earlier runs computed for one output file.
+
+    Parameters
+    ----------
+    out : Path
+        The feature file; it need not exist.
+    fresh : bool, default=False
+        Leave the sealed file out of account; only its units count.
+
+    Attributes
+    ----------
+    store : FeatureStore or None
+        The sealed file, if there is one.
+    units : list of Unit
+        Verified units that are not sealed yet.
+
+    Raises
+    ------
+    FeatureFileError
+        If `out` exists and is not a sound feature file.
+    ProvenanceMismatch
+        If units and sealed file, or two units, were made differently.
+    """
+
+    def __init__(self, out: Path, *, fresh: bool = False) -> None:
+        self.out = out
+        self.store = FeatureStore(out) if out.exists() and not fresh else None
+        self.units = units.verified(units.folder_of(out))
+        provenance = self.provenance
+        for unit in self.units:
+            if provenance is not None:
+                unit.provenance.require_same(
+                    provenance,
+                    this=f"unfinished work in {unit.path.parent}",
+                    that=f"the rest of {out}",
+                    remedy="Choose another output, or start over with --fresh.",
+                )
+        self._files: dict[FileStat, SeenFile] = {}
+        self._images: dict[bytes, SeenFile] = {}
+        self._places: dict[bytes, tuple[int, int]] = {}
+        self._index()
+
+    def _index(self) -> None:
+        if self.store is not None:
+            digests = [digest.tobytes() for digest in self.store.digests]
+            for row, (path, digest, stat) in enumerate(
+                zip(self.store.raw_paths, digests, self.store.stats.tolist(), strict=True)
+            ):
+                self._places.setdefault(digest, (-1, row))
+                self._remember(SeenFile(path, stat[0], stat[1], digest, stat[2], stat[3]))
+            for file in self.store.skipped_files:
+                self._remember(file)
+        for number, unit in enumerate(self.units):
+            for row, digest in enumerate(unit.digests):
+                self._places.setdefault(digest, (number, row))
+            for file in unit.files:
+                self._remember(file)
+
+    def _remember(self, file: SeenFile) -> None:
+        self._files[FileStat(file.path, file.size, file.mtime_ns)] = file
+        if not file.reason:
+            self._images[file.digest] = file
+
+    @property
+    def provenance(self) -> Provenance | None:
+        """How the known vectors were made; None if nothing is known."""
+        if self.store is not None:
+            return self.store.provenance
+        return self.units[0].provenance if self.units else None
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """Where the newest of them were made; empty if nothing is known."""
+        if self.units:
+            return self.units[-1].environment
+        return self.store.environment if self.store is not None else {}
+
+    @property
+    def canary(self) -> NDArray[np.floating] | None:
+        """The canary that came with the first of them; None if nothing is known."""
+        if self.store is not None:
+            return self.store.canary
+        return self.units[0].canary if self.units else None
+
+    def image(self, digest: bytes) -> SeenFile | None:
+        """A file with these bytes whose vector is known; None if there is none."""
+        return self._images.get(digest) if digest in self._places else None
+
+    def seen(self, stat: FileStat) -> SeenFile | None:
+        """What was found in this unchanged file; None if it is new, changed or its vector lost."""
+        file = self._files.get(stat)
+        if file is None or not (file.reason or file.digest in self._places):
+            return None
+        return file
+
+    def vectors(self, digests: Sequence[bytes]) -> NDArray[np.floating]:
+        """The vectors of `digests`, (len(digests), D), in that order.
+
+        Rows that come from one file are read together, so a block of neighbours costs a few reads.
+        """
+        provenance = self.provenance
+        if provenance is None:
+            raise KeyError("nothing is known")
+        found = np.empty((len(digests), provenance.dimension), provenance.dtype)
+        places = np.array([self._places[digest] for digest in digests]).reshape(-1, 2)
+        for number in np.unique(places[:, 0]).tolist():
+            here = places[:, 0] == number
+            rows, inverse = np.unique(places[here, 1], return_inverse=True)
+            if number == -1 and self.store is not None:
+                found[here] = self.store.read_features(rows)[inverse]
+            else:
+                found[here] = self.units[number].features()[places[here, 1]]
+        return found

@@ -1,0 +1,161 @@
+"""Sealing: what the source holds now + what is known -> one verified feature file."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+
+from . import durable, layout, units
+from .store import FeatureStore, content_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from .known import FileStat, Known
+    from .units import SeenFile
+
+# 1,024 rows of 2,048 float32 are 8 MB: few reads, little memory.
+_BLOCK_ROWS = 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class Listed:
+    """One image that the source lists now.
+
+    Attributes
+    ----------
+    stat : FileStat
+        Its path in the source, size and modification time.
+    label : str or None
+        Its class, if it has one.
+    split : str
+        One of `layout.SPLIT_NAMES`.
+    """
+
+    stat: FileStat
+    label: str | None
+    split: str
+
+
+def seal(known: Known, listing: Sequence[Listed]) -> FeatureStore:
+    """Write ``known.out`` anew from everything known about the images listed, and drop the units.
+
+    Images that `known` has no word of are left out, so a caller embeds them first. If the file
+    would hold what it holds already, it is left alone.
+
+    Parameters
+    ----------
+    known : Known
+        Sealed file and units; at least one image must be known.
+    listing : sequence of Listed
+        The source, in any order.
+
+    Returns
+    -------
+    FeatureStore
+        The sealed file, opened.
+
+    Raises
+    ------
+    OSError
+        If the disk is full or the folder cannot be written; the old file is untouched.
+    FeatureFileError
+        If what was written does not read back equal.
+    """
+    arrays, digests = _arrays(known, sorted(listing, key=lambda image: image.stat.path))
+    if known.store is None or not _holds(known.store, arrays):
+        _write(known, arrays, digests)
+    units.discard(units.folder_of(known.out))
+    return FeatureStore(known.out)
+
+
+def _arrays(
+    known: Known, listing: Sequence[Listed]
+) -> tuple[dict[str, NDArray[Any]], list[bytes]]:
+    """Every dataset but `features` and `canary`, and the digest of each row."""
+    rows: list[tuple[Listed, SeenFile]] = []
+    skipped: list[SeenFile] = []
+    for image in listing:
+        seen = known.seen(image.stat)
+        if seen is not None and seen.reason:
+            skipped.append(seen)
+        elif seen is not None:
+            rows.append((image, seen))
+    names = sorted({_bytes(image.label) for image, _ in rows if image.label is not None})
+    codes = {name: code for code, name in enumerate(names)}
+    arrays: dict[str, NDArray[Any]] = {
+        layout.PATHS: _fixed([seen.path for _, seen in rows]),
+        layout.LABELS: np.array(
+            [
+                layout.NO_LABEL if image.label is None else codes[_bytes(image.label)]
+                for image, _ in rows
+            ],
+            np.int32,
+        ),
+        layout.LABEL_NAMES: _fixed(names),
+        layout.SPLITS: np.array(
+            [layout.SPLIT_NAMES.index(image.split) for image, _ in rows], np.int8
+        ),
+        layout.VIEWS: np.zeros(len(rows), np.int16),
+        layout.DIGESTS: np.frombuffer(
+            b"".join(seen.digest for _, seen in rows), np.uint8
+        ).reshape(-1, layout.DIGEST_BYTES),
+        layout.STATS: np.array(
+            [(seen.size, seen.mtime_ns, seen.width, seen.height) for _, seen in rows],
+            layout.STATS_DTYPE,
+        ),
+        layout.SKIPPED: units.table(skipped),
+    }
+    return arrays, [seen.digest for _, seen in rows]
+
+
+def _holds(store: FeatureStore, arrays: dict[str, NDArray[Any]]) -> bool:
+    stored = {name: store.read(name) for name in arrays}
+    return all(
+        stored[name].dtype == array.dtype and np.array_equal(stored[name], array)
+        for name, array in arrays.items()
+    )
+
+
+def _write(known: Known, arrays: dict[str, NDArray[Any]], digests: Sequence[bytes]) -> None:
+    provenance, canary = known.provenance, known.canary
+    if provenance is None or canary is None:
+        raise ValueError("nothing is known, so there is nothing to seal")
+    environment = known.environment | {
+        "sealed": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    }
+    with durable.replacing(known.out) as temporary:
+        with h5py.File(temporary, "w") as file:
+            file.attrs[layout.FORMAT_ATTRIBUTE] = layout.FORMAT
+            file.attrs[layout.VERSION_ATTRIBUTE] = layout.FORMAT_VERSION
+            file.attrs[layout.PROVENANCE_ATTRIBUTE] = provenance.to_json()
+            file.attrs[layout.FINGERPRINT_ATTRIBUTE] = provenance.fingerprint
+            file.attrs[layout.ENVIRONMENT_ATTRIBUTE] = json.dumps(environment, sort_keys=True)
+            for name, array in (arrays | {layout.CANARY: canary}).items():
+                layout.create(file, name, array.shape, array.dtype)[...] = array
+            features = layout.create(
+                file,
+                layout.FEATURES,
+                (len(digests), provenance.dimension),
+                np.dtype(provenance.dtype),
+            )
+            for start in range(0, len(digests), _BLOCK_ROWS):
+                block = digests[start : start + _BLOCK_ROWS]
+                features[start : start + len(block)] = known.vectors(block)
+            file.attrs[layout.CONTENT_DIGEST_ATTRIBUTE] = content_digest(file, provenance)
+        FeatureStore(temporary).verify()
+
+
+def _fixed(values: Sequence[bytes]) -> NDArray[np.bytes_]:
+    return np.array(values, dtype=f"S{max(map(len, values), default=1) or 1}")
+
+
+def _bytes(label: str) -> bytes:
+    return label.encode("utf-8", "surrogateescape")

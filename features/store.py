@@ -1,0 +1,222 @@
+"""FeatureStore: the read-only view of one feature file."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import layout
+from .digest import ArrayDigest
+from .errors import FeatureFileError
+from .opening import opened, text_attribute
+from .provenance import Provenance
+from .units import SeenFile, seen_files
+
+if TYPE_CHECKING:
+    import h5py
+    from numpy.typing import NDArray
+
+RANKS = {
+    layout.FEATURES: 2,
+    layout.PATHS: 1,
+    layout.LABELS: 1,
+    layout.LABEL_NAMES: 1,
+    layout.SPLITS: 1,
+    layout.VIEWS: 1,
+    layout.DIGESTS: 2,
+    layout.STATS: 1,
+    layout.SKIPPED: 1,
+    layout.CANARY: 2,
+}
+_PER_ROW = (
+    layout.FEATURES,
+    layout.PATHS,
+    layout.LABELS,
+    layout.SPLITS,
+    layout.VIEWS,
+    layout.DIGESTS,
+    layout.STATS,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Skipped:
+    """An image that could not be embedded: its path in the source, and why."""
+
+    path: str
+    reason: str
+
+
+class FeatureStore:
+    """A feature file, opened for reading.
+
+    Nothing stays open: each property reads what it needs when it is first asked for and keeps it,
+    so there is nothing to close. FORMAT.md describes the file itself.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A file that ``headstart extract`` sealed.
+
+    Raises
+    ------
+    FeatureFileError
+        If the file is missing, of another kind or version, or damaged.
+
+    Examples
+    --------
+    >>> store = FeatureStore("pets.h5")  # doctest: +SKIP
+    >>> store.features.shape  # doctest: +SKIP
+    (600, 2048)
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        with opened(self.path, layout.FORMAT, RANKS) as file:
+            self.provenance = Provenance.from_json(
+                text_attribute(file, layout.PROVENANCE_ATTRIBUTE)
+            )
+            if text_attribute(file, layout.FINGERPRINT_ATTRIBUTE) != self.provenance.fingerprint:
+                raise FeatureFileError(f"{path}: damaged: fingerprint and provenance disagree")
+            self.environment: dict[str, Any] = json.loads(
+                text_attribute(file, layout.ENVIRONMENT_ATTRIBUTE)
+            )
+            self.content_digest = text_attribute(file, layout.CONTENT_DIGEST_ATTRIBUTE)
+            self._rows, self.dimension = file[layout.FEATURES].shape
+            uneven = [name for name in _PER_ROW if len(file[name]) != self._rows]
+        if uneven:
+            raise FeatureFileError(f"{path}: damaged: {uneven[0]!r} has another number of rows")
+
+    def __len__(self) -> int:
+        return int(self._rows)
+
+    def __repr__(self) -> str:
+        return (
+            f"FeatureStore({str(self.path)!r}: {len(self)} rows x {self.dimension}, "
+            f"{len(self.label_names)} labels)"
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the provenance (hexadecimal)."""
+        return self.provenance.fingerprint
+
+    @functools.cached_property
+    def features(self) -> NDArray[np.floating]:
+        """All vectors, (N, D), float32 or float16; rows sorted by path, then view."""
+        return self.read(layout.FEATURES)
+
+    @functools.cached_property
+    def paths(self) -> list[str]:
+        """N paths relative to the source; bytes that are not text survive as surrogates."""
+        return [os.fsdecode(path) for path in self.raw_paths]
+
+    @functools.cached_property
+    def raw_paths(self) -> list[bytes]:
+        """N paths relative to the source, as the file system gave them."""
+        paths: list[bytes] = self.read(layout.PATHS).tolist()
+        return paths
+
+    @functools.cached_property
+    def labels(self) -> NDArray[np.int32]:
+        """(N,) int32, index into `label_names`; -1 where there is none."""
+        return self.read(layout.LABELS)
+
+    @functools.cached_property
+    def label_names(self) -> list[str]:
+        """K names, sorted."""
+        names: list[bytes] = self.read(layout.LABEL_NAMES).tolist()
+        return [name.decode("utf-8", "surrogateescape") for name in names]
+
+    @functools.cached_property
+    def splits(self) -> NDArray[np.int8]:
+        """(N,) int8, index into `layout.SPLIT_NAMES`."""
+        return self.read(layout.SPLITS)
+
+    @functools.cached_property
+    def views(self) -> NDArray[np.int16]:
+        """(N,) int16: 0 for the image itself, k for its k-th augmented view."""
+        return self.read(layout.VIEWS)
+
+    @functools.cached_property
+    def digests(self) -> NDArray[np.uint8]:
+        """(N, 32) uint8: SHA-256 of each image file's bytes."""
+        return self.read(layout.DIGESTS)
+
+    @functools.cached_property
+    def stats(self) -> NDArray[np.void]:
+        """(N,) records of size (bytes), mtime_ns, width and height (pixels, upright)."""
+        return self.read(layout.STATS)
+
+    @functools.cached_property
+    def skipped_files(self) -> list[SeenFile]:
+        """The ledger of images that could not be embedded, sorted by path."""
+        return seen_files(self.read(layout.SKIPPED))
+
+    @property
+    def skipped(self) -> list[Skipped]:
+        """Path and reason of each image that could not be embedded, sorted by path."""
+        return [Skipped(os.fsdecode(file.path), file.reason) for file in self.skipped_files]
+
+    @functools.cached_property
+    def canary(self) -> NDArray[np.floating]:
+        """(C, D): vectors of the built-in test images, made by whoever made the first row."""
+        return self.read(layout.CANARY)
+
+    @property
+    def images(self) -> int:
+        """How many rows are images themselves rather than augmented views of one."""
+        return int(np.count_nonzero(self.views == 0))
+
+    def verify(self) -> None:
+        """Read every dataset, so that every checksum is checked, and compare the content digest.
+
+        Raises
+        ------
+        FeatureFileError
+            If anything is damaged.
+        """
+        with opened(self.path, layout.FORMAT, RANKS) as file:
+            if content_digest(file, self.provenance) != self.content_digest:
+                raise FeatureFileError(f"{self.path}: damaged: its content digest is wrong")
+            for name in (layout.SKIPPED, layout.CANARY):
+                file[name][()]
+
+    def read(self, name: str) -> Any:
+        """A whole dataset by its name in the file, as an array."""
+        with opened(self.path, layout.FORMAT, RANKS) as file:
+            return file[name][()]
+
+    def read_features(self, rows: NDArray[np.intp]) -> NDArray[np.floating]:
+        """The vectors of `rows` (increasing, no row twice), without reading all the others."""
+        with opened(self.path, layout.FORMAT, RANKS) as file:
+            features = file[layout.FEATURES]
+            first, last = int(rows[0]), int(rows[-1]) + 1
+            # HDF5 picks single rows slowly; a span with few gaps is read whole instead.
+            if last - first <= 4 * len(rows):
+                span: NDArray[np.floating] = features[first:last]
+                return span[rows - first]
+            picked: NDArray[np.floating] = features[rows]
+            return picked
+
+
+def content_digest(file: h5py.File, provenance: Provenance) -> str:
+    """SHA-256 over provenance and rows: what two machines or two runs may compare.
+
+    Times, the environment, the ledger and the canary are left out: they may differ between two
+    runs that computed the same features.
+    """
+    digest = ArrayDigest()
+    digest.text(provenance.to_json())
+    for name in (*(n for n in _PER_ROW if n != layout.STATS), layout.LABEL_NAMES):
+        digest.array(name, file[name])
+    stats = file[layout.STATS][()]
+    for field in ("size", "width", "height"):
+        digest.array(field, stats[field])
+    return digest.hexdigest()

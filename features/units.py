@@ -1,0 +1,226 @@
+"""Units: sealed pieces of extraction work, published one by one and read back on resume.
+
+A unit holds the vectors of a few hundred images and, for every file that was looked at, what was
+found there. It appears whole under its name or not at all, so a run that dies loses at most the
+unit it was computing. FORMAT.md describes the file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+
+from . import durable, layout
+from .digest import ArrayDigest
+from .errors import FeatureFileError
+from .opening import opened, text_attribute
+from .provenance import Provenance
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from numpy.typing import NDArray
+
+_RANKS = {
+    layout.FILES: 1,
+    layout.FEATURES: 2,
+    layout.DIGESTS: 2,
+    layout.CANARY: 2,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class SeenFile:
+    """What one image file was found to be.
+
+    Attributes
+    ----------
+    path : bytes
+        Relative to the source, as the file system gave it.
+    size, mtime_ns : int
+        Bytes and modification time, when it was read.
+    digest : bytes
+        SHA-256 of its bytes; all zeros if it could not be read.
+    width, height : int
+        In pixels, upright; 0 if it could not be decoded.
+    reason : str
+        Why it was skipped; empty if it was not.
+    """
+
+    path: bytes
+    size: int
+    mtime_ns: int
+    digest: bytes
+    width: int
+    height: int
+    reason: str = ""
+
+
+UNREAD = bytes(layout.DIGEST_BYTES)
+"""Digest of a file whose bytes could not be had: such a file is tried again by every run."""
+
+
+def table(files: Iterable[SeenFile]) -> NDArray[np.void]:
+    """Pack seen files into an array of `layout.files_dtype`."""
+    rows = [
+        (
+            file.path,
+            np.frombuffer(file.digest, np.uint8),
+            file.size,
+            file.mtime_ns,
+            file.width,
+            file.height,
+            file.reason.encode("utf-8"),
+        )
+        for file in files
+    ]
+    widths = (max((len(row[i]) for row in rows), default=1) for i in (0, 6))
+    return np.array(rows, dtype=layout.files_dtype(*widths))
+
+
+def seen_files(rows: NDArray[np.void]) -> list[SeenFile]:
+    """Unpack what `table` packed."""
+    return [
+        SeenFile(path, size, mtime_ns, digest.tobytes(), width, height, reason.decode("utf-8"))
+        for path, digest, size, mtime_ns, width, height, reason in zip(
+            rows["path"].tolist(),
+            rows["digest"],
+            rows["size"].tolist(),
+            rows["mtime_ns"].tolist(),
+            rows["width"].tolist(),
+            rows["height"].tolist(),
+            rows["reason"].tolist(),
+            strict=True,
+        )
+    ]
+
+
+def folder_of(out: Path) -> Path:
+    """Where the units of the feature file `out` are kept until it is sealed."""
+    return out.with_name(out.name + ".units")
+
+
+def publish(
+    folder: Path,
+    provenance: Provenance,
+    environment: Mapping[str, Any],
+    canary: NDArray[np.floating],
+    files: Iterable[SeenFile],
+    vectors: Mapping[bytes, NDArray[np.floating]],
+) -> Path:
+    """Write one unit into `folder`, durably.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it is not there.
+    provenance, environment, canary
+        As the sealed file will hold them.
+    files : iterable of SeenFile
+        Every file this unit looked at.
+    vectors : mapping of bytes to ndarray of shape (D,)
+        Image digest -> vector, for the images this unit embedded.
+
+    Returns
+    -------
+    Path
+        Named by what was looked at, so that two processes doing the same work meet in one name.
+    """
+    rows = table(files)
+    shape = (len(vectors), provenance.dimension)
+    features = np.array(list(vectors.values()), dtype=provenance.dtype).reshape(shape)
+    digests = np.frombuffer(b"".join(vectors), np.uint8).reshape(-1, layout.DIGEST_BYTES)
+    arrays = {
+        layout.FILES: rows,
+        layout.FEATURES: features,
+        layout.DIGESTS: digests,
+        layout.CANARY: canary,
+    }
+    # The HDF5 library is known to crash the process when the disk fills under it, so the image
+    # of the file is built in memory and written by plain system calls.
+    with h5py.File("unit", "w", driver="core", backing_store=False) as file:
+        file.attrs[layout.FORMAT_ATTRIBUTE] = layout.UNIT_FORMAT
+        file.attrs[layout.VERSION_ATTRIBUTE] = layout.FORMAT_VERSION
+        file.attrs[layout.PROVENANCE_ATTRIBUTE] = provenance.to_json()
+        file.attrs[layout.ENVIRONMENT_ATTRIBUTE] = json.dumps(environment, sort_keys=True)
+        file.attrs[layout.CONTENT_DIGEST_ATTRIBUTE] = _content_digest(provenance, arrays)
+        for name, array in arrays.items():
+            layout.create(file, name, array.shape, array.dtype)[...] = array
+        file.flush()
+        image = file.id.get_file_image()
+    folder.mkdir(exist_ok=True)
+    identity = hashlib.sha256(provenance.fingerprint.encode() + rows.tobytes()).hexdigest()
+    path = folder / f"{identity[:32]}.h5"
+    durable.publish(path, image)
+    return path
+
+
+class Unit:
+    """A published unit, verified when it is opened; its vectors are read when asked for.
+
+    Raises
+    ------
+    FeatureFileError
+        If the file is damaged: then it counts as never published.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with opened(path, layout.UNIT_FORMAT, _RANKS) as file:
+            self.provenance = Provenance.from_json(
+                text_attribute(file, layout.PROVENANCE_ATTRIBUTE)
+            )
+            self.environment: dict[str, Any] = json.loads(
+                text_attribute(file, layout.ENVIRONMENT_ATTRIBUTE)
+            )
+            arrays = {name: file[name][()] for name in _RANKS}
+            recorded = text_attribute(file, layout.CONTENT_DIGEST_ATTRIBUTE)
+        if _content_digest(self.provenance, arrays) != recorded:
+            raise FeatureFileError(f"{path}: damaged: its content digest is wrong")
+        self.canary = arrays[layout.CANARY]
+        self.files = seen_files(arrays[layout.FILES])
+        self.digests: list[bytes] = [row.tobytes() for row in arrays[layout.DIGESTS]]
+
+    def features(self) -> NDArray[np.floating]:
+        """The vectors, (number of digests, D)."""
+        with opened(self.path, layout.UNIT_FORMAT, _RANKS) as file:
+            vectors: NDArray[np.floating] = file[layout.FEATURES][()]
+        return vectors
+
+
+def verified(folder: Path) -> list[Unit]:
+    """The undamaged units in `folder`, by name; damaged ones are left out and done again."""
+    found = []
+    for path in sorted(folder.glob("*.h5")):
+        with contextlib.suppress(FeatureFileError):
+            found.append(Unit(path))
+    return found
+
+
+def discard(folder: Path) -> None:
+    """Delete `folder` and every unit in it, if it is there."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def discard_others(folder: Path, provenance: Provenance) -> None:
+    """Delete the units in `folder` that are damaged or were made differently."""
+    keep = {unit.path for unit in verified(folder) if unit.provenance == provenance}
+    for path in folder.glob("*.h5"):
+        if path not in keep:
+            path.unlink(missing_ok=True)
+
+
+def _content_digest(provenance: Provenance, arrays: Mapping[str, NDArray[Any]]) -> str:
+    digest = ArrayDigest()
+    digest.text(provenance.to_json())
+    for name in sorted(arrays):
+        digest.array(name, arrays[name])
+    return digest.hexdigest()
