@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .engines.keras import KerasEngine
     from .request import Request
 
-_REMEDY = "Choose another output, or replace this one with --fresh."
+REMEDY: Final = "Choose another output, or replace this one with --fresh."
 
 
 class Embedding:
@@ -111,23 +111,35 @@ class Embedding:
             dataclasses.asdict(known.provenance),
             self.request.declared(),
             this=str(known.out),
-            that="these settings",
-            remedy=_REMEDY,
+            that="this run",
+            remedy=REMEDY,
         )
         if not self.request.weights.same(known.environment.get("weights", {})):
-            self.require_same_weights(known)
+            self.require_same(known.provenance, known.canary, that=str(known.out), remedy=REMEDY)
 
-    def require_same_weights(self, known: Known) -> None:
-        """Load, and refuse to add to vectors of other weights or another way of computing.
+    def require_same(
+        self,
+        provenance: Provenance | None,
+        canary: NDArray[np.floating] | None,
+        *,
+        that: str,
+        remedy: str,
+    ) -> None:
+        """Load, and refuse to go on beside vectors of other weights or another way of computing.
+
+        Parameters
+        ----------
+        provenance, canary
+            What came with those vectors; nothing is refused if there are none.
+        that, remedy : str
+            Whose they are, and what the user can do, for the message.
 
         Raises
         ------
         ProvenanceMismatch
             Naming the fields that differ, or by how much the canaries disagree.
         """
-        if known.provenance is None or known.canary is None:
+        if provenance is None or canary is None:
             return
-        known.provenance.require_same(
-            self.provenance, this=str(known.out), that="these settings", remedy=_REMEDY
-        )
-        require_agreement(self.canary, known.canary, this="this machine", that=str(known.out))
+        self.provenance.require_same(provenance, this="this run", that=that, remedy=remedy)
+        require_agreement(self.canary, canary, this="this machine", that=that)

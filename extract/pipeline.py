@@ -23,7 +23,7 @@ from ..features.store import FeatureStore
 from ..features.units import UNREAD, SeenFile
 from . import sources
 from .decode import Undecodable, decode
-from .embedding import Embedding
+from .embedding import REMEDY, Embedding
 from .progress import Progress
 from .reading import Unreadable, read
 from .request import Request
@@ -145,12 +145,12 @@ def extract(
     request = Request.checked(
         backbone=backbone, weights=weights, size=size, fit=fit, dtype=dtype
     )
-    run(request, source, out, labels=labels, fresh=fresh, progress=progress)
+    run(Embedding(request), source, out, labels=labels, fresh=fresh, progress=progress)
     return FeatureStore(out)
 
 
 def run(
-    request: Request,
+    embedding: Embedding,
     source: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
@@ -162,7 +162,6 @@ def run(
     started = time.perf_counter()
     path = _checked_output(out)
     listing = sources.scan(source, labels)
-    embedding = Embedding(request)
     if fresh:
         # What a killed run with these settings left is still good; the rest is given up.
         units.discard_others(units.folder_of(path), embedding.provenance)
@@ -325,7 +324,10 @@ class _Work:
         self, pending: dict[bytes, NDArray[np.uint8]]
     ) -> dict[bytes, NDArray[np.floating]]:
         if not self._fits_known:
-            self.embedding.require_same_weights(self.known)
+            known = self.known
+            self.embedding.require_same(
+                known.provenance, known.canary, that=str(known.out), remedy=REMEDY
+            )
             self._fits_known = True
         started = time.perf_counter()
         vectors = self.embedding.embed(np.stack(list(pending.values())))

@@ -1,0 +1,219 @@
+"""The commands: each parses its options, makes a few calls to the library and prints."""
+
+from __future__ import annotations
+
+import dataclasses
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+
+JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+TRUST = click.option(
+    "--trust",
+    is_flag=True,
+    help="Load a head that this machine did not write. Doing so runs the code in it.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(version("headstart"), message="headstart %(version)s")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error (anywhere in a line).")
+def headstart(debug: bool) -> None:
+    """Image classifiers in seconds: embed every image once, then train on the cached features.
+
+    \b
+    headstart demo                                  see it work, on built-in data
+    headstart extract photos/ -o pets.h5            once, the slow part
+    headstart train pets.h5 -o pets.joblib          seconds, as often as you like
+    headstart predict pets.joblib new/ -o new.csv
+    """  # noqa: D301 - click's marker for a block that is not to be wrapped
+
+
+@headstart.command()
+@click.argument("source")
+@click.option("-o", "--out", required=True, metavar="FILE.h5", help="The feature file.")
+@click.option(
+    "--backbone",
+    default="Xception",
+    show_default=True,
+    metavar="NAME",
+    help="Any image classifier of keras.applications.",
+)
+@click.option(
+    "--weights",
+    default="imagenet",
+    show_default=True,
+    metavar="imagenet|random|FILE",
+    help="Downloaded once, seeded at random, or a weights file without the top layers.",
+)
+@click.option(
+    "--size", type=click.IntRange(min=1), metavar="N", help="Pixels a side [default: the backbone's]."
+)
+@click.option(
+    "--fit",
+    default="stretch",
+    show_default=True,
+    metavar="stretch|crop|pad",
+    help="How an image becomes square.",
+)
+@click.option(
+    "--labels",
+    type=click.Choice(["folder", "none"]),
+    default="folder",
+    show_default=True,
+    help="Label an image by its folder (or manifest), or not at all.",
+)
+@click.option(
+    "--dtype",
+    default="float32",
+    show_default=True,
+    metavar="float32|float16",
+    help="Of the stored vectors.",
+)
+@click.option("--fresh", is_flag=True, help="Replace a file that was made with other settings.")
+@click.option("--strict", is_flag=True, help="Exit with 1 if any image was skipped.")
+@JSON
+def extract(
+    source: str, out: str, labels: str, fresh: bool, strict: bool, as_json: bool, **settings: Any
+) -> int:
+    """Embed the images of SOURCE once, into one feature file.
+
+    SOURCE is a folder (the label of an image is the name of its folder; a first folder named
+    train, val or test is its split) or a CSV manifest with the columns path, label, split. Run the
+    same command again to go on after an interruption, or to take in new images.
+    """
+    from ..extract.embedding import Embedding
+    from ..extract.pipeline import run
+    from ..extract.request import Request
+    from ..features.store import FeatureStore
+    from . import report
+
+    embedding = Embedding(Request.checked(**settings))
+    summary = run(embedding, source, out, labels=labels, fresh=fresh, progress=True)
+    if as_json:
+        report.print_json(dataclasses.asdict(summary))
+    else:
+        report.extraction(FeatureStore(out), summary)
+    return 1 if strict and summary.skipped else 0
+
+
+@headstart.command()
+@click.argument("file", metavar="FILE.h5|HEAD")
+@click.option("--skipped", is_flag=True, help="List the images that could not be embedded, and why.")
+@TRUST
+@JSON
+def info(file: str, skipped: bool, trust: bool, as_json: bool) -> None:
+    """Say what is in a feature file or a head."""
+    from . import report
+
+    if Path(file).suffix == ".joblib":
+        from ..classify.prediction import load_head
+
+        head = load_head(file, trust=trust)
+        report.head(head, as_json=as_json)
+    else:
+        from ..features.store import FeatureStore
+
+        report.store(FeatureStore(file), list_skipped=skipped, as_json=as_json)
+
+
+@headstart.command()
+@click.argument("file", metavar="FILE.h5")
+@click.option("-o", "--out", required=True, metavar="HEAD.joblib", help="The trained head.")
+@click.option(
+    "--head", default="logistic", show_default=True, metavar="logistic|svm", help="What to train."
+)
+@click.option(
+    "--folds", type=click.IntRange(min=2), default=5, show_default=True, help="Of cross-validation."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the shuffling.")
+@JSON
+def train(file: str, out: str, head: str, folds: int, seed: int, as_json: bool) -> None:
+    """Train a head on a feature file, score it and save it.
+
+    Scores come from the file's test split if it has one, else from cross-validation.
+    """
+    from ..classify.persistence import check_name
+    from ..classify.training import train as fit
+    from ..features.store import FeatureStore
+    from . import report
+
+    check_name(Path(out))
+    trained = fit(FeatureStore(file), head, folds=folds, seed=seed)
+    trained.save(out)
+    report.training(trained, out, as_json=as_json)
+
+
+@headstart.command()
+@click.argument("head", metavar="HEAD")
+@click.argument("file", metavar="FILE.h5")
+@click.option(
+    "--split",
+    metavar="train|validation|test|all",
+    help="Which rows [default: the test split if there is one, else all].",
+)
+@TRUST
+@JSON
+def evaluate(head: str, file: str, split: str | None, trust: bool, as_json: bool) -> None:
+    """Score a head on labelled features that it was not trained on."""
+    import time
+
+    from ..classify.prediction import load_head
+    from ..classify.training import evaluate as score
+    from ..features.store import FeatureStore
+    from . import report
+
+    started = time.perf_counter()
+    loaded = load_head(head, trust=trust)
+    scores = score(loaded, FeatureStore(file), split)
+    seconds = time.perf_counter() - started
+    report.evaluation(loaded.name, scores, seconds, as_json=as_json)
+
+
+@headstart.command()
+@click.argument("head", metavar="HEAD")
+@click.argument("source", metavar="SOURCE|FILE.h5")
+@click.option("-o", "--out", required=True, metavar="OUT.csv|OUT.jsonl", help="One row an image.")
+@click.option(
+    "--top",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="K",
+    help="Give the K most probable labels.",
+)
+@click.option(
+    "--weights",
+    metavar="FILE",
+    help="Where the backbone's weights file is now, if it has moved since the head was trained.",
+)
+@TRUST
+@JSON
+def predict(
+    head: str, source: str, out: str, top: int, weights: str | None, trust: bool, as_json: bool
+) -> None:
+    """Predict the label of every image of a folder, a manifest or a feature file.
+
+    Backbone, size and preprocessing come from the head itself.
+    """
+    from . import report
+    from .predictions import predict_into
+
+    report.predictions(
+        predict_into(Path(out), head, source, top=top, weights=weights, trust=trust),
+        as_json=as_json,
+    )
+
+
+@headstart.command()
+@click.argument("directory", default="headstart-demo", metavar="[DIR]")
+def demo(directory: str) -> None:
+    """Classify scikit-learn's handwritten digits, from PNG files to predictions.
+
+    Needs no network. Everything is written into DIR [default: headstart-demo].
+    """
+    from .demo import run
+
+    run(Path(directory))

@@ -1,0 +1,152 @@
+"""The demo: scikit-learn's handwritten digits, from a folder of PNG files to predictions."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+import numpy as np
+
+from . import report
+
+if TYPE_CHECKING:
+    from ..classify.evaluation import Scores
+    from ..classify.prediction import Head
+    from ..features.store import FeatureStore
+
+_SIZE: Final = 71  # the least that Xception takes: fast, and the digits have 8 pixels anyway
+_TEST_SHARE: Final = 0.25
+_SEED: Final = 0
+_SHOWN: Final = 5
+
+_NEXT: Final = """\
+The same with your own photographs, one folder per class:
+  headstart extract photos/ -o photos.h5
+  headstart train photos.h5 -o photos.joblib
+  headstart predict photos.joblib new-photos/ -o predictions.csv"""
+
+
+def run(directory: Path) -> None:
+    """Run the demo in `directory`, which is made if it is not there."""
+    from ..classify.heads import RECIPES
+    from ..classify.training import train
+
+    started = time.perf_counter()
+    images, features, saved = (directory / name for name in ("digits", "digits.h5", "digits.joblib"))
+    _write_digits(images)
+    store = _extract(images, features)
+
+    click.echo("\nHeads on the test split, beside plain pixels without any backbone:")
+    heads = [train(store, name, seed=_SEED) for name in RECIPES]
+    best = min(heads, key=lambda head: head.scores.log_loss)
+    _leaderboard(
+        [
+            *((f"{head.name} on Xception", head.scores, head.seconds) for head in heads),
+            ("logistic on pixels", *_pixel_scores(store, images)),
+        ]
+    )
+    best.save(saved)
+    click.echo(f"\nThe {best.name} head is saved as {saved}. What it says of a few test images:")
+    _show_predictions(best, store)
+    click.echo(f"\n{_NEXT}\n\nDone in {time.perf_counter() - started:.0f} s.")
+
+
+def _write_digits(folder: Path) -> None:
+    from PIL import Image
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    digits = load_digits()
+    test = set(
+        train_test_split(
+            np.arange(len(digits.target)),
+            test_size=_TEST_SHARE,
+            random_state=_SEED,
+            stratify=digits.target,
+        )[1].tolist()
+    )
+    for number, (pixels, digit) in enumerate(zip(digits.images, digits.target, strict=True)):
+        path = folder / ("test" if number in test else "train") / str(digit) / f"{number:04}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        grey = np.round(pixels * (255 / 16)).astype(np.uint8)  # the data set counts from 0 to 16
+        Image.fromarray(grey).save(path)
+    click.echo(f"{len(digits.target):,} handwritten digits are in {folder}, a folder per class.")
+
+
+def _extract(images: Path, features: Path) -> FeatureStore:
+    from ..extract.embedding import Embedding
+    from ..extract.pipeline import run as extract
+    from ..extract.request import Request
+    from ..extract.weights import IMAGENET, RANDOM
+    from ..features.errors import BackboneError
+    from ..features.store import FeatureStore
+
+    def embed(weights: str) -> None:
+        embedding = Embedding(Request.checked(weights=weights, size=_SIZE))
+        summary = extract(embedding, images, features, fresh=True, progress=True)
+        report.extraction(FeatureStore(features), summary)
+
+    click.echo(f"Embedding them once with Xception at {_SIZE} pixels ...")
+    try:
+        embed(IMAGENET)
+        click.echo("Weights used: imagenet (pretrained).")
+    except BackboneError as error:
+        click.echo(f"{error}.\nSo this demo goes on with random weights, which know no photograph.")
+        embed(RANDOM)
+        click.echo("Weights used: random. With your own photographs use imagenet weights.")
+    return FeatureStore(features)
+
+
+def _pixel_scores(store: FeatureStore, images: Path) -> tuple[Scores, float]:
+    """The same recipe on the 8 x 8 grey values themselves."""
+    from ..classify.evaluation import score
+    from ..classify.heads import recipe
+    from ..classify.splits import contents, stratified_folds
+    from ..features.layout import SPLIT_NAMES
+    from PIL import Image
+
+    started = time.perf_counter()
+    pixels = np.stack([np.asarray(Image.open(images / path)).ravel() for path in store.paths])
+    labels = np.asarray(store.label_names)[store.labels]
+    test = store.splits == SPLIT_NAMES.index("test")
+    folds = stratified_folds(labels[~test], contents(store.digests[~test]), 5, _SEED)
+    pipeline, _ = recipe("logistic").fit(pixels[~test], labels[~test], folds, _SEED)
+    names, counts = np.unique(labels[~test], return_counts=True)
+    scores = score(
+        labels[test],
+        pipeline.predict_proba(pixels[test]),
+        names.tolist(),
+        majority=str(names[counts.argmax()]),
+        basis="test split",
+    )
+    return scores, time.perf_counter() - started
+
+
+def _show_predictions(head: Head, store: FeatureStore) -> None:
+    from ..features.layout import SPLIT_NAMES
+
+    test = np.flatnonzero(store.splits == SPLIT_NAMES.index("test"))
+    rows = test[:: len(test) // _SHOWN][:_SHOWN]
+    prediction = head.predict(store.features[rows])
+    for row, label, confidence in zip(
+        rows.tolist(), prediction.labels.tolist(), prediction.confidences.tolist(), strict=True
+    ):
+        click.echo(f"  {store.paths[row]}: {label}, {report.percent(confidence)} sure")
+
+
+def _leaderboard(entries: list[tuple[str, Scores, float]]) -> None:
+    rows = [
+        (
+            name,
+            report.percent(scores.accuracy),
+            f"{report.percent(scores.interval[0])} to {report.percent(scores.interval[1])}",
+            f"{scores.log_loss:.3f}",
+            f"{seconds:.1f}",
+        )
+        for name, scores, seconds in entries
+    ]
+    header = ("", "accuracy", "95% interval", "log loss", "seconds")
+    for line in report.table(header, rows):
+        click.echo("  " + line)

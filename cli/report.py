@@ -1,0 +1,234 @@
+"""What the commands print on standard output: short text for people, or one JSON object."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+
+from ..features.layout import NO_LABEL, SPLIT_NAMES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ..classify.evaluation import Scores
+    from ..classify.prediction import Head
+    from ..extract.pipeline import Summary
+    from ..features.store import FeatureStore
+    from .predictions import Predicted
+
+_MOST_CLASSES = 30
+
+
+def print_json(values: Mapping[str, Any]) -> None:
+    """Print one JSON object; file names that are not text are escaped."""
+    click.echo(json.dumps(values, indent=2, default=str))
+
+
+def extraction(store: FeatureStore, summary: Summary) -> None:
+    """After `extract`."""
+    seconds, rates = summary.seconds, summary.rates
+    _lines(
+        f"{store.path}: {_count(len(store), 'image')} x {store.dimension} features, "
+        f"{_classes(store)}",
+        f"  embedded {summary.embedded:,}, reused {summary.reused:,}, duplicates "
+        f"{summary.duplicates:,}, removed {summary.removed:,}, skipped {summary.skipped:,}",
+        f"  {store.provenance.backbone} at {store.provenance.size} pixels, "
+        f"{summary.weights} weights",
+        f"  {seconds['total']:.1f} s, {rates['total']:.1f} images a second: "
+        f"{seconds['load']:.1f} s loading the backbone, {seconds['embed']:.1f} s embedding, "
+        f"{seconds['write']:.1f} s writing (beside it {seconds['decode']:.1f} s decoding)",
+    )
+    if summary.skipped:
+        _lines(f"  `headstart info {store.path} --skipped` says which images were skipped, and why")
+
+
+def store(store: FeatureStore, *, list_skipped: bool, as_json: bool) -> None:
+    """After `info` on a feature file."""
+    skipped = [dataclasses.asdict(one) for one in store.skipped]
+    if as_json:
+        values = {
+            "rows": len(store),
+            "images": store.images,
+            "dimension": store.dimension,
+            "label_names": store.label_names,
+            "labels": _label_counts(store),
+            "splits": _split_counts(store),
+            "content_digest": store.content_digest,
+            "fingerprint": store.fingerprint,
+            "provenance": dataclasses.asdict(store.provenance),
+            "environment": store.environment,
+            "skipped": len(skipped),
+        }
+        print_json(values | ({"skipped_files": skipped} if list_skipped else {}))
+        return
+    if list_skipped:
+        _lines(*(f"{one['path']}\t{one['reason']}" for one in skipped))
+        return
+    splits = ", ".join(f"{count:,} {name}" for name, count in _split_counts(store).items())
+    _lines(
+        f"{store.path}: {_count(store.images, 'image')} x {store.dimension} "
+        f"{store.provenance.dtype} features, {_classes(store)}",
+        f"  splits: {splits}",
+        *(f"  {count:>8,}  {name}" for name, count in _label_counts(store).items()),
+        f"  skipped: {len(skipped):,}" + (" (--skipped lists them)" if skipped else ""),
+        *_made_by(dataclasses.asdict(store.provenance), store.environment),
+        f"  fingerprint: {store.fingerprint}",
+        f"  content digest: {store.content_digest}",
+    )
+
+
+def head(head: Head, *, as_json: bool) -> None:
+    """After `info` on a head."""
+    if as_json:
+        hidden = ("pipeline", "canary", "training_images", "provenance", "scores")
+        fields = [field.name for field in dataclasses.fields(head) if field.name not in hidden]
+        print_json(
+            {name: getattr(head, name) for name in fields}
+            | {
+                "label_names": head.label_names,
+                "fingerprint": head.provenance.fingerprint,
+                "provenance": dataclasses.asdict(head.provenance),
+                "scores": head.scores.to_dict(),
+            }
+        )
+        return
+    _lines(_trained(head), *_score_lines(head.scores))
+    _lines(
+        *_made_by(dataclasses.asdict(head.provenance), head.environment),
+        f"  scikit-learn {head.scikit_learn}, seed {head.seed}, {head.folds} folds",
+        f"  fingerprint: {head.provenance.fingerprint}",
+    )
+
+
+def training(head: Head, out: str, *, as_json: bool) -> None:
+    """After `train`."""
+    if as_json:
+        _scores_json(head.name, head.scores, head.seconds, {"parameters": head.parameters})
+        return
+    _lines(_trained(head), *_score_lines(head.scores), f"saved as {out}")
+
+
+def evaluation(name: str, scores: Scores, seconds: float, *, as_json: bool) -> None:
+    """After `evaluate`."""
+    if as_json:
+        _scores_json(name, scores, seconds, {})
+        return
+    _lines(f"{name} head", *_score_lines(scores))
+
+
+def predictions(predicted: Predicted, *, as_json: bool) -> None:
+    """After `predict`."""
+    if as_json:
+        print_json(dataclasses.asdict(predicted))
+        return
+    shares = sorted(predicted.labels.items(), key=lambda item: -item[1])[:_MOST_CLASSES]
+    _lines(
+        f"{predicted.out}: {_count(predicted.images, 'image')} predicted, "
+        f"{predicted.skipped:,} skipped",
+        *(f"  {count:>8,}  {name}" for name, count in shares if count),
+    )
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Columns aligned: the first to the left, the others to the right."""
+    widths = [max(len(row[k]) for row in [header, *rows]) for k in range(len(header))]
+    return [
+        "  ".join(
+            cell.ljust(width) if k == 0 else cell.rjust(width)
+            for k, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in [header, *rows]
+    ]
+
+
+def percent(share: float) -> str:
+    """A share of one, as people read it."""
+    return f"{100 * share:.1f}%"
+
+
+def _trained(head: Head) -> str:
+    parameters = ", ".join(f"{name} = {value:g}" for name, value in head.parameters.items())
+    counts = head.training_counts
+    shown = ", ".join(f"{count:,} {name}" for name, count in counts.items())
+    if len(counts) > _MOST_CLASSES:
+        shown = f"{len(counts)} classes"
+    total = _count(sum(counts.values()), "image")
+    return f"{head.name} ({parameters}) trained on {total} ({shown}) in {head.seconds:.1f} s"
+
+
+def _score_lines(scores: Scores) -> list[str]:
+    low, high = scores.interval
+    shown = list(scores.per_class.items())[:_MOST_CLASSES]
+    lines = [
+        f"{scores.basis}, {_count(scores.rows, 'image')}:",
+        f"  accuracy {percent(scores.accuracy)} (95% interval {percent(low)} to {percent(high)}; "
+        f"always guessing the commonest class: {percent(scores.baseline)})",
+        f"  balanced accuracy {percent(scores.balanced_accuracy)}, macro F1 "
+        f"{scores.macro_f1:.3f}, log loss {scores.log_loss:.3f}",
+    ]
+    rows = [
+        (
+            name,
+            percent(one["precision"]),
+            percent(one["recall"]),
+            f"{one['f1']:.3f}",
+            f"{one['support']:,}",
+        )
+        for name, one in shown
+    ]
+    lines += ["  " + line for line in table(("", "precision", "recall", "F1", "images"), rows)]
+    if len(scores.per_class) > len(shown):
+        lines.append(f"  ... and {len(scores.per_class) - len(shown)} classes more (--json)")
+    return lines + [f"  note: {note}" for note in scores.notes]
+
+
+def _scores_json(name: str, scores: Scores, seconds: float, more: Mapping[str, Any]) -> None:
+    print_json({"head": name, **scores.to_dict(), "seconds": round(seconds, 3), **more})
+
+
+def _made_by(provenance: Mapping[str, Any], environment: Mapping[str, Any]) -> list[str]:
+    weights = environment.get("weights", {})
+    return [
+        f"  made by: {provenance['backbone']} at {provenance['size']} pixels, "
+        f"{provenance['fit']}, {weights.get('path') or weights.get('kind')} weights "
+        f"({provenance['weights_digest'][:12]}...)",
+        f"  made with: headstart {environment.get('headstart')}, keras {environment.get('keras')}, "
+        f"{environment.get('device')}, {environment.get('sealed')}",
+    ]
+
+
+def _classes(store: FeatureStore) -> str:
+    names = store.label_names
+    if not names:
+        return "no labels"
+    shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
+    return f"{_count(len(names), 'label')} ({shown})"
+
+
+def _label_counts(store: FeatureStore) -> dict[str, int]:
+    codes, counts = np.unique(store.labels, return_counts=True)
+    return {
+        "(no label)" if code == NO_LABEL else store.label_names[code]: count
+        for code, count in zip(codes.tolist(), counts.tolist(), strict=True)
+    }
+
+
+def _split_counts(store: FeatureStore) -> dict[str, int]:
+    codes, counts = np.unique(store.splits, return_counts=True)
+    return {
+        SPLIT_NAMES[code]: count
+        for code, count in zip(codes.tolist(), counts.tolist(), strict=True)
+    }
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def _lines(*lines: str) -> None:
+    for line in lines:
+        click.echo(line)
