@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 from typing import TYPE_CHECKING, Any, Final
 
+import joblib
 import numpy as np
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV
+from sklearn.metrics import get_scorer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
+from threadpoolctl import threadpool_limits
 
 from ..features.errors import TrainingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from .splits import Fold
-
-C_GRID: Final = tuple(10.0**exponent for exponent in range(-6, 2))
-"""Inverse regularisation strengths tried, weakest model first.
-
-Standardised embeddings have many more columns than a small data set has rows, so the best C lies
-far below scikit-learn's default of 1: at 0.1 for 400 photographs and 1,280 columns.
-"""
-
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
@@ -41,6 +36,9 @@ class Recipe:
         As given to ``--head``.
     estimator : callable
         (seed) -> the unfitted classifier that comes after standardisation; it has a ``C``.
+    grid : tuple of float
+        Values of ``C``, the inverse regularisation strength, that the search tries; weakest model
+        first, since the search keeps the first of equals.
     scoring : str
         scikit-learn's name of what the search maximises.
     calibrated : bool
@@ -49,6 +47,7 @@ class Recipe:
 
     name: str
     estimator: Callable[[int], Any]
+    grid: tuple[float, ...]
     scoring: str
     calibrated: bool
 
@@ -79,26 +78,71 @@ class Recipe:
         parameters : dict of str to float
             What the search chose.
         """
-        standardised = Pipeline([("scale", StandardScaler()), ("classify", self.estimator(seed))])
-        search = GridSearchCV(
-            standardised,
-            {"classify__C": C_GRID},
-            cv=folds,
-            scoring=self.scoring,
-            refit=not self.calibrated,
-        ).fit(features, labels)
-        chosen = {"C": float(search.best_params_["classify__C"])}
-        if not self.calibrated:
-            return search.best_estimator_, chosen
-        standardised.set_params(classify__C=chosen["C"])
-        calibrated = CalibratedClassifierCV(standardised, cv=folds, ensemble=False)
-        calibrated.fit(features, labels)
-        # Row numbers of this data set mean nothing elsewhere and would double the exported file.
-        calibrated.set_params(cv=len(folds))
-        return Pipeline([("calibrated", calibrated)]), chosen
+        with _one_fit_per_core():
+            scores = joblib.Parallel()(
+                joblib.delayed(self._path_scores)(features, labels, fold, seed) for fold in folds
+            )
+            best = int(np.mean(scores, axis=0).argmax())
+            classifier = self.estimator(seed).set_params(C=self.grid[best])
+            pipeline = Pipeline([("scale", StandardScaler()), ("classify", classifier)])
+            if self.calibrated:
+                calibrated = CalibratedClassifierCV(pipeline, cv=folds, ensemble=False)
+                pipeline = Pipeline([("calibrated", calibrated)])
+            pipeline.fit(features, labels)
+        if self.calibrated:
+            # Row numbers of this data set mean nothing elsewhere and would double the export.
+            calibrated.set_params(cv=len(folds))
+        return pipeline, {"C": self.grid[best]}
+
+    def _path_scores(
+        self, features: NDArray[np.floating], labels: NDArray[np.str_], fold: Fold, seed: int
+    ) -> list[float]:
+        """The score on one fold's held-out rows at each value of the grid."""
+        training, held_out = fold
+        scaler = StandardScaler().fit(features[training])
+        inside, outside = _rotated(
+            scaler.transform(features[training]), scaler.transform(features[held_out])
+        )
+        scorer = get_scorer(self.scoring)
+        classifier = self.estimator(seed)
+        if hasattr(classifier, "warm_start"):
+            classifier.set_params(warm_start=True)
+        scores = []
+        for strength in self.grid:
+            classifier.set_params(C=strength).fit(inside, labels[training])
+            scores.append(float(scorer(classifier, outside, labels[held_out])))
+        return scores
 
 
-# Both converge within a few hundred iterations on standardised features; the limits only keep
+def _rotated(
+    inside: NDArray[np.floating], outside: NDArray[np.floating]
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Express rows in an orthonormal basis of the rows `inside`, if that has fewer dimensions.
+
+    A linear classifier with an L2 penalty gives the same answers in any rotated basis, and never
+    uses a direction in which no training row lies, so with fewer rows than columns this is exact.
+    """
+    if inside.shape[0] >= inside.shape[1]:
+        return inside, outside
+    basis, upper = np.linalg.qr(inside.T)
+    return np.ascontiguousarray(upper.T), outside @ basis
+
+
+@contextlib.contextmanager
+def _one_fit_per_core() -> Iterator[None]:
+    # A fit spends its time in matrix products with few columns, which lose from threads of their
+    # own: 1.2 s against 0.2 s for logistic regression on 1,078 x 2,048 and 10 classes with two
+    # cores. Fits side by side use the cores instead, and repeat bit for bit. Threads will do:
+    # BLAS and liblinear let go of the interpreter's lock, and start without a copy of the data.
+    with (
+        threadpool_limits(1, user_api="blas"),
+        joblib.parallel_config("threading", n_jobs=joblib.cpu_count()),
+    ):
+        yield
+
+
+# Standardised embeddings have more columns than small data sets have rows, so the best C often
+# lies far below scikit-learn's default of 1. Both converge within a few hundred iterations on standardised features; the limits only keep
 # scikit-learn's default of 100 from cutting the weakly regularised end of the grid short.
 RECIPES: Final = {
     recipe.name: recipe
@@ -106,12 +150,16 @@ RECIPES: Final = {
         Recipe(
             "logistic",
             lambda seed: LogisticRegression(max_iter=2000, random_state=seed),
+            grid=(1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0),
             scoring="neg_log_loss",
             calibrated=False,
         ),
         Recipe(
             "svm",
-            lambda seed: LinearSVC(max_iter=20_000, random_state=seed),
+            # The dual solver takes seconds where the primal one takes minutes on rows that can be
+            # separated; beyond C = 0.01 such rows give one and the same hard margin.
+            lambda seed: LinearSVC(dual=True, max_iter=20_000, random_state=seed),
+            grid=(1e-6, 1e-5, 1e-4, 1e-3, 1e-2),
             scoring="accuracy",
             calibrated=True,
         ),

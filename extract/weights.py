@@ -126,14 +126,24 @@ def load_file(model: Any, source: WeightsSource) -> str:
         If the file does not hold the weights of this model.
     """
     try:
-        model.load_weights(source.path)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            model.load_weights(source.path)
+        wrong = str(caught[0].message) if caught else ""
     except Exception as error:
         # Keras raises ValueError, KeyError, OSError and others, depending on what is wrong.
-        raise BackboneError(
-            f"{source.path}: not the weights of {model.name} without its top layers: "
-            f"{_first_line(error)}"
-        ) from error
+        raise _foreign(model, source, _first_line(error)) from error
+    # Keras only warns when it leaves part of a model as it was initialised.
+    if wrong:
+        raise _foreign(model, source, wrong)
     return digest(model)
+
+
+def _foreign(model: Any, source: WeightsSource, why: str) -> BackboneError:
+    return BackboneError(
+        f"{source.path}: not the weights of {model.name} without its top layers (include_top=False): "
+        f"{why}"
+    )
 
 
 def fill_random(model: Any, calibration: NDArray[np.float32]) -> str:
