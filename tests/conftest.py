@@ -1,0 +1,173 @@
+"""Small images, a stand-in for the backbone, and the command line in this process."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from headstart.extract.backbones import Backbone
+from headstart.extract.embedding import Embedding
+from headstart.extract.request import Request
+from headstart.features import units
+from headstart.features.store import FeatureStore
+from PIL import Image
+
+COLOURS = {"blue": (30, 60, 200), "red": (200, 40, 30), "green": (40, 180, 60)}
+
+
+@pytest.fixture(autouse=True)
+def _own_state(tmp_path_factory, monkeypatch):
+    """Heads written by one test are not trusted by the next, nor by the user's own headstart."""
+    monkeypatch.setenv("HEADSTART_STATE", str(tmp_path_factory.mktemp("state")))
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """Real photographs and weights, where the machine has them."""
+    folder = os.environ.get("HEADSTART_TEST_DATA")
+    if not folder:
+        pytest.skip("HEADSTART_TEST_DATA names no folder with real photographs and weights")
+    return Path(folder)
+
+
+def _write_image(path: Path, seed: int, colour: tuple[int, int, int] = (128, 128, 128)) -> Path:
+    """Write a noisy image of about one colour; each seed gives other bytes."""
+    noise = np.random.default_rng(seed).integers(-25, 26, (24, 32, 3))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture
+def write_image():
+    return _write_image
+
+
+@pytest.fixture
+def fill_photos():
+    return _fill_photos
+
+
+@pytest.fixture
+def photos(tmp_path) -> Path:
+    """Nine images each of blue and red things, in a folder per class."""
+    return _fill_photos(tmp_path / "photos")
+
+
+def _fill_photos(folder: Path, names: tuple[str, ...] = ("blue", "red"), count: int = 9) -> Path:
+    for number, name in enumerate(names):
+        for index in range(count):
+            _write_image(
+                folder / name / f"{name}{index:02}.png", 100 * number + index, COLOURS[name]
+            )
+    return folder
+
+
+class _MeanColour:
+    """An engine of eight numbers an image, so that the pipeline can be tested without Keras."""
+
+    batch = 4
+
+    def __init__(self) -> None:
+        self.images = 0
+
+    def embed(self, images):
+        self.images += len(images)
+        halves = np.array_split(images.astype(np.float32), 2, axis=1)
+        means = [half.mean(axis=(1, 2)) for half in halves]
+        spread = [images.std(axis=(1, 2)).mean(axis=1, keepdims=True), np.ones((len(images), 1))]
+        return np.concatenate([*means, *spread], axis=1).astype(np.float32) / 100
+
+
+class StubEmbedding(Embedding):
+    """An Embedding whose backbone is the mean colour of an image."""
+
+    def __init__(self, weights_digest: str = "0" * 64, **settings) -> None:
+        super().__init__(Request.checked(**{"weights": "random", "size": 71} | settings))
+        self.engine = _MeanColour()
+        self._weights_digest = weights_digest
+        self.loads = 0
+
+    @property
+    def _loaded(self):
+        self.loads += 1
+        return Backbone(None, self._weights_digest, self.request.size, 8), self.engine
+
+    @property
+    def environment(self):
+        return {"weights": self.request.weights.record(), "device": "test"}
+
+
+@pytest.fixture
+def stub() -> StubEmbedding:
+    return StubEmbedding()
+
+
+@pytest.fixture
+def make_stub():
+    return StubEmbedding
+
+
+@pytest.fixture
+def make_store(tmp_path):
+    """Seal a feature file straight from arrays, as if its images had been embedded."""
+
+    def make(
+        features, labels, *, splits=None, contents=None, name="made.h5", weights_digest="0" * 64
+    ) -> FeatureStore:
+        from headstart.features.known import FileStat, Known
+        from headstart.features.seal import Listed, seal
+        from headstart.features.units import SeenFile
+
+        features = np.asarray(features, np.float32)
+        embedding = StubEmbedding(weights_digest)
+        provenance = dataclasses.replace(embedding.provenance, dimension=features.shape[1])
+        contents = range(len(features)) if contents is None else contents
+        digests = [int(content).to_bytes(32, "little") for content in contents]
+        files = [
+            SeenFile(f"{row:06}.png".encode(), 1, 1, digest, 5, 5)
+            for row, digest in enumerate(digests)
+        ]
+        out = tmp_path / name
+        canary = np.ones((8, features.shape[1]), np.float32)
+        units.publish(
+            units.folder_of(out),
+            provenance,
+            embedding.environment,
+            canary,
+            files,
+            dict(zip(digests, features, strict=True)),
+        )
+        splits = ["none"] * len(files) if splits is None else splits
+        listing = [
+            Listed(FileStat(file.path, 1, 1), label, split)
+            for file, label, split in zip(files, labels, splits, strict=True)
+        ]
+        return seal(Known(out), listing)
+
+    return make
+
+
+@dataclasses.dataclass
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def cli(capfd):
+    """Run the command line in this process."""
+    from headstart.cli import main
+
+    def run(*arguments: object) -> Outcome:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            main([str(argument) for argument in arguments])
+        captured = capfd.readouterr()
+        return Outcome(exit_.value.code, captured.out, captured.err)
+
+    return run

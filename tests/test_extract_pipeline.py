@@ -1,0 +1,239 @@
+"""The rules of the frozen pass, with a stand-in for the backbone that counts what it embeds."""
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+from headstart.extract import pipeline
+from headstart.extract.pipeline import run
+from headstart.features import (
+    FeatureFileError,
+    FeatureStore,
+    ProvenanceMismatch,
+    SourceError,
+    units,
+)
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out.h5"
+
+
+@pytest.fixture(autouse=True)
+def _small_units(monkeypatch):
+    monkeypatch.setattr(pipeline, "UNIT_IMAGES", 5)
+
+
+def counts(summary):
+    names = ("embedded", "reused", "duplicates", "removed", "skipped")
+    return {name: value for name in names if (value := getattr(summary, name))}
+
+
+def test_each_row_is_the_vector_of_its_own_image(photos, out, stub):
+    summary = run(stub, photos, out)
+    store = FeatureStore(out)
+    assert counts(summary) == {"embedded": 18}
+    assert store.paths == sorted(f"{c}/{c}{i:02}.png" for c in ("blue", "red") for i in range(9))
+    assert [store.label_names[k] for k in store.labels] == ["blue"] * 9 + ["red"] * 9
+    blue, red = store.features[:9], store.features[9:]
+    assert (blue[:, 2] > blue[:, 0]).all()
+    assert (red[:, 0] > red[:, 2]).all()
+    assert set(store.stats["width"].tolist()) == {32}
+    assert not units.folder_of(out).exists()
+    store.verify()
+
+
+def test_a_second_run_reads_no_image_and_loads_no_backbone(photos, out, stub, make_stub):
+    run(stub, photos, out)
+    before = out.read_bytes()
+    for path in photos.rglob("*.png"):
+        os.chmod(path, 0)
+    again = make_stub()
+    looked = []
+    original = pipeline.read
+    pipeline.read = lambda location: looked.append(location) or original(location)
+    try:
+        summary = run(again, photos, out)
+    finally:
+        pipeline.read = original
+    assert counts(summary) == {"reused": 18}
+    assert looked == []
+    assert again.loads == 0
+    assert out.read_bytes() == before
+
+
+def test_a_grown_shrunk_and_edited_folder_embeds_only_new_content(
+    photos, out, stub, make_stub, write_image
+):
+    run(stub, photos, out)
+    write_image(photos / "green" / "new.png", 999)
+    write_image(photos / "blue" / "blue00.png", 998)
+    (photos / "red" / "red00.png").unlink()
+    (photos / "red" / "red01.png").rename(photos / "red" / "renamed.png")
+    again = make_stub()
+    assert counts(run(again, photos, out)) == {"embedded": 2, "reused": 16, "removed": 2}
+    assert again.engine.images == 2 + 8  # and the canary
+
+    fresh = out.with_name("fresh.h5")
+    run(make_stub(), photos, fresh)
+    assert FeatureStore(out).content_digest == FeatureStore(fresh).content_digest
+
+
+def test_identical_bytes_are_embedded_once_however_many_paths_hold_them(photos, out, stub):
+    for number in range(7):
+        shutil.copy(photos / "blue" / "blue03.png", photos / "red" / f"copy{number}.png")
+    assert counts(run(stub, photos, out)) == {"embedded": 18, "duplicates": 7}
+    assert stub.engine.images == 18 + 8
+    store = FeatureStore(out)
+    original = store.features[store.paths.index("blue/blue03.png")]
+    copies = [store.features[k] for k, path in enumerate(store.paths) if "copy" in path]
+    assert len(copies) == 7
+    assert all((copy == original).all() for copy in copies)
+
+
+def test_new_labels_and_splits_need_no_embedding(photos, out, stub, make_stub):
+    run(stub, photos, out)
+    moved = photos.with_name("moved")
+    shutil.copytree(photos / "blue", moved / "train" / "cold")
+    shutil.copytree(photos / "red", moved / "test" / "warm")
+    again = make_stub()
+    assert counts(run(again, moved, out)) == {"reused": 18, "removed": 18}
+    assert again.loads == 0
+    store = FeatureStore(out)
+    assert store.label_names == ["cold", "warm"]
+    assert sorted(set(store.splits.tolist())) == [1, 3]
+
+
+def test_a_bad_image_is_skipped_with_its_reason_and_tried_again_only_when_it_changes(
+    photos, out, stub, make_stub, write_image
+):
+    bad = {
+        "blue/empty.jpg": (b"", "empty file"),
+        "blue/page.jpg": (b"<html>", "not an image"),
+        "red/cut.png": ((photos / "red" / "red00.png").read_bytes()[:-300], "truncated|damaged"),
+    }
+    for path, (data, _) in bad.items():
+        (photos / path).write_bytes(data)
+    os.mkfifo(photos / "red" / "pipe.png")
+    assert counts(run(stub, photos, out)) == {"embedded": 18, "skipped": 4}
+    ledger = {one.path: one.reason for one in FeatureStore(out).skipped}
+    assert ledger.keys() == bad.keys() | {"red/pipe.png"}
+    assert "not a regular file" in ledger["red/pipe.png"]
+
+    assert counts(run(make_stub(), photos, out)) == {"reused": 18, "skipped": 4}
+    write_image(photos / "blue" / "empty.jpg", 997)
+    assert counts(run(make_stub(), photos, out)) == {"embedded": 1, "reused": 18, "skipped": 3}
+
+
+def test_a_run_that_dies_goes_on_where_it_stopped(photos, out, stub, make_stub, monkeypatch):
+    whole = out.with_name("whole.h5")
+    run(make_stub(), photos, whole)
+
+    published = []
+    original = units.publish
+
+    def publish_two(*arguments):
+        if len(published) == 2:
+            raise KeyboardInterrupt
+        published.append(original(*arguments))
+
+    monkeypatch.setattr(units, "publish", publish_two)
+    with pytest.raises(KeyboardInterrupt):
+        run(stub, photos, out)
+    assert not out.exists()
+    monkeypatch.setattr(units, "publish", original)
+    again = make_stub()
+    assert counts(run(again, photos, out)) == {"embedded": 8, "reused": 10}
+    assert again.engine.images == 8 + 8
+    assert FeatureStore(out).content_digest == FeatureStore(whole).content_digest
+
+
+def test_other_settings_never_mix_and_are_named(photos, out, stub, make_stub):
+    run(stub, photos, out)
+    before = out.read_bytes()
+    for settings, field in (
+        ({"size": 96}, "size is 71 against 96"),
+        ({"fit": "crop"}, "fit is stretch against crop"),
+        ({"dtype": "float16"}, "dtype is float32 against float16"),
+        ({"backbone": "VGG16"}, "backbone is Xception against VGG16"),
+    ):
+        other = make_stub(**settings)
+        with pytest.raises(ProvenanceMismatch, match=f"{field}.*another output.*--fresh"):
+            run(other, photos, out)
+        assert other.loads == 0
+    assert out.read_bytes() == before
+
+
+def test_other_weights_never_mix(photos, out, stub, make_stub, write_image):
+    run(stub, photos, out)
+    write_image(photos / "blue" / "new.png", 1)
+    with pytest.raises(ProvenanceMismatch, match="weights_digest"):
+        run(make_stub("1" * 64), photos, out)
+
+
+def test_a_machine_that_computes_other_vectors_never_mixes(photos, out, stub, make_stub, write_image):
+    run(stub, photos, out)
+    before = out.read_bytes()
+    write_image(photos / "blue" / "new.png", 1)
+    other = make_stub()
+    embed = other.engine.embed
+    other.engine.embed = lambda images: embed(images) * np.float32(1.01)
+    with pytest.raises(ProvenanceMismatch, match=r"test images come out differently.*0\.01"):
+        run(other, photos, out)
+    assert out.read_bytes() == before
+
+
+def test_fresh_replaces_a_file_of_other_settings(photos, out, stub, make_stub):
+    run(stub, photos, out)
+    assert counts(run(make_stub(size=96), photos, out, fresh=True)) == {"embedded": 18}
+    assert FeatureStore(out).provenance.size == 96
+
+
+def test_unfinished_work_of_other_settings_is_refused_and_kept(photos, out, stub, make_stub):
+    run(stub, photos, out)
+    folder = units.folder_of(out)
+    other = make_stub(size=96)
+    path = units.publish(folder, other.provenance, {}, other.canary, [], {})
+    with pytest.raises(ProvenanceMismatch, match=r"out\.h5\.units.*size is 96 against 71.*--fresh"):
+        run(make_stub(), photos, out)
+    assert path.exists()
+
+
+def test_vectors_that_are_not_finite_are_refused(photos, out, stub):
+    embed = stub.engine.embed
+    stub.engine.embed = lambda images: embed(images) * np.float32("nan")
+    with pytest.raises(Exception, match="not finite as float32"):
+        run(stub, photos, out)
+    assert not out.exists()
+
+
+def test_float16_is_stored_when_asked_for(photos, out, make_stub):
+    run(make_stub(dtype="float16"), photos, out)
+    run(make_stub(), photos, out.with_name("32.h5"))
+    halves, singles = FeatureStore(out).features, FeatureStore(out.with_name("32.h5")).features
+    assert halves.dtype == np.float16
+    np.testing.assert_allclose(halves, singles, rtol=2**-11)
+
+
+def test_no_usable_image_at_all_is_an_error_and_leaves_nothing(tmp_path, out, stub):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"")
+    with pytest.raises(SourceError, match=r"none of the 1 images can be used.*a\.jpg: empty file"):
+        run(stub, tmp_path / "photos", out)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photos"]
+
+
+def test_outputs_that_cannot_be_written_are_refused_before_any_work(photos, tmp_path, stub):
+    text = tmp_path / "notes.h5"
+    text.write_text("mine")
+    for out, message in (
+        (tmp_path, "is a folder"),
+        (tmp_path / "nowhere" / "x.h5", "nowhere: no such folder"),
+        (text, "not a headstart feature file"),
+    ):
+        with pytest.raises(FeatureFileError, match=message):
+            run(stub, photos, out)
+    assert text.read_text() == "mine"
+    assert stub.loads == 0

@@ -1,0 +1,52 @@
+import dataclasses
+import json
+
+import pytest
+from headstart.features import FeatureFileError, Provenance, ProvenanceMismatch
+
+ONE = Provenance(
+    backbone="Xception",
+    weights_digest="a" * 64,
+    pooling="avg",
+    size=299,
+    dimension=2048,
+    decode="d",
+    resize="r",
+    fit="stretch",
+    normalisation="n",
+    precision="f32",
+    dtype="float32",
+    augmentation="none",
+    preprocessing_version=1,
+)
+FIELDS = [field.name for field in dataclasses.fields(Provenance)]
+
+
+def changed(field: str) -> Provenance:
+    value = getattr(ONE, field)
+    return dataclasses.replace(ONE, **{field: value + (1 if isinstance(value, int) else "x")})
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_every_field_changes_the_fingerprint_and_is_named_when_it_differs(field):
+    other = changed(field)
+    assert other.fingerprint != ONE.fingerprint
+    with pytest.raises(ProvenanceMismatch, match=rf"this file.*{field} is .*What to do"):
+        ONE.require_same(other, this="this file", that="that one", remedy="What to do")
+
+
+def test_equal_provenances_are_the_same():
+    ONE.require_same(dataclasses.replace(ONE), this="a", that="b", remedy="")
+    assert dataclasses.replace(ONE).fingerprint == ONE.fingerprint
+
+
+def test_json_is_canonical_and_reads_back():
+    text = ONE.to_json()
+    assert Provenance.from_json(text) == ONE
+    assert text == json.dumps(json.loads(text), sort_keys=True, separators=(",", ":"))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", ONE.to_json().replace("299", '"299"')])
+def test_json_with_missing_or_mistyped_fields_is_refused(text):
+    with pytest.raises(FeatureFileError, match="provenance"):
+        Provenance.from_json(text)

@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+from headstart.features import FeatureFileError, units
+from headstart.features.units import SeenFile
+
+
+@pytest.fixture
+def publish(tmp_path, stub):
+    def publish(*names: bytes):
+        files = [SeenFile(name, 1, 2, name.ljust(32, b"."), 3, 4) for name in names]
+        vectors = {file.digest: np.full(8, len(file.path), np.float32) for file in files}
+        folder = tmp_path / "out.h5.units"
+        canary = stub.canary
+        return units.publish(folder, stub.provenance, {"a": 1}, canary, files, vectors)
+
+    return publish
+
+
+def test_a_unit_reads_back_as_it_was_published(publish, stub):
+    unit = units.Unit(publish(b"one", "zw\xf6lf".encode("latin-1")))
+    assert unit.provenance == stub.provenance
+    assert unit.environment == {"a": 1}
+    assert [file.path for file in unit.files] == [b"one", b"zw\xf6lf"]
+    np.testing.assert_array_equal(unit.features()[:, 0], [3, 5])
+
+
+def test_the_same_work_gets_the_same_name(publish, tmp_path):
+    assert publish(b"a", b"b") == publish(b"a", b"b")
+    assert publish(b"a", b"c") != publish(b"a", b"b")
+    assert len(list((tmp_path / "out.h5.units").iterdir())) == 2
+
+
+@pytest.mark.parametrize("position", [0.1, 0.3, 0.5, 0.7, 0.9])
+def test_a_damaged_unit_counts_as_never_published(publish, tmp_path, position):
+    path = publish(b"a", b"b")
+    sound = publish(b"c")
+    data = bytearray(path.read_bytes())
+    data[int(position * len(data)) :] = b""
+    path.write_bytes(data)
+    with pytest.raises(FeatureFileError):
+        units.Unit(path)
+    assert [unit.path for unit in units.verified(tmp_path / "out.h5.units")] == [sound]
+
+
+def test_a_seen_file_survives_packing():
+    files = [
+        SeenFile(b"ok.png", 10**12, 2**62, bytes(range(32)), 1, 2),
+        SeenFile(b"\xff bad \n", 0, 0, units.UNREAD, 0, 0, "why: \u201cquoted\u201d"),
+    ]
+    assert units.seen_files(units.table(files)) == files
+    assert units.seen_files(units.table([])) == []
