@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 
     from .splits import Fold
 
+
+_WORTH_PROCESSES: Final = 1_000_000
+"""Numbers in a matrix from which on the second that processes take to start is soon made up for."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Recipe:
     """How one kind of head is made.
@@ -41,6 +46,8 @@ class Recipe:
         first, since the search keeps the first of equals.
     scoring : str
         scikit-learn's name of what the search maximises.
+    threads : bool
+        Whether several fits may run in threads of one process.
     calibrated : bool
         Whether probabilities must be fitted on top (Platt scaling), for lack of its own.
     """
@@ -49,7 +56,14 @@ class Recipe:
     estimator: Callable[[int], Any]
     grid: tuple[float, ...]
     scoring: str
+    threads: bool
     calibrated: bool
+
+    def _backend(self, features: NDArray[np.floating]) -> str:
+        """How joblib runs several fits at once: threads start without a copy of the data."""
+        if self.threads:
+            return "threading"
+        return "loky" if features.size >= _WORTH_PROCESSES else "sequential"
 
     def fit(
         self,
@@ -78,7 +92,7 @@ class Recipe:
         parameters : dict of str to float
             What the search chose.
         """
-        with _one_fit_per_core():
+        with _one_fit_per_core(self._backend(features)):
             scores = joblib.Parallel()(
                 joblib.delayed(self._path_scores)(features, labels, fold, seed) for fold in folds
             )
@@ -129,21 +143,20 @@ def _rotated(
 
 
 @contextlib.contextmanager
-def _one_fit_per_core() -> Iterator[None]:
+def _one_fit_per_core(backend: str) -> Iterator[None]:
     # A fit spends its time in matrix products with few columns, which lose from threads of their
     # own: 1.2 s against 0.2 s for logistic regression on 1,078 x 2,048 and 10 classes with two
-    # cores. Fits side by side use the cores instead, and repeat bit for bit. Threads will do:
-    # BLAS and liblinear let go of the interpreter's lock, and start without a copy of the data.
+    # cores. Fits side by side use the cores instead, and repeat bit for bit.
     with (
         threadpool_limits(1, user_api="blas"),
-        joblib.parallel_config("threading", n_jobs=joblib.cpu_count()),
+        joblib.parallel_config(backend, n_jobs=joblib.cpu_count()),
     ):
         yield
 
 
 # Standardised embeddings have more columns than small data sets have rows, so the best C often
-# lies far below scikit-learn's default of 1. Both converge within a few hundred iterations on standardised features; the limits only keep
-# scikit-learn's default of 100 from cutting the weakly regularised end of the grid short.
+# lies far below scikit-learn's default of 1. Both estimators converge within a few hundred
+# iterations there; the limits only keep scikit-learn's own from cutting the path short.
 RECIPES: Final = {
     recipe.name: recipe
     for recipe in (
@@ -152,6 +165,7 @@ RECIPES: Final = {
             lambda seed: LogisticRegression(max_iter=2000, random_state=seed),
             grid=(1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0),
             scoring="neg_log_loss",
+            threads=True,
             calibrated=False,
         ),
         Recipe(
@@ -161,6 +175,7 @@ RECIPES: Final = {
             lambda seed: LinearSVC(dual=True, max_iter=20_000, random_state=seed),
             grid=(1e-6, 1e-5, 1e-4, 1e-3, 1e-2),
             scoring="accuracy",
+            threads=False,  # liblinear has one random generator for the whole process
             calibrated=True,
         ),
     )

@@ -60,9 +60,7 @@ def stratified_folds(
             f"class {str(names[rarest])!r} has only one distinct training image, so nothing can be "
             f"held out of it; add images or leave the class out"
         )
-    splitter = StratifiedKFold(
-        min(folds, int(counts[rarest])), shuffle=True, random_state=seed
-    )
+    splitter = StratifiedKFold(min(folds, int(counts[rarest])), shuffle=True, random_state=seed)
     cut: list[Fold] = []
     for training, held_out in splitter.split(first, labels[first]):
         sides = [np.flatnonzero(np.isin(spread, side)) for side in (training, held_out)]

@@ -36,7 +36,8 @@ class _Examples:
         return _Examples(self.features[chosen], self.labels[chosen], self.identities[chosen])
 
     def of(self, name: str) -> NDArray[np.uint64]:
-        return self.identities[self.labels == name]
+        identities: NDArray[np.uint64] = self.identities[self.labels == name]
+        return identities
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -81,15 +82,15 @@ def train(store: FeatureStore, head: str = "logistic", *, folds: int = 5, seed: 
             f"{store.path}: only one class, {str(names[0])!r}, among the {len(examples)} labelled "
             f"training images; a classifier needs at least two"
         )
+    unseen = sorted(set(test.labels.tolist()) - set(names.tolist())) if test is not None else []
+    if unseen:
+        raise TrainingError(
+            f"{store.path}: class {unseen[0]!r} has images in the test split and none to train on; "
+            f"add training images of it or take it out"
+        )
     majority = str(names[counts.argmax()])
     pipeline, parameters = _fit(chosen, examples, folds, seed)
     if test is not None:
-        unseen = sorted(set(test.labels.tolist()) - set(names.tolist()))
-        if unseen:
-            raise TrainingError(
-                f"{store.path}: class {unseen[0]!r} has images in the test split and none to "
-                f"train on; add training images of it or take it out"
-            )
         scores = score(
             test.labels,
             probabilities(pipeline, test.features),

@@ -49,7 +49,10 @@ def headstart(debug: bool) -> None:
     help="Downloaded once, seeded at random, or a weights file without the top layers.",
 )
 @click.option(
-    "--size", type=click.IntRange(min=1), metavar="N", help="Pixels a side [default: the backbone's]."
+    "--size",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Pixels a side [default: the backbone's].",
 )
 @click.option(
     "--fit",
@@ -101,7 +104,9 @@ def extract(
 
 @headstart.command()
 @click.argument("file", metavar="FILE.h5|HEAD")
-@click.option("--skipped", is_flag=True, help="List the images that could not be embedded, and why.")
+@click.option(
+    "--skipped", is_flag=True, help="List the images that could not be embedded, and why."
+)
 @TRUST
 @JSON
 def info(file: str, skipped: bool, trust: bool, as_json: bool) -> None:

@@ -34,7 +34,9 @@ def run(directory: Path) -> None:
     from ..classify.training import train
 
     started = time.perf_counter()
-    images, features, saved = (directory / name for name in ("digits", "digits.h5", "digits.joblib"))
+    images, features, saved = (
+        directory / name for name in ("digits", "digits.h5", "digits.joblib")
+    )
     _write_digits(images)
     store = _extract(images, features)
 
@@ -101,11 +103,12 @@ def _extract(images: Path, features: Path) -> FeatureStore:
 
 def _pixel_scores(store: FeatureStore, images: Path) -> tuple[Scores, float]:
     """The same recipe on the 8 x 8 grey values themselves."""
+    from PIL import Image
+
     from ..classify.evaluation import score
     from ..classify.heads import recipe
     from ..classify.splits import contents, stratified_folds
     from ..features.layout import SPLIT_NAMES
-    from PIL import Image
 
     started = time.perf_counter()
     pixels = np.stack([np.asarray(Image.open(images / path)).ravel() for path in store.paths])

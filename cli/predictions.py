@@ -122,26 +122,21 @@ def _is_feature_file(source: str) -> bool:
 
 def _rows(head: Head, store: FeatureStore, top: int) -> Iterator[dict[str, Any]]:
     prediction = head.predict(store)
-    answers = {}
+    rows = {one.path: _row(one.path, skipped=one.reason) for one in store.skipped}
     for path, ranking, probabilities in zip(
         store.paths, prediction.ranking, prediction.probabilities, strict=True
     ):
-        answer = {"path": path, "label": "", "confidence": None, "unfamiliar": None, "skipped": ""}
+        rows[path] = _row(path)
         for place, column in enumerate(ranking[:top], start=1):
             end = "" if place == 1 else f"_{place}"
-            answer["label" + end] = prediction.label_names[column]
-            answer["confidence" + end] = round(float(probabilities[column]), 6)
-        answers[path] = answer
-    for skipped in store.skipped:
-        answers[skipped.path] = {
-            "path": skipped.path,
-            "label": "",
-            "confidence": None,
-            "unfamiliar": None,
-            "skipped": skipped.reason,
-        }
-    for path in sorted(answers, key=os.fsencode):
-        yield answers[path]
+            rows[path]["label" + end] = prediction.label_names[column]
+            rows[path]["confidence" + end] = round(float(probabilities[column]), 6)
+    for path in sorted(rows, key=os.fsencode):
+        yield rows[path]
+
+
+def _row(path: str, *, skipped: str = "") -> dict[str, Any]:
+    return {"path": path, "label": "", "confidence": None, "unfamiliar": None, "skipped": skipped}
 
 
 def _csv(rows: list[dict[str, Any]]) -> bytes:

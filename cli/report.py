@@ -165,10 +165,14 @@ def _score_lines(scores: Scores) -> list[str]:
     shown = list(scores.per_class.items())[:_MOST_CLASSES]
     lines = [
         f"{scores.basis}, {_count(scores.rows, 'image')}:",
-        f"  accuracy {percent(scores.accuracy)} (95% interval {percent(low)} to {percent(high)}; "
-        f"always guessing the commonest class: {percent(scores.baseline)})",
-        f"  balanced accuracy {percent(scores.balanced_accuracy)}, macro F1 "
-        f"{scores.macro_f1:.3f}, log loss {scores.log_loss:.3f}",
+        (
+            f"  accuracy {percent(scores.accuracy)} (95% interval {percent(low)} to "
+            f"{percent(high)}; always guessing the commonest class: {percent(scores.baseline)})"
+        ),
+        (
+            f"  balanced accuracy {percent(scores.balanced_accuracy)}, macro F1 "
+            f"{scores.macro_f1:.3f}, log loss {scores.log_loss:.3f}"
+        ),
     ]
     rows = [
         (
@@ -193,11 +197,15 @@ def _scores_json(name: str, scores: Scores, seconds: float, more: Mapping[str, A
 def _made_by(provenance: Mapping[str, Any], environment: Mapping[str, Any]) -> list[str]:
     weights = environment.get("weights", {})
     return [
-        f"  made by: {provenance['backbone']} at {provenance['size']} pixels, "
-        f"{provenance['fit']}, {weights.get('path') or weights.get('kind')} weights "
-        f"({provenance['weights_digest'][:12]}...)",
-        f"  made with: headstart {environment.get('headstart')}, keras {environment.get('keras')}, "
-        f"{environment.get('device')}, {environment.get('sealed')}",
+        (
+            f"  made by: {provenance['backbone']} at {provenance['size']} pixels, "
+            f"{provenance['fit']}, {weights.get('path') or weights.get('kind')} weights "
+            f"({provenance['weights_digest'][:12]}...)"
+        ),
+        (
+            f"  made with: headstart {environment.get('headstart')}, keras "
+            f"{environment.get('keras')}, {environment.get('device')}, {environment.get('sealed')}"
+        ),
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import os
 import platform
 import sys
@@ -82,7 +83,7 @@ def import_keras() -> Any:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if "keras" not in sys.modules:
         with _silent_stderr():
-            import keras
+            importlib.import_module("keras")
     return sys.modules["keras"]
 
 

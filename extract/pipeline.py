@@ -42,6 +42,7 @@ UNIT_IMAGES: Final = 256
 _DECODED_AHEAD: Final = 128
 """Images decoded before they are needed: 34 MB at 299 pixels."""
 
+
 @dataclasses.dataclass(frozen=True)
 class Summary:
     """What a run did.
@@ -142,9 +143,7 @@ def extract(
     OSError
         If the disk is full or not writable.
     """
-    request = Request.checked(
-        backbone=backbone, weights=weights, size=size, fit=fit, dtype=dtype
-    )
+    request = Request.checked(backbone=backbone, weights=weights, size=size, fit=fit, dtype=dtype)
     run(Embedding(request), source, out, labels=labels, fresh=fresh, progress=progress)
     return FeatureStore(out)
 
@@ -320,9 +319,7 @@ class _Work:
         # Asking for the batch loads the backbone, which a run without new images never does.
         return self.embedding.batch if pending else 1
 
-    def _embed(
-        self, pending: dict[bytes, NDArray[np.uint8]]
-    ) -> dict[bytes, NDArray[np.floating]]:
+    def _embed(self, pending: dict[bytes, NDArray[np.uint8]]) -> dict[bytes, NDArray[np.floating]]:
         if not self._fits_known:
             known = self.known
             self.embedding.require_same(

@@ -99,6 +99,4 @@ class Request:
 
     def provenance(self, weights_digest: str, dimension: int) -> Provenance:
         """The whole provenance, once the weights are known."""
-        return Provenance(
-            **self.declared(), weights_digest=weights_digest, dimension=dimension
-        )
+        return Provenance(**self.declared(), weights_digest=weights_digest, dimension=dimension)

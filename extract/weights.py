@@ -112,8 +112,8 @@ def digest(model: Any) -> str:
     Names are left out: Keras numbers its layers anew in every process.
     """
     total = ArrayDigest()
-    for variable in model.weights:
-        total.array("", np.asarray(variable))
+    for array in model.get_weights():
+        total.array("", array)
     return total.hexdigest()
 
 
@@ -141,8 +141,8 @@ def load_file(model: Any, source: WeightsSource) -> str:
 
 def _foreign(model: Any, source: WeightsSource, why: str) -> BackboneError:
     return BackboneError(
-        f"{source.path}: not the weights of {model.name} without its top layers (include_top=False): "
-        f"{why}"
+        f"{source.path}: not the weights of {model.name} without its top layers "
+        f"(include_top=False): {why}"
     )
 
 

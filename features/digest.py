@@ -17,9 +17,15 @@ class Rows(Protocol):
     """What is hashed: a NumPy array or an h5py dataset."""
 
     @property
-    def shape(self) -> tuple[int, ...]: ...
+    def shape(self) -> tuple[int, ...]:
+        """Length along each axis."""
+        ...
+
     @property
-    def dtype(self) -> np.dtype[Any]: ...
+    def dtype(self) -> np.dtype[Any]:
+        """Kind of the elements."""
+        ...
+
     def __getitem__(self, rows: slice, /) -> Any: ...
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from . import units
 from .store import FeatureStore
-from .units import SeenFile, Unit
+from .units import SeenFile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -76,9 +76,7 @@ def seal(known: Known, listing: Sequence[Listed]) -> FeatureStore:
     return FeatureStore(known.out)
 
 
-def _arrays(
-    known: Known, listing: Sequence[Listed]
-) -> tuple[dict[str, NDArray[Any]], list[bytes]]:
+def _arrays(known: Known, listing: Sequence[Listed]) -> tuple[dict[str, NDArray[Any]], list[bytes]]:
     """Every dataset but `features` and `canary`, and the digest of each row."""
     rows: list[tuple[Listed, SeenFile]] = []
     skipped: list[SeenFile] = []
@@ -104,9 +102,9 @@ def _arrays(
             [layout.SPLIT_NAMES.index(image.split) for image, _ in rows], np.int8
         ),
         layout.VIEWS: np.zeros(len(rows), np.int16),
-        layout.DIGESTS: np.frombuffer(
-            b"".join(seen.digest for _, seen in rows), np.uint8
-        ).reshape(-1, layout.DIGEST_BYTES),
+        layout.DIGESTS: np.frombuffer(b"".join(seen.digest for _, seen in rows), np.uint8).reshape(
+            -1, layout.DIGEST_BYTES
+        ),
         layout.STATS: np.array(
             [(seen.size, seen.mtime_ns, seen.width, seen.height) for _, seen in rows],
             layout.STATS_DTYPE,

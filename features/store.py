@@ -188,10 +188,11 @@ class FeatureStore:
             for name in (layout.SKIPPED, layout.CANARY):
                 file[name][()]
 
-    def read(self, name: str) -> Any:
-        """A whole dataset by its name in the file, as an array."""
+    def read(self, name: str) -> NDArray[Any]:
+        """A whole dataset by its name in the file."""
         with opened(self.path, layout.FORMAT, RANKS) as file:
-            return file[name][()]
+            array: NDArray[Any] = file[name][()]
+            return array
 
     def read_features(self, rows: NDArray[np.intp]) -> NDArray[np.floating]:
         """The vectors of `rows` (increasing, no row twice), without reading all the others."""

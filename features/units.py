@@ -70,6 +70,9 @@ UNREAD = bytes(layout.DIGEST_BYTES)
 
 def table(files: Iterable[SeenFile]) -> NDArray[np.void]:
     """Pack seen files into an array of `layout.files_dtype`."""
+    files = list(files)
+    longest_path = max((len(file.path) for file in files), default=0)
+    reasons = [file.reason.encode("utf-8") for file in files]
     rows = [
         (
             file.path,
@@ -78,12 +81,12 @@ def table(files: Iterable[SeenFile]) -> NDArray[np.void]:
             file.mtime_ns,
             file.width,
             file.height,
-            file.reason.encode("utf-8"),
+            reason,
         )
-        for file in files
+        for file, reason in zip(files, reasons, strict=True)
     ]
-    widths = (max((len(row[i]) for row in rows), default=1) for i in (0, 6))
-    return np.array(rows, dtype=layout.files_dtype(*widths))
+    dtype = layout.files_dtype(longest_path, max(map(len, reasons), default=0))
+    return np.array(rows, dtype)
 
 
 def seen_files(rows: NDArray[np.void]) -> list[SeenFile]:

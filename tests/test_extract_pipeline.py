@@ -173,7 +173,9 @@ def test_other_weights_never_mix(photos, out, stub, make_stub, write_image):
         run(make_stub("1" * 64), photos, out)
 
 
-def test_a_machine_that_computes_other_vectors_never_mixes(photos, out, stub, make_stub, write_image):
+def test_a_machine_that_computes_other_vectors_never_mixes(
+    photos, out, stub, make_stub, write_image
+):
     run(stub, photos, out)
     before = out.read_bytes()
     write_image(photos / "blue" / "new.png", 1)

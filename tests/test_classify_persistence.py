@@ -1,0 +1,135 @@
+import json
+import subprocess
+import sys
+
+import joblib
+import numpy as np
+import pytest
+from headstart.classify import load_head, train
+from headstart.features import HeadError
+
+
+@pytest.fixture
+def store(make_store):
+    generator = np.random.default_rng(0)
+    labels = ["cat", "dog"] * 40
+    features = generator.normal(size=(80, 12)) + np.array([[0], [2]])[np.arange(80) % 2]
+    return make_store(features, labels, splits=["train", "train", "test", "test"] * 20)
+
+
+@pytest.fixture
+def saved(store, tmp_path):
+    path = tmp_path / "head.joblib"
+    train(store).save(path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["logistic", "svm"])
+def test_a_saved_head_predicts_what_it_predicted_before(store, tmp_path, name):
+    head = train(store, name)
+    head.save(tmp_path / "head.joblib")
+    loaded = load_head(tmp_path / "head.joblib")
+    np.testing.assert_array_equal(
+        loaded.predict(store).probabilities, head.predict(store).probabilities
+    )
+    assert loaded.scores == head.scores
+    assert loaded.provenance == head.provenance
+    assert loaded.label_names == ["cat", "dog"]
+
+
+@pytest.mark.parametrize("name", ["logistic", "svm"])
+def test_the_file_is_plain_scikit_learn_and_loads_where_headstart_is_not(store, tmp_path, name):
+    head = train(store, name)
+    path = tmp_path / "head.joblib"
+    head.save(path)
+    np.save(tmp_path / "x.npy", store.features)
+    program = f"""
+import sys, json
+sys.modules["headstart"] = None
+import joblib, numpy
+content = joblib.load({str(path)!r})
+assert sorted(content) == ["metadata", "pipeline"]
+print(json.dumps([content["pipeline"].predict(numpy.load({str(tmp_path / "x.npy")!r})).tolist(),
+    content["metadata"]["label_names"], sorted(content["metadata"])]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    predicted, names, fields = json.loads(done.stdout)
+    assert predicted == head.predict(store).labels.tolist()
+    assert names == ["cat", "dog"]
+    assert {
+        "format_version", "provenance", "fingerprint", "canary", "training_digest", "scores",
+        "seed", "scikit_learn",
+    } <= set(fields)  # fmt: skip
+    assert path.stat().st_size < 100_000
+
+
+class _Bomb:
+    def __init__(self, witness):
+        self.witness = witness
+
+    def __reduce__(self):
+        return (open, (self.witness, "w"))
+
+
+def test_a_file_that_this_machine_did_not_write_is_not_loaded_without_trust(tmp_path):
+    path, witness = tmp_path / "gift.joblib", tmp_path / "exploded"
+    joblib.dump({"pipeline": _Bomb(str(witness)), "metadata": {}}, path)
+    with pytest.raises(HeadError, match=r"gift\.joblib: this machine did not write it.*--trust"):
+        load_head(path)
+    assert not witness.exists()
+
+
+def test_a_foreign_head_loads_when_it_is_trusted(saved, monkeypatch, tmp_path):
+    monkeypatch.setenv("HEADSTART_STATE", str(tmp_path / "another machine"))
+    with pytest.raises(HeadError, match="--trust"):
+        load_head(saved)
+    assert load_head(saved, trust=True).label_names == ["cat", "dog"]
+
+
+def test_a_changed_file_is_no_longer_ours(saved):
+    data = bytearray(saved.read_bytes())
+    data[len(data) // 2] ^= 1
+    saved.write_bytes(data)
+    with pytest.raises(HeadError, match="did not write it"):
+        load_head(saved)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.9])
+def test_truncated_and_foreign_files_are_refused_even_when_trusted(saved, share):
+    saved.write_bytes(saved.read_bytes()[: int(share * saved.stat().st_size)])
+    with pytest.raises(HeadError, match=r"head\.joblib: (not a head|damaged)"):
+        load_head(saved, trust=True)
+
+
+def test_metadata_that_contradicts_the_classifier_is_refused(saved):
+    for change, message in (
+        (lambda m: m | {"label_names": ["dog", "cat"]}, "contradict"),
+        (lambda m: m | {"fingerprint": "0" * 64}, "contradict"),
+        (lambda m: m | {"format_version": 2}, "version 2"),
+        (lambda m: {k: v for k, v in m.items() if k != "canary"}, "lacks 'canary'"),
+        (lambda m: {}, "not a headstart head"),
+    ):
+        content = joblib.load(saved)
+        other = saved.with_name("other.joblib")
+        joblib.dump(content | {"metadata": change(content["metadata"])}, other)
+        with pytest.raises(HeadError, match=message):
+            load_head(other, trust=True)
+
+
+def test_a_head_of_another_scikit_learn_is_refused_unless_trusted(saved, monkeypatch):
+    import sklearn.base
+
+    monkeypatch.setattr(sklearn.base, "__version__", "99.9")
+    with pytest.raises(HeadError, match=r"saved by scikit-learn \d.*here is 99\.9"):
+        load_head(saved)
+    assert load_head(saved, trust=True).label_names == ["cat", "dog"]
+
+
+def test_a_head_is_only_saved_under_a_name_that_says_what_it_is(store, tmp_path):
+    head = train(store)
+    for name in ("head.pkl", "head", "nowhere/head.joblib"):
+        with pytest.raises(HeadError, match="head"):
+            head.save(tmp_path / name)
+    assert {path.name for path in tmp_path.iterdir()} == {"made.h5"}

@@ -1,0 +1,241 @@
+"""Heads on made-up features, against scikit-learn itself."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from headstart.classify import evaluate, train
+from headstart.classify.heads import RECIPES, recipe
+from headstart.classify.splits import stratified_folds
+from headstart.features import HeadError, ProvenanceMismatch, TrainingError
+from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+
+def clouds(rows, classes=3, columns=40, apart=1.0, seed=0):
+    """Overlapping Gaussian clouds: (features, names)."""
+    generator = np.random.default_rng(seed)
+    codes = np.arange(rows) % classes
+    centres = np.random.default_rng(99).normal(size=(classes, columns)) * apart
+    features = centres[codes] + generator.normal(size=(rows, columns)) * 3
+    return features.astype(np.float32), [f"class {code}" for code in codes]
+
+
+def with_test_split(rows):
+    return ["test" if row // 3 % 3 == 0 else "train" for row in range(rows)]
+
+
+@pytest.fixture
+def split_store(make_store):
+    features, labels = clouds(301)
+    return make_store(features, labels, splits=with_test_split(301))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_scores_are_scikit_learns_own_on_the_test_split(split_store, name):
+    head = train(split_store, name)
+    test = split_store.splits == 3
+    truth = np.array(split_store.label_names)[split_store.labels[test]]
+    predicted = head.pipeline.predict(split_store.features[test])
+    probabilities = head.pipeline.predict_proba(split_store.features[test].astype(np.float64))
+    scores = head.scores
+    assert scores.basis == "test split"
+    assert scores.rows == test.sum()
+    assert scores.accuracy == np.mean(predicted == truth)
+    assert scores.balanced_accuracy == pytest.approx(balanced_accuracy_score(truth, predicted))
+    assert scores.macro_f1 == pytest.approx(f1_score(truth, predicted, average="macro"))
+    assert scores.log_loss == pytest.approx(log_loss(truth, probabilities), abs=1e-4)
+    trained_on = split_store.labels[~test]
+    dummy = DummyClassifier().fit(trained_on[:, None], trained_on)
+    assert scores.baseline == dummy.score(np.zeros((scores.rows, 1)), split_store.labels[test])
+    assert scores.accuracy > scores.baseline + 0.2
+    assert scores.interval[0] < scores.accuracy < scores.interval[1]
+
+
+@pytest.mark.parametrize("rows", [120, 400])
+def test_the_logistic_head_is_what_a_plain_grid_search_finds(rows):
+    """Also with fewer rows than columns, where the search works in a rotated basis."""
+    features, labels = clouds(rows, columns=150)
+    labels = np.array(labels)
+    chosen = recipe("logistic")
+    folds = stratified_folds(labels, np.arange(rows, dtype=np.uint64), 5, seed=0)
+    pipeline, parameters = chosen.fit(features, labels, folds, seed=0)
+    plain = GridSearchCV(
+        make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)),
+        {"logisticregression__C": chosen.grid},
+        cv=folds,
+        scoring="neg_log_loss",
+    ).fit(features, labels)
+    assert parameters["C"] == plain.best_params_["logisticregression__C"]
+    np.testing.assert_allclose(
+        pipeline.predict_proba(features), plain.predict_proba(features), atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_predict_and_predict_proba_agree(split_store, name):
+    head = train(split_store, name)
+    prediction = head.predict(split_store)
+    assert prediction.labels.tolist() == head.pipeline.predict(split_store.features).tolist()
+    np.testing.assert_allclose(prediction.probabilities.sum(axis=1), 1, rtol=1e-12)
+    np.testing.assert_array_equal(prediction.confidences, prediction.probabilities.max(axis=1))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_same_store_and_seed_give_the_same_head_to_the_last_bit(split_store, name):
+    first, second = (train(split_store, name, seed=5).predict(split_store) for _ in range(2))
+    np.testing.assert_array_equal(first.probabilities, second.probabilities)
+
+
+def test_the_test_split_has_no_influence_on_the_head(make_store):
+    features, labels = clouds(150)
+    splits = with_test_split(150)
+    one = train(make_store(features, labels, splits=splits, name="one.h5"))
+    test = np.array(splits) == "test"
+    features[test] = 1000 * np.random.default_rng(1).normal(size=features[test].shape)
+    two = train(make_store(features, labels, splits=splits, name="two.h5"))
+    probe = clouds(20, seed=7)[0]
+    np.testing.assert_array_equal(
+        one.predict(probe).probabilities, two.predict(probe).probabilities
+    )
+    assert one.scores.accuracy > two.scores.accuracy
+
+
+def test_without_a_test_split_scores_are_cross_validated_and_the_head_uses_every_row(make_store):
+    features, labels = clouds(240)
+    head = train(make_store(features, labels), folds=4)
+    assert head.scores.basis == "4-fold cross-validation"
+    assert head.scores.rows == 240
+    assert sum(head.training_counts.values()) == 240
+
+
+def test_cross_validated_scores_are_no_better_than_chance_on_noise(make_store):
+    """Copies of an image on both sides of a fold would push this far above one half."""
+    generator = np.random.default_rng(0)
+    distinct = generator.normal(size=(120, 60))
+    contents = np.repeat(np.arange(120), 3)
+    labels = np.array(["heads", "tails"])[generator.integers(0, 2, 120)][contents]
+    head = train(make_store(distinct[contents], labels.tolist(), contents=contents.tolist()))
+    assert head.scores.interval[0] < 0.5
+
+
+def test_training_images_that_are_also_in_the_test_split_are_left_out_and_counted(make_store):
+    features, labels = clouds(90)
+    splits = with_test_split(90)
+    contents = list(range(90))
+    contents[3], contents[6] = 0, 0  # rows 3 and 6 (train) are copies of row 0 (test)
+    head = train(make_store(features, labels, splits=splits, contents=contents))
+    assert sum(head.training_counts.values()) == 58
+    assert any("2 training images are in the test split too" in note for note in head.scores.notes)
+
+
+def test_rows_without_a_label_are_left_out_and_counted(make_store):
+    features, labels = clouds(90)
+    labels[:10] = [None] * 10
+    head = train(make_store(features, labels))
+    assert sum(head.training_counts.values()) == 80
+    assert head.scores.notes == ("10 images without a label are left out",)
+
+
+@pytest.mark.parametrize(
+    ("labels", "splits", "message"),
+    [
+        ([None] * 12, None, "none of its 12 images has a label"),
+        (["cat"] * 12, None, "only one class, 'cat', among the 12"),
+        (["cat"] * 11 + ["dog"], None, "'dog' has (only one|fewer than 3) distinct"),
+        (["cat", "dog"] * 6, ["test"] * 12, "all 12 labelled images are in the test split"),
+        (["cat", "dog"] * 4 + ["fox"] * 4, ["train"] * 8 + ["test"] * 4, "'fox' has images in the"),
+    ],
+)
+def test_rows_that_nobody_could_train_on_are_refused_in_one_line(
+    make_store, labels, splits, message
+):
+    store = make_store(clouds(12)[0], labels, splits=splits)
+    with pytest.raises(TrainingError, match=message) as error:
+        train(store)
+    assert str(store.path) in str(error.value) or "'dog'" in message
+    assert "\n" not in str(error.value)
+
+
+def test_an_unknown_head_suggests_the_nearest_name(split_store):
+    with pytest.raises(TrainingError, match="unknown head 'logistics'; did you mean logistic"):
+        train(split_store, "logistics")
+
+
+def test_evaluate_repeats_the_score_of_training(split_store):
+    head = train(split_store)
+    assert evaluate(head, split_store) == head.scores
+
+
+def test_evaluate_never_scores_images_that_the_head_was_trained_on(split_store, make_store):
+    head = train(split_store)
+    with pytest.raises(TrainingError, match="trained on every image in train split"):
+        evaluate(head, split_store, "train")
+    scores = evaluate(head, split_store, "all")
+    assert scores.rows == head.scores.rows
+    assert scores.accuracy == head.scores.accuracy
+    assert scores.notes == ("199 images that the head was trained on are left out",)
+
+    features, labels = clouds(60, seed=1)
+    elsewhere = make_store(
+        features, labels, name="else.h5", contents=[*range(1, 11), *range(1000, 1050)]
+    )
+    scores = evaluate(head, elsewhere)
+    assert scores.rows == 60 - 6  # of images 1 to 10, four (1, 2, 9, 10) were in the test split
+
+
+def test_evaluate_maps_labels_by_name_and_never_by_position(split_store, make_store):
+    head = train(split_store)
+    features, labels = clouds(90, seed=3)
+    everything = make_store(features, labels, name="a.h5", contents=range(5000, 5090))
+    only_last = [row for row in range(90) if labels[row] == "class 2"]
+    part = make_store(
+        features[only_last],
+        [labels[row] for row in only_last],
+        name="b.h5",
+        contents=range(6000, 6030),
+    )
+    recall = evaluate(head, everything).per_class["class 2"]["recall"]
+    assert evaluate(head, part).accuracy == pytest.approx(recall)
+
+
+def test_evaluate_refuses_classes_that_the_head_does_not_know(split_store, make_store):
+    store = make_store(clouds(5)[0], ["zebra"] * 5, name="zoo.h5", contents=range(9000, 9005))
+    with pytest.raises(TrainingError, match="class 'zebra' is unknown to the head"):
+        evaluate(train(split_store), store)
+
+
+def test_a_head_refuses_features_made_in_any_other_way(split_store, make_store):
+    head = train(split_store)
+    features, labels = clouds(30, seed=2)
+    other = make_store(features, labels, name="other.h5", weights_digest="1" * 64)
+    for refused in (lambda: head.predict(other), lambda: evaluate(head, other)):
+        with pytest.raises(ProvenanceMismatch, match=r"weights_digest is 0000.* against 1111"):
+            refused()
+    moved = dataclasses.replace(head, canary=head.canary * 1.01)
+    with pytest.raises(ProvenanceMismatch, match="test images come out differently"):
+        moved.predict(split_store)
+
+
+def test_a_head_refuses_matrices_of_another_shape_or_with_holes(split_store):
+    head = train(split_store)
+    with pytest.raises(HeadError, match=r"vectors of 40 numbers.*\(3, 39\)"):
+        head.predict(np.zeros((3, 39)))
+    with pytest.raises(HeadError, match="NaN"):
+        head.predict(np.full((3, 40), np.nan))
+    assert head.predict(np.zeros((0, 40))).labels.shape == (0,)
+
+
+def test_the_interval_is_wilsons():
+    """Newcombe (1998), Statistics in Medicine 17, table I: 81 of 263 gives 0.2553 to 0.3662."""
+    from headstart.classify.evaluation import score
+
+    truth = np.array(["a"] * 81 + ["b"] * 182)
+    scores = score(truth, np.tile([0.9, 0.1], (263, 1)), ["a", "b"], majority="b", basis="x")
+    assert scores.accuracy == pytest.approx(81 / 263)
+    assert scores.interval == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert scores.baseline == pytest.approx(182 / 263)

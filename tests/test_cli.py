@@ -1,0 +1,306 @@
+"""The command line: what it prints, what it exits with, and one line for whatever goes wrong."""
+
+import csv
+import json
+import os
+import shutil
+
+import pytest
+from headstart.features import FeatureStore
+
+SMALL = ("--backbone", "MobileNetV2", "--size", "32", "--weights", "random")
+
+
+@pytest.fixture(autouse=True)
+def _stub_backbone(monkeypatch, request, make_stub):
+    """Commands embed with the stand-in, except where a test asks for the real thing."""
+    if "real_backbone" in request.fixturenames:
+        return
+
+    class Stub(make_stub):
+        def __init__(self, asked) -> None:
+            super().__init__()
+            self.request = asked
+
+    monkeypatch.setattr("headstart.extract.embedding.Embedding", Stub)
+
+
+@pytest.fixture
+def real_backbone():
+    """Marks a test that embeds with Keras."""
+
+
+@pytest.fixture
+def here(photos, monkeypatch):
+    """A working folder with photos/ in it."""
+    monkeypatch.chdir(photos.parent)
+    return photos.parent
+
+
+@pytest.fixture
+def trained(here, cli):
+    assert cli("extract", "photos", "-o", "pets.h5", *SMALL).code == 0
+    assert cli("train", "pets.h5", "-o", "pets.joblib", "--folds", "3").code == 0
+    return here
+
+
+def failed(outcome, code=1):
+    """The one line that a failed command wrote."""
+    assert outcome.code == code
+    assert outcome.out == ""
+    (line,) = outcome.err.strip().splitlines()
+    assert line.startswith("headstart: ")
+    assert "Traceback" not in line
+    return line
+
+
+def test_the_whole_path_with_a_real_backbone(here, cli, fill_photos, real_backbone):
+    done = cli("extract", "photos", "-o", "pets.h5", *SMALL)
+    assert done.code == 0
+    assert done.out.startswith("pets.h5: 18 images x 1280 features, 2 labels (blue, red)")
+    assert "random weights" in done.out
+    done = cli("train", "pets.h5", "-o", "pets.joblib")
+    assert "5-fold cross-validation, 18 images:" in done.out
+    assert "saved as pets.joblib" in done.out
+
+    new = fill_photos(here / "new", count=5)
+    (new / "blue" / "broken.jpg").write_bytes(b"no image")
+    done = cli("predict", "pets.joblib", "new", "-o", "new.csv", "--top", "2")
+    assert done.code == 0
+    assert "10 images predicted, 1 skipped" in done.out
+    with open("new.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == [
+        "path", "label", "confidence", "unfamiliar", "skipped", "label_2", "confidence_2",
+    ]  # fmt: skip
+    assert [row["path"] for row in rows] == sorted(row["path"] for row in rows)
+    assert len(rows) == 11
+    for row in rows:
+        if row["path"] == "blue/broken.jpg":
+            assert row["label"] == row["confidence"] == row["label_2"] == ""
+            assert row["skipped"].startswith("not an image")
+        else:
+            assert row["label"] == row["path"].split("/")[0]
+            assert float(row["confidence"]) + float(row["confidence_2"]) == pytest.approx(1)
+
+    cli("extract", "new", "-o", "new.h5", *SMALL)
+    cli("predict", "pets.joblib", "new.h5", "-o", "again.csv", "--top", "2")
+    with open("new.csv") as one, open("again.csv") as two:
+        assert one.read() == two.read()
+    assert not [name for name in os.listdir() if name.startswith(".headstart")]
+
+
+def test_extract_reports_what_it_did_in_text_and_json(here, cli):
+    (here / "photos" / "blue" / "bad.png").write_bytes(b"")
+    shutil.copy("photos/blue/blue00.png", "photos/red/copy.png")
+    done = cli("extract", "photos", "-o", "pets.h5", *SMALL)
+    assert "embedded 18, reused 0, duplicates 1, removed 0, skipped 1" in done.out
+    assert "headstart info pets.h5 --skipped" in done.out
+    done = cli("extract", "photos", "-o", "pets.h5", *SMALL, "--json")
+    values = json.loads(done.out)
+    assert {"embedded": 0, "reused": 18, "duplicates": 1, "removed": 0, "skipped": 1}.items() <= (
+        values.items()
+    )
+    assert values["seconds"].keys() == {"total", "load", "decode", "embed", "write"}
+    assert values["rates"].keys() == {"total", "embed", "decode"}
+
+
+def test_strict_fails_a_run_that_skipped_something_at_its_end(here, cli):
+    assert cli("extract", "photos", "-o", "pets.h5", *SMALL, "--strict").code == 0
+    (here / "photos" / "blue" / "bad.png").write_bytes(b"")
+    done = cli("extract", "photos", "-o", "pets.h5", *SMALL, "--strict")
+    assert done.code == 1
+    assert len(FeatureStore("pets.h5")) == 18
+
+
+def test_info_says_what_is_in_a_file(trained, cli):
+    values = json.loads(cli("info", "pets.h5", "--json").out)
+    assert {
+        "rows", "images", "dimension", "label_names", "content_digest", "fingerprint",
+        "provenance", "environment", "skipped",
+    } <= values.keys()  # fmt: skip
+    assert values["labels"] == {"blue": 9, "red": 9}
+    assert values["skipped"] == 0
+    text = cli("info", "pets.h5").out
+    assert "18 images x 8 float32 features" in text
+    assert values["content_digest"] in text
+
+
+def test_info_lists_skipped_images_with_their_reasons(here, cli):
+    name = os.fsencode(here) + b"/photos/blue/caf\xe9.png"
+    with open(name, "wb"):
+        pass
+    assert cli("extract", "photos", "-o", "pets.h5", *SMALL).code == 0
+    done = cli("info", "pets.h5", "--skipped")
+    assert done.code == 0
+    assert "empty file (0 bytes)" in done.out
+    values = json.loads(cli("info", "pets.h5", "--skipped", "--json").out)
+    assert values["skipped"] == 1
+    assert [one["reason"] for one in values["skipped_files"]] == ["empty file (0 bytes)"]
+    cli("train", "pets.h5", "-o", "pets.joblib")
+    assert cli("predict", "pets.joblib", "photos", "-o", "out.csv").code == 0
+    with open("out.csv", "rb") as file:
+        assert b"blue/caf\xe9.png," in file.read()
+    assert cli("predict", "pets.joblib", "photos", "-o", "out.jsonl").code == 0
+    with open("out.jsonl") as file:
+        paths = [os.fsencode(json.loads(line)["path"]) for line in file]
+    assert b"blue/caf\xe9.png" in paths
+
+
+def test_train_and_evaluate_print_json_that_others_rely_on(trained, cli, fill_photos):
+    done = cli("train", "pets.h5", "-o", "pets.joblib", "--json", "--head", "svm")
+    keys = {
+        "head", "accuracy", "interval", "baseline", "balanced_accuracy", "macro_f1", "log_loss",
+        "per_class", "seconds",
+    }  # fmt: skip
+    values = json.loads(done.out)
+    assert keys <= values.keys()
+    assert values["head"] == "svm"
+    fill_photos(trained / "others", count=12)
+    cli("extract", "others", "-o", "others.h5", *SMALL)
+    done = cli("evaluate", "pets.joblib", "others.h5", "--json")
+    values = json.loads(done.out)
+    assert keys <= values.keys()
+    assert values["rows"] == 2 * 3  # the other nine of each colour were trained on
+    assert "18 images that the head was trained on are left out" in values["notes"]
+    assert "note: 18 images" in cli("evaluate", "pets.joblib", "others.h5").out
+
+
+def test_info_on_a_head_shows_its_scores_and_settings(trained, cli):
+    text = cli("info", "pets.joblib").out
+    assert "3-fold cross-validation, 18 images:" in text
+    assert "Xception" not in text
+    values = json.loads(cli("info", "pets.joblib", "--json").out)
+    assert values["label_names"] == ["blue", "red"]
+    assert values["provenance"]["backbone"] == "MobileNetV2"
+    assert values["scores"]["rows"] == 18
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["extract", "nowhere", "-o", "x.h5"], "nowhere: no such folder"),
+        (["extract", "empty", "-o", "x.h5"], "empty: no images"),
+        (["extract", "photos", "-o", "x.h5", "--backbone", "xeption"], "did you mean Xception?"),
+        (
+            ["extract", "photos", "-o", "x.h5", "--size", "70"],
+            "too small for Xception: at least 71",
+        ),
+        (["extract", "photos", "-o", "x.h5", "--fit", "squash"], "use one of stretch, crop, pad"),
+        (["extract", "photos", "-o", "x.h5", "--weights", "w.h5"], "'w.h5': no such file"),
+        (["extract", "photos", "-o", "nowhere/x.h5"], "nowhere: no such folder for x.h5"),
+        (["extract", "list.csv", "-o", "x.h5"], "needs the column 'path'"),
+        (["extract", "photos", "-o", "pets.h5"], "backbone is MobileNetV2 against Xception"),
+        (["extract", "photos", "-o", "list.csv"], "list.csv: not a headstart feature file"),
+        (["info", "nowhere.h5"], "nowhere.h5: no such file"),
+        (["info", "list.csv"], "list.csv: not a headstart feature file"),
+        (["train", "list.csv", "-o", "x.joblib"], "list.csv: not a headstart feature file"),
+        (["train", "pets.h5", "-o", "x.pkl"], "x.pkl: a head is saved as a .joblib file"),
+        (["train", "pets.h5", "-o", "x.joblib", "--head", "svn"], "did you mean svm?"),
+        (["evaluate", "list.csv", "pets.h5"], "list.csv: not a head"),
+        (["evaluate", "pets.joblib", "pets.h5"], "trained on every image"),
+        (["evaluate", "pets.joblib", "pets.h5", "--split", "tset"], "split 'tset': use train,"),
+        (["predict", "pets.joblib", "empty", "-o", "x.csv"], "empty: no images"),
+        (["predict", "pets.joblib", "photos", "-o", "x.txt"], "as .csv or .jsonl"),
+        (["predict", "pets.joblib", "photos", "-o", "empty"], "empty: predictions are written"),
+        (
+            ["predict", "nowhere.joblib", "photos", "-o", "x.csv"],
+            "nowhere.joblib: this head cannot",
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_gets_one_line_and_leaves_nothing_behind(trained, cli, arguments, message):
+    (trained / "empty").mkdir()
+    (trained / "list.csv").write_text("file,label\n")
+    before = {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()}
+    assert message in failed(cli(*arguments))
+    after = {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()}
+    assert after == before
+
+
+def test_a_head_does_not_take_features_of_another_backbone(trained, cli):
+    cli("extract", "photos", "-o", "big.h5", "--weights", "random")
+    for arguments in (
+        ["evaluate", "pets.joblib", "big.h5"],
+        ["predict", "pets.joblib", "big.h5", "-o", "x.csv"],
+    ):
+        assert "backbone is MobileNetV2 against Xception" in failed(cli(*arguments))
+
+
+def test_images_without_labels_can_be_embedded_and_predicted_but_not_trained_on(trained, cli):
+    cli("extract", "photos", "-o", "plain.h5", *SMALL, "--labels", "none")
+    assert "none of its 18 images has a label" in failed(cli("train", "plain.h5", "-o", "x.joblib"))
+    assert cli("predict", "pets.joblib", "plain.h5", "-o", "x.csv").code == 0
+
+
+def test_one_class_only_is_refused_by_name(trained, cli):
+    cli("extract", "photos/blue", "-o", "none.h5", *SMALL)
+    shutil.rmtree("photos/red")
+    cli("extract", "photos", "-o", "one.h5", *SMALL)
+    assert "only one class, 'blue'" in failed(cli("train", "one.h5", "-o", "x.joblib"))
+
+
+def test_a_head_from_elsewhere_needs_trust_on_every_command(trained, cli, monkeypatch, tmp_path):
+    monkeypatch.setenv("HEADSTART_STATE", str(tmp_path / "elsewhere"))
+    for arguments in (
+        ["info", "pets.joblib"],
+        ["predict", "pets.joblib", "pets.h5", "-o", "x.csv"],
+    ):
+        assert "--trust" in failed(cli(*arguments))
+        assert cli(*arguments, "--trust").code == 0
+
+
+def test_moved_weights_are_asked_for_and_taken_from_their_new_place(here, cli, monkeypatch):
+    (here / "w.weights.h5").write_bytes(b"weights")
+    settings = ("--backbone", "MobileNetV2", "--size", "32", "--weights", "w.weights.h5")
+    cli("extract", "photos", "-o", "pets.h5", *settings)
+    cli("train", "pets.h5", "-o", "pets.joblib")
+    os.rename("w.weights.h5", "moved.weights.h5")
+    line = failed(cli("predict", "pets.joblib", "photos", "-o", "x.csv"))
+    assert "w.weights.h5" in line
+    assert "--weights FILE" in line
+    moved = cli("predict", "pets.joblib", "photos", "-o", "x.csv", "--weights", "moved.weights.h5")
+    assert moved.code == 0
+
+
+def test_wrong_usage_exits_with_2_in_one_line(cli):
+    for arguments in (["extract"], ["bogus"], ["train", "x.h5", "-o"], ["demo", "--size", "3"]):
+        assert "--help`" in failed(cli(*arguments), code=2)
+
+
+def test_an_interrupt_says_how_to_go_on(here, cli, monkeypatch):
+    def interrupt(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("headstart.extract.pipeline.read", interrupt)
+    line = failed(cli("extract", "photos", "-o", "pets.h5", *SMALL), code=130)
+    assert "the same command goes on from there" in line
+
+
+def test_debug_shows_the_traceback_wherever_it_stands(cli):
+    from headstart.cli import main
+    from headstart.features import SourceError
+
+    for arguments in (
+        ["--debug", "extract", "nowhere", "-o", "x.h5"],
+        ["extract", "nowhere", "-o", "x.h5", "--debug"],
+    ):
+        with pytest.raises(SourceError):
+            main(arguments)
+
+
+def test_a_fault_of_our_own_is_one_line_too(here, cli, monkeypatch):
+    def fault(*arguments, **options):
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr("headstart.extract.pipeline.run", fault)
+    line = failed(cli("extract", "photos", "-o", "pets.h5", *SMALL))
+    assert "internal error: ZeroDivisionError: oops (--debug shows where)" in line
+
+
+def test_every_command_has_help_that_names_its_options(cli):
+    text = cli("--help").out
+    for command in ("extract", "info", "train", "evaluate", "predict", "demo"):
+        assert command in text
+        assert "Usage: headstart " + command in cli(command, "--help").out

@@ -1,0 +1,108 @@
+"""Rules of the house: who may import whom, and what must not be loaded."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+MAY_IMPORT = {
+    "features": {"features"},
+    "extract": {"extract", "features"},
+    "classify": {"classify", "features"},
+    "cli": {"cli", "classify", "extract", "features"},
+}
+HEAVY = {"tensorflow", "keras"}
+
+
+def modules():
+    return [path for folder in MAY_IMPORT for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def imports(path):
+    """(package, whether at import time) of each import in a file of ours."""
+    tree = ast.parse(path.read_text())
+    package = ("headstart", *path.relative_to(ROOT).parent.parts)
+    for node in ast.walk(tree):
+        top = node in tree.body
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, top) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            yield ".".join([*base, *([node.module] if node.module else [])]), top
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_run_one_way_and_heavy_ones_wait_inside_functions(path):
+    folder = path.relative_to(ROOT).parts[0]
+    for name, top in imports(path):
+        parts = name.split(".")
+        if parts[0] == "headstart" and len(parts) > 1:
+            assert parts[1] in MAY_IMPORT[folder], f"{folder} imports {name}"
+        if parts[0] in HEAVY:
+            assert folder == "extract", f"{folder} imports {name}"
+            assert not top, f"{name} is imported when {path.name} is"
+
+
+def run_without_tensorflow(folder, *commands):
+    """Run commands in one process where importing TensorFlow or Keras fails; return what it had
+    loaded at the end."""
+    program = f"""
+import json, sys
+sys.modules["tensorflow"] = sys.modules["keras"] = None
+from headstart.cli import main
+for command in json.loads({json.dumps(json.dumps(commands))}):
+    try:
+        main(command)
+    except SystemExit as error:
+        assert not error.code, (command, error.code)
+print(json.dumps(sorted(sys.modules)), file=sys.stderr)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stderr.splitlines()[-1]))
+
+
+def test_everything_after_extraction_works_with_tensorflow_unimportable(
+    photos, stub, tmp_path, fill_photos, make_stub
+):
+    from headstart.extract.pipeline import run
+
+    run(stub, photos, tmp_path / "pets.h5")
+    run(make_stub(), fill_photos(tmp_path / "more", count=14), tmp_path / "more.h5")
+    run_without_tensorflow(
+        tmp_path,
+        ["info", "pets.h5"],
+        ["train", "pets.h5", "-o", "pets.joblib"],
+        ["train", "pets.h5", "-o", "svm.joblib", "--head", "svm"],
+        ["info", "pets.joblib"],
+        ["evaluate", "pets.joblib", "more.h5"],
+        ["predict", "pets.joblib", "more.h5", "-o", "out.csv"],
+        # Nothing new in the folder: the backbone is not needed.
+        ["extract", "photos", "-o", "pets.h5", "--weights", "random", "--size", "71"],
+    )
+    assert (tmp_path / "out.csv").exists()
+
+
+def test_help_loads_nothing_of_weight(tmp_path):
+    loaded = run_without_tensorflow(tmp_path, ["--help"], ["extract", "--help"])
+    heavy = {"numpy", "h5py", "sklearn", "scipy", "PIL", "joblib", "platformdirs", "tqdm"}
+    assert not loaded & heavy
+
+
+def test_python_minus_m_runs_the_same_commands(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "headstart.cli", "--version"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ,
+    )
+    assert done.stdout.startswith("headstart ")

@@ -1,0 +1,62 @@
+"""Every command and snippet of the README runs, in its order, in one folder.
+
+Only the download of ImageNet weights is replaced, by random weights of the same backbone.
+"""
+
+import dataclasses
+import os
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+README = (Path(__file__).resolve().parents[1] / "README.md").read_text("utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """Backbones with random weights in place of ImageNet's, each built once."""
+    from headstart.extract import backbones
+    from headstart.extract.weights import WeightsSource
+
+    build, built = backbones.build, {}
+
+    def build_offline(request):
+        request = dataclasses.replace(request, weights=WeightsSource("random"))
+        if request not in built:
+            built[request] = build(request)
+        return built[request]
+
+    monkeypatch.setattr(backbones, "build", build_offline)
+
+
+def test_every_command_and_snippet_of_the_tour_runs(
+    tmp_path, monkeypatch, cli, fill_photos, offline
+):
+    monkeypatch.chdir(tmp_path)
+    for number, folder in enumerate(("photos", "other-pets", "new-photos")):
+        fill_photos(tmp_path / folder, count=4)
+        for path in (tmp_path / folder).rglob("*.png"):
+            path.write_bytes(path.read_bytes() + bytes(number))  # other bytes, the same picture
+    ran = 0
+    for language, block in BLOCKS:
+        if language == "python":
+            exec(compile(block, "README.md", "exec"), {})
+            ran += 1
+        elif language == "sh":
+            for line in block.splitlines():
+                command = shlex.split(line, comments=True)
+                if command[:1] == ["headstart"]:
+                    done = cli(*command[1:])
+                    assert done.code == 0, (line, done.err)
+                    ran += 1
+    assert ran > 10
+    assert {"pets.h5", "pets.joblib", "predictions.csv", "predictions.jsonl"} <= set(os.listdir())
+
+
+def test_the_two_commands_are_one_line_each_and_stand_first():
+    first, second = [block.strip() for language, block in BLOCKS if language == "sh"][:2]
+    assert re.fullmatch(r"python3 -m pip install \. && headstart demo", first)
+    assert re.fullmatch(r'python3 -m pip install "\.\[test\]" && python3 -m pytest', second)
