@@ -247,11 +247,12 @@ class _Work:
 
     def over(self, images: Sequence[ImageReference], *, progress: bool) -> Iterator[SeenFile]:
         """Look at `images`, embed what is new, publish it, and yield what each file was."""
-        if self.known.provenance is None:
-            _ = self.embedding.provenance  # weights that cannot be had end the run right here
         shown = Progress(len(images), shown=progress)
         pool = ThreadPoolExecutor(joblib.cpu_count(), thread_name_prefix="decode")
         try:
+            if self.known.provenance is None:
+                shown.say(f"loading {self.embedding.request} ...")
+                _ = self.embedding.provenance  # weights that cannot be had end the run right here
             looked = self._looked_ahead(pool, images)
             for start in range(0, len(images), UNIT_IMAGES):
                 length = min(UNIT_IMAGES, len(images) - start)

@@ -33,9 +33,15 @@ class Progress:
             dynamic_ncols=True,
             leave=False,
         )
+        self._shown = shown
         self._lines = shown and not terminal
         self._total, self._done = total, 0
         self._started = self._said = time.monotonic()
+
+    def say(self, text: str) -> None:
+        """Announce what takes a while before the first image counts."""
+        if self._shown:
+            self._bar.write(text, file=sys.stderr)
 
     def add(self, images: int) -> None:
         """Count `images` more as done."""

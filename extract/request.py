@@ -80,6 +80,9 @@ class Request:
             dtype=provenance.dtype,
         )
 
+    def __str__(self) -> str:
+        return f"{self.architecture.name} at {self.size} pixels, {self.weights} weights"
+
     def declared(self) -> dict[str, Any]:
         """The fields of the provenance that are known before the backbone is loaded."""
         return {
