@@ -126,6 +126,19 @@ def info(file: str, skipped: bool, trust: bool, as_json: bool) -> None:
 
 @headstart.command()
 @click.argument("file", metavar="FILE.h5")
+@JSON
+def verify(file: str, as_json: bool) -> int:
+    """Check every checksum, digest and rule of a feature file; exit with 1 if one fails."""
+    from ..features.verification import verify as check
+    from . import report
+
+    problems = check(Path(file))
+    report.verification(file, problems, as_json=as_json)
+    return 1 if problems else 0
+
+
+@headstart.command()
+@click.argument("file", metavar="FILE.h5")
 @click.option("-o", "--out", required=True, metavar="HEAD.joblib", help="The trained head.")
 @click.option(
     "--head", default="logistic", show_default=True, metavar="logistic|svm", help="What to train."

@@ -81,6 +81,16 @@ def store(store: FeatureStore, *, list_skipped: bool, as_json: bool) -> None:
     )
 
 
+def verification(path: str, problems: Sequence[str], *, as_json: bool) -> None:
+    """After `verify`."""
+    if as_json:
+        print_json({"sound": not problems, "problems": list(problems)})
+        return
+    _lines(*(f"{path}: {problem}" for problem in problems))
+    if not problems:
+        _lines(f"{path}: sound")
+
+
 def head(head: Head, *, as_json: bool) -> None:
     """After `info` on a head."""
     if as_json:

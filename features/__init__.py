@@ -14,6 +14,7 @@ from .errors import (
 )
 from .provenance import Provenance
 from .store import FeatureStore, Skipped
+from .verification import verify
 
 __all__ = [
     "BackboneError",
@@ -26,4 +27,5 @@ __all__ = [
     "Skipped",
     "SourceError",
     "TrainingError",
+    "verify",
 ]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any, Final
 
 import h5py
 import numpy as np
@@ -23,6 +26,9 @@ STATS: Final = "stats"
 SKIPPED: Final = "skipped"
 CANARY: Final = "canary"
 
+# Those with one entry per row, in the order in which they are hashed.
+PER_ROW: Final = (FEATURES, PATHS, LABELS, SPLITS, VIEWS, DIGESTS, STATS)
+
 # The one dataset that only units have: what was seen under each path.
 FILES: Final = "files"
 
@@ -33,6 +39,17 @@ PROVENANCE_ATTRIBUTE: Final = "provenance"
 FINGERPRINT_ATTRIBUTE: Final = "fingerprint"
 ENVIRONMENT_ATTRIBUTE: Final = "environment"
 CONTENT_DIGEST_ATTRIBUTE: Final = "content_digest"
+
+ATTRIBUTES: Final = frozenset(
+    {
+        FORMAT_ATTRIBUTE,
+        VERSION_ATTRIBUTE,
+        PROVENANCE_ATTRIBUTE,
+        FINGERPRINT_ATTRIBUTE,
+        ENVIRONMENT_ATTRIBUTE,
+        CONTENT_DIGEST_ATTRIBUTE,
+    }
+)
 
 SPLIT_NAMES: Final = ("none", "train", "validation", "test")
 NO_LABEL: Final = -1
@@ -61,6 +78,78 @@ def files_dtype(path_bytes: int, reason_bytes: int) -> np.dtype[np.void]:
             ("reason", f"S{max(reason_bytes, 1)}"),
         ]
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """What a dataset must look like.
+
+    Attributes
+    ----------
+    shape : tuple of int or None
+        Length along each axis; None where it is free.
+    kinds : tuple of str
+        NumPy's names of the dtypes allowed; ``"S"`` is bytes of any fixed width, ``"files"`` and
+        ``"stats"`` are the two compound types.
+    """
+
+    shape: tuple[int | None, ...]
+    kinds: tuple[str, ...]
+
+    def takes(self, dtype: np.dtype[Any]) -> bool:
+        """Whether a dataset may have this dtype."""
+        if dtype.names is None:
+            return (dtype.kind if dtype.kind == "S" else dtype.str) in self.kinds
+        if self.kinds == ("stats",):
+            return dtype == STATS_DTYPE
+        widths = [dtype[name].itemsize for name in ("path", "reason") if name in dtype.names]
+        return self.kinds == ("files",) and len(widths) == 2 and dtype == files_dtype(*widths)
+
+
+_VECTORS: Final = Column((None, None), ("<f4", "<f2"))
+_DIGESTS: Final = Column((None, DIGEST_BYTES), ("|u1",))
+
+SCHEMAS: Final[Mapping[str, Mapping[str, Column]]] = {
+    FORMAT: {
+        FEATURES: _VECTORS,
+        PATHS: Column((None,), ("S",)),
+        LABELS: Column((None,), ("<i4",)),
+        LABEL_NAMES: Column((None,), ("S",)),
+        SPLITS: Column((None,), ("|i1",)),
+        VIEWS: Column((None,), ("<i2",)),
+        DIGESTS: _DIGESTS,
+        STATS: Column((None,), ("stats",)),
+        SKIPPED: Column((None,), ("files",)),
+        CANARY: _VECTORS,
+    },
+    UNIT_FORMAT: {
+        FILES: Column((None,), ("files",)),
+        FEATURES: _VECTORS,
+        DIGESTS: _DIGESTS,
+        CANARY: _VECTORS,
+    },
+}
+"""Everything that a file of each kind holds; there may be nothing else in it."""
+
+HDF5_VERSION: Final = ("v110", "v110")
+"""Metadata written as HDF5 1.10 does, with checksums; the default of h5py has none there."""
+
+
+def set_text(group: h5py.Group, name: str, text: str) -> None:
+    """Write an attribute as text of fixed length, which lies under the checksum of its header.
+
+    Text of variable length would lie in HDF5's global heap, which has none.
+    """
+    data = text.encode("utf-8")
+    group.attrs.create(name, data, dtype=h5py.string_dtype("utf-8", len(data) or 1))
+
+
+def set_head(group: h5py.Group, kind: str, provenance: str, environment: Mapping[str, Any]) -> None:
+    """Write the attributes that sealed files and units share."""
+    set_text(group, FORMAT_ATTRIBUTE, kind)
+    group.attrs[VERSION_ATTRIBUTE] = FORMAT_VERSION
+    set_text(group, PROVENANCE_ATTRIBUTE, provenance)
+    set_text(group, ENVIRONMENT_ATTRIBUTE, json.dumps(environment, sort_keys=True))
 
 
 def create(

@@ -1,29 +1,37 @@
-"""Opening a file of ours for reading: the right kind, the right version, the right datasets."""
+"""Opening a file of ours for reading: known names, plain storage, sizes that the file can hold.
+
+HDF5 can point into other files (links, external storage, virtual datasets), hide gigabytes in a
+few bytes (compression, unallocated chunks) and load plugins (unknown filters). None of that occurs
+in our files, so whatever has it is refused before any data is read.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import h5py
+import numpy as np
 
 from . import layout
 from .errors import FeatureFileError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
-
 
 _KINDS = {
     layout.FORMAT: "headstart feature file",
     layout.UNIT_FORMAT: "unit of headstart work",
 }
+# An attribute sits in the object header, which HDF5 limits to 64 KiB a message.
+_MAX_ATTRIBUTE_BYTES = 1 << 16
 
 
 @contextlib.contextmanager
-def opened(path: Path, expected_format: str, ranks: Mapping[str, int]) -> Iterator[h5py.File]:
+def opened(path: Path, expected_format: str) -> Iterator[h5py.File]:
     """Open `path` read-only, check what it is, and report damage met while it is read.
 
     Parameters
@@ -31,14 +39,13 @@ def opened(path: Path, expected_format: str, ranks: Mapping[str, int]) -> Iterat
     path : Path
         The file.
     expected_format : str
-        Value of its ``format`` attribute.
-    ranks : mapping of str to int
-        The datasets that must be there, with their number of axes.
+        Value of its ``format`` attribute, which also tells what it must hold.
 
     Raises
     ------
     FeatureFileError
-        If the file is missing, of another kind or version, lacks a dataset, or fails a checksum.
+        If the file is missing, of another kind or version, holds anything it should not, lacks a
+        dataset, or fails a checksum while it is read.
     """
     kind = _KINDS[expected_format]
     if not os.path.exists(path):
@@ -49,11 +56,12 @@ def opened(path: Path, expected_format: str, ranks: Mapping[str, int]) -> Iterat
         # Locks fail on some network file systems; reading needs none, since a sealed file is
         # never written again.
         with h5py.File(path, "r", locking="best-effort") as file:
-            _check(file, path, kind, expected_format, ranks)
+            _check_kind(file, path, kind, expected_format)
+            _check_content(file, path, expected_format)
             yield file
     except PermissionError as error:
         raise FeatureFileError(f"{path}: cannot be read: permission denied") from error
-    except (OSError, KeyError, RuntimeError, ValueError) as error:
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
         if _is_hdf5(path):
             raise FeatureFileError(f"{path}: damaged: {_first_line(error)}") from error
         raise FeatureFileError(
@@ -61,29 +69,98 @@ def opened(path: Path, expected_format: str, ranks: Mapping[str, int]) -> Iterat
         ) from error
 
 
-def _check(
-    file: h5py.File, path: Path, kind: str, expected_format: str, ranks: Mapping[str, int]
-) -> None:
+def _check_kind(file: h5py.File, path: Path, kind: str, expected_format: str) -> None:
     if text_attribute(file, layout.FORMAT_ATTRIBUTE) != expected_format:
         raise FeatureFileError(
             f"{path}: an HDF5 file, but not a {kind}; `headstart extract` makes them"
         )
-    version = file.attrs.get(layout.VERSION_ATTRIBUTE)
+    version = integer_attribute(file, layout.VERSION_ATTRIBUTE)
     if version != layout.FORMAT_VERSION:
         raise FeatureFileError(
             f"{path}: format version {version}, this headstart reads version "
             f"{layout.FORMAT_VERSION}; use the headstart that wrote it, or extract again"
         )
-    for name, rank in ranks.items():
-        dataset = file.get(name)
-        if not isinstance(dataset, h5py.Dataset) or dataset.ndim != rank:
-            raise FeatureFileError(f"{path}: damaged: dataset {name!r} is missing or misshapen")
+
+
+def _check_content(file: h5py.File, path: Path, expected_format: str) -> None:
+    schema = layout.SCHEMAS[expected_format]
+    found = set(file)
+    if found != schema.keys():
+        names = ", ".join(sorted(found ^ schema.keys()))
+        raise FeatureFileError(f"{path}: damaged or foreign: missing or unknown names: {names}")
+    unheard = set(file.attrs) - layout.ATTRIBUTES
+    if unheard:
+        raise FeatureFileError(f"{path}: foreign: unknown attributes: {', '.join(sorted(unheard))}")
+    size = os.path.getsize(path)
+    for name, column in schema.items():
+        wrong = _what_is_wrong(file, name, column, size)
+        if wrong:
+            raise FeatureFileError(f"{path}: damaged or foreign: dataset {name!r} {wrong}")
+
+
+def _what_is_wrong(file: h5py.File, name: str, column: layout.Column, file_size: int) -> str:
+    if file.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
+        return "is a link to elsewhere"
+    dataset = file[name]
+    if not isinstance(dataset, h5py.Dataset):
+        return "is no dataset"
+    storage = dataset.id.get_create_plist()
+    if storage.get_external_count() or dataset.is_virtual:
+        return "is stored in another file"
+    filters = {storage.get_filter(k)[0] for k in range(storage.get_nfilters())}
+    if filters - {h5py.h5z.FILTER_FLETCHER32}:
+        return "uses a filter that the format does not allow"
+    if dataset.shape is None or dataset.ndim != len(column.shape) or len(dataset.attrs):
+        return "is misshapen"
+    if any(
+        want is not None and have != want
+        for have, want in zip(dataset.shape, column.shape, strict=True)
+    ):
+        return f"has the shape {dataset.shape}"
+    if not column.takes(dataset.dtype):
+        return f"has the type {dataset.dtype}"
+    # Nothing is compressed, so no dataset can declare more than the file has.
+    if int(np.prod(dataset.shape, dtype=object)) * dataset.dtype.itemsize > file_size:
+        return "declares more data than the file holds"
+    return ""
 
 
 def text_attribute(file: h5py.File, name: str) -> str:
-    """A text attribute of the root group, or "" if it is missing or no text."""
-    value = file.attrs.get(name)
+    """A text attribute of the root group, or "" if it is missing, no text or overlong."""
+    if not h5py.h5a.exists(file.id, name.encode()):
+        return ""
+    attribute = h5py.h5a.open(file.id, name.encode())
+    plain = attribute.shape == () and attribute.dtype.kind in "SO"
+    if not plain or attribute.get_storage_size() > _MAX_ATTRIBUTE_BYTES:
+        return ""
+    value = file.attrs[name]
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
     return value if isinstance(value, str) else ""
+
+
+def environment_of(file: h5py.File) -> dict[str, Any]:
+    """What was recorded of the machine and the libraries.
+
+    Raises
+    ------
+    ValueError
+        If it is no JSON object.
+    """
+    environment = json.loads(text_attribute(file, layout.ENVIRONMENT_ATTRIBUTE))
+    if not isinstance(environment, dict):
+        raise ValueError("the recorded environment is no JSON object")  # noqa: TRY004
+    return environment
+
+
+def integer_attribute(file: h5py.File, name: str) -> int | None:
+    """An integer attribute of the root group, or None if it is missing or none."""
+    if not h5py.h5a.exists(file.id, name.encode()):
+        return None
+    attribute = h5py.h5a.open(file.id, name.encode())
+    if attribute.shape != () or attribute.dtype.kind not in "iu":
+        return None
+    return int(file.attrs[name])
 
 
 def _is_hdf5(path: Path) -> bool:

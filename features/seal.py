@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import json
 from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
 
 from . import durable, layout, units
-from .store import FeatureStore, content_digest
+from .errors import FeatureFileError
+from .store import FeatureStore
+from .verification import content_digest, verify
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -130,12 +131,9 @@ def _write(known: Known, arrays: dict[str, NDArray[Any]], digests: Sequence[byte
         "sealed": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     }
     with durable.replacing(known.out) as temporary:
-        with h5py.File(temporary, "w") as file:
-            file.attrs[layout.FORMAT_ATTRIBUTE] = layout.FORMAT
-            file.attrs[layout.VERSION_ATTRIBUTE] = layout.FORMAT_VERSION
-            file.attrs[layout.PROVENANCE_ATTRIBUTE] = provenance.to_json()
-            file.attrs[layout.FINGERPRINT_ATTRIBUTE] = provenance.fingerprint
-            file.attrs[layout.ENVIRONMENT_ATTRIBUTE] = json.dumps(environment, sort_keys=True)
+        with h5py.File(temporary, "w", libver=layout.HDF5_VERSION) as file:
+            layout.set_head(file, layout.FORMAT, provenance.to_json(), environment)
+            layout.set_text(file, layout.FINGERPRINT_ATTRIBUTE, provenance.fingerprint)
             for name, array in (arrays | {layout.CANARY: canary}).items():
                 layout.create(file, name, array.shape, array.dtype)[...] = array
             features = layout.create(
@@ -147,8 +145,11 @@ def _write(known: Known, arrays: dict[str, NDArray[Any]], digests: Sequence[byte
             for start in range(0, len(digests), _BLOCK_ROWS):
                 block = digests[start : start + _BLOCK_ROWS]
                 features[start : start + len(block)] = known.vectors(block)
-            file.attrs[layout.CONTENT_DIGEST_ATTRIBUTE] = content_digest(file, provenance)
-        FeatureStore(temporary).verify()
+            digest = content_digest(file, provenance)
+            layout.set_text(file, layout.CONTENT_DIGEST_ATTRIBUTE, digest)
+        wrong = verify(temporary)
+        if wrong:
+            raise FeatureFileError(f"{known.out}: what was written does not read back: {wrong[0]}")
 
 
 def _fixed(values: Sequence[bytes]) -> NDArray[np.bytes_]:

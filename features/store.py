@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,37 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import layout
-from .digest import ArrayDigest
 from .errors import FeatureFileError
-from .opening import opened, text_attribute
+from .opening import environment_of, opened, text_attribute
 from .provenance import Provenance
 from .units import SeenFile, seen_files
 
 if TYPE_CHECKING:
-    import h5py
     from numpy.typing import NDArray
-
-RANKS = {
-    layout.FEATURES: 2,
-    layout.PATHS: 1,
-    layout.LABELS: 1,
-    layout.LABEL_NAMES: 1,
-    layout.SPLITS: 1,
-    layout.VIEWS: 1,
-    layout.DIGESTS: 2,
-    layout.STATS: 1,
-    layout.SKIPPED: 1,
-    layout.CANARY: 2,
-}
-_PER_ROW = (
-    layout.FEATURES,
-    layout.PATHS,
-    layout.LABELS,
-    layout.SPLITS,
-    layout.VIEWS,
-    layout.DIGESTS,
-    layout.STATS,
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,20 +53,21 @@ class FeatureStore:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        with opened(self.path, layout.FORMAT, RANKS) as file:
+        with opened(self.path, layout.FORMAT) as file:
             self.provenance = Provenance.from_json(
                 text_attribute(file, layout.PROVENANCE_ATTRIBUTE)
             )
             if text_attribute(file, layout.FINGERPRINT_ATTRIBUTE) != self.provenance.fingerprint:
                 raise FeatureFileError(f"{path}: damaged: fingerprint and provenance disagree")
-            self.environment: dict[str, Any] = json.loads(
-                text_attribute(file, layout.ENVIRONMENT_ATTRIBUTE)
-            )
+            self.environment = environment_of(file)
             self.content_digest = text_attribute(file, layout.CONTENT_DIGEST_ATTRIBUTE)
             self._rows, self.dimension = file[layout.FEATURES].shape
-            uneven = [name for name in _PER_ROW if len(file[name]) != self._rows]
+            uneven = [name for name in layout.PER_ROW if len(file[name]) != self._rows]
+            widths = self.dimension, file[layout.CANARY].shape[1]
         if uneven:
             raise FeatureFileError(f"{path}: damaged: {uneven[0]!r} has another number of rows")
+        if set(widths) != {self.provenance.dimension}:
+            raise FeatureFileError(f"{path}: damaged: its vectors have another length than it says")
 
     def __len__(self) -> int:
         return int(self._rows)
@@ -174,29 +150,15 @@ class FeatureStore:
         """How many rows are images themselves rather than augmented views of one."""
         return int(np.count_nonzero(self.views == 0))
 
-    def verify(self) -> None:
-        """Read every dataset, so that every checksum is checked, and compare the content digest.
-
-        Raises
-        ------
-        FeatureFileError
-            If anything is damaged.
-        """
-        with opened(self.path, layout.FORMAT, RANKS) as file:
-            if content_digest(file, self.provenance) != self.content_digest:
-                raise FeatureFileError(f"{self.path}: damaged: its content digest is wrong")
-            for name in (layout.SKIPPED, layout.CANARY):
-                file[name][()]
-
     def read(self, name: str) -> NDArray[Any]:
         """A whole dataset by its name in the file."""
-        with opened(self.path, layout.FORMAT, RANKS) as file:
+        with opened(self.path, layout.FORMAT) as file:
             array: NDArray[Any] = file[name][()]
             return array
 
     def read_features(self, rows: NDArray[np.intp]) -> NDArray[np.floating]:
         """The vectors of `rows` (increasing, no row twice), without reading all the others."""
-        with opened(self.path, layout.FORMAT, RANKS) as file:
+        with opened(self.path, layout.FORMAT) as file:
             features = file[layout.FEATURES]
             first, last = int(rows[0]), int(rows[-1]) + 1
             # HDF5 picks single rows slowly; a span with few gaps is read whole instead.
@@ -205,19 +167,3 @@ class FeatureStore:
                 return span[rows - first]
             picked: NDArray[np.floating] = features[rows]
             return picked
-
-
-def content_digest(file: h5py.File, provenance: Provenance) -> str:
-    """SHA-256 over provenance and rows: what two machines or two runs may compare.
-
-    Times, the environment, the ledger and the canary are left out: they may differ between two
-    runs that computed the same features.
-    """
-    digest = ArrayDigest()
-    digest.text(provenance.to_json())
-    for name in (*(n for n in _PER_ROW if n != layout.STATS), layout.LABEL_NAMES):
-        digest.array(name, file[name])
-    stats = file[layout.STATS][()]
-    for field in ("size", "width", "height"):
-        digest.array(field, stats[field])
-    return digest.hexdigest()

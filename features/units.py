@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import json
+import io
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,20 +21,13 @@ import numpy as np
 from . import durable, layout
 from .digest import ArrayDigest
 from .errors import FeatureFileError
-from .opening import opened, text_attribute
+from .opening import environment_of, opened, text_attribute
 from .provenance import Provenance
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
-
-_RANKS = {
-    layout.FILES: 1,
-    layout.FEATURES: 2,
-    layout.DIGESTS: 2,
-    layout.CANARY: 2,
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,20 +142,16 @@ def publish(
     }
     # The HDF5 library is known to crash the process when the disk fills under it, so the image
     # of the file is built in memory and written by plain system calls.
-    with h5py.File("unit", "w", driver="core", backing_store=False) as file:
-        file.attrs[layout.FORMAT_ATTRIBUTE] = layout.UNIT_FORMAT
-        file.attrs[layout.VERSION_ATTRIBUTE] = layout.FORMAT_VERSION
-        file.attrs[layout.PROVENANCE_ATTRIBUTE] = provenance.to_json()
-        file.attrs[layout.ENVIRONMENT_ATTRIBUTE] = json.dumps(environment, sort_keys=True)
-        file.attrs[layout.CONTENT_DIGEST_ATTRIBUTE] = _content_digest(provenance, arrays)
+    image = io.BytesIO()
+    with h5py.File(image, "w", libver=layout.HDF5_VERSION) as file:
+        layout.set_head(file, layout.UNIT_FORMAT, provenance.to_json(), environment)
+        layout.set_text(file, layout.CONTENT_DIGEST_ATTRIBUTE, _content_digest(provenance, arrays))
         for name, array in arrays.items():
             layout.create(file, name, array.shape, array.dtype)[...] = array
-        file.flush()
-        image = file.id.get_file_image()
     folder.mkdir(exist_ok=True)
     identity = hashlib.sha256(provenance.fingerprint.encode() + rows.tobytes()).hexdigest()
     path = folder / f"{identity[:32]}.h5"
-    durable.publish(path, image)
+    durable.publish(path, image.getvalue())
     return path
 
 
@@ -177,14 +166,12 @@ class Unit:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with opened(path, layout.UNIT_FORMAT, _RANKS) as file:
+        with opened(path, layout.UNIT_FORMAT) as file:
             self.provenance = Provenance.from_json(
                 text_attribute(file, layout.PROVENANCE_ATTRIBUTE)
             )
-            self.environment: dict[str, Any] = json.loads(
-                text_attribute(file, layout.ENVIRONMENT_ATTRIBUTE)
-            )
-            arrays = {name: file[name][()] for name in _RANKS}
+            self.environment = environment_of(file)
+            arrays = {name: file[name][()] for name in file}
             recorded = text_attribute(file, layout.CONTENT_DIGEST_ATTRIBUTE)
         if _content_digest(self.provenance, arrays) != recorded:
             raise FeatureFileError(f"{path}: damaged: its content digest is wrong")
@@ -194,7 +181,7 @@ class Unit:
 
     def features(self) -> NDArray[np.floating]:
         """The vectors, (number of digests, D)."""
-        with opened(self.path, layout.UNIT_FORMAT, _RANKS) as file:
+        with opened(self.path, layout.UNIT_FORMAT) as file:
             vectors: NDArray[np.floating] = file[layout.FEATURES][()]
         return vectors
 

@@ -126,6 +126,19 @@ def test_info_says_what_is_in_a_file(trained, cli):
     assert values["content_digest"] in text
 
 
+def test_verify_says_what_is_wrong_and_exits_with_1(trained, cli):
+    import h5py
+
+    assert cli("verify", "pets.h5").out == "pets.h5: sound\n"
+    with h5py.File("pets.h5", "a") as file:
+        file["splits"][3] = 9
+    done = cli("verify", "pets.h5")
+    assert done.code == 1
+    assert "pets.h5: splits: holds a number that is no split" in done.out
+    done = cli("verify", "pets.h5", "--json")
+    assert json.loads(done.out)["sound"] is False
+
+
 def test_info_lists_skipped_images_with_their_reasons(here, cli):
     name = os.fsencode(here) + b"/photos/blue/caf\xe9.png"
     with open(name, "wb"):
@@ -274,8 +287,10 @@ def test_an_interrupt_says_how_to_go_on(here, cli, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("headstart.extract.pipeline.read", interrupt)
-    line = failed(cli("extract", "photos", "-o", "pets.h5", *SMALL), code=130)
-    assert "the same command goes on from there" in line
+    done = cli("extract", "photos", "-o", "pets.h5", *SMALL)
+    assert done.code == 130
+    assert done.err.endswith("is kept, and the same command goes on from there\n")
+    assert "Traceback" not in done.err
 
 
 def test_debug_shows_the_traceback_wherever_it_stands(cli):

@@ -13,6 +13,7 @@ from headstart.features import (
     ProvenanceMismatch,
     SourceError,
     units,
+    verify,
 )
 
 
@@ -42,7 +43,7 @@ def test_each_row_is_the_vector_of_its_own_image(photos, out, stub):
     assert (red[:, 0] > red[:, 2]).all()
     assert set(store.stats["width"].tolist()) == {32}
     assert not units.folder_of(out).exists()
-    store.verify()
+    assert verify(out) == []
 
 
 def test_a_second_run_reads_no_image_and_loads_no_backbone(photos, out, stub, make_stub):
