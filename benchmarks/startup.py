@@ -41,6 +41,7 @@ def make_features(path: Path) -> None:
     """Seal 400 rows of two overlapping clouds in a feature file, a quarter of them to test on."""
     from headstart.features import Provenance, units
     from headstart.features.known import FileStat, Known
+    from headstart.features.lock import exclusive
     from headstart.features.seal import Listed, seal
     from headstart.features.units import SeenFile
 
@@ -65,16 +66,15 @@ def make_features(path: Path) -> None:
     digests = [row.to_bytes(32, "little") for row in range(400)]
     files = [SeenFile(f"{row:03}".encode(), 1, 1, digests[row], 1, 1) for row in range(400)]
     vectors = dict(zip(digests, features, strict=True))
-    folder = units.folder_of(path)
-    units.publish(folder, provenance, {}, np.ones((8, 1280), np.float32), files, vectors)
     splits = ["test" if row % 8 < 2 else "train" for row in range(400)]
-    seal(
-        Known(path),
-        [
-            Listed(FileStat(file.path, 1, 1), "ab"[row % 2], splits[row])
-            for row, file in enumerate(files)
-        ],
-    )
+    listing = [
+        Listed(FileStat(file.path, 1, 1), "ab"[row % 2], splits[row])
+        for row, file in enumerate(files)
+    ]
+    with exclusive(path):
+        canary = np.ones((8, 1280), np.float32)
+        units.publish(units.folder_of(path), provenance, {}, canary, files, vectors)
+        seal(Known(path), listing)
 
 
 def seconds(command: list[str]) -> float:

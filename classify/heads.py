@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 from typing import TYPE_CHECKING, Any, Final
 
 import joblib
@@ -17,7 +16,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from threadpoolctl import threadpool_limits
 
-from ..features.errors import TrainingError
+from ..features.errors import WrongUsage
+from ..features.words import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -187,12 +187,12 @@ def recipe(name: str) -> Recipe:
 
     Raises
     ------
-    TrainingError
+    WrongUsage
         Suggesting the nearest name.
     """
     if name in RECIPES:
         return RECIPES[name]
-    near = difflib.get_close_matches(name.casefold(), RECIPES, n=1, cutoff=0)
-    raise TrainingError(
-        f"unknown head {name!r}; did you mean {near[0]}? There are {', '.join(RECIPES)}"
+    raise WrongUsage(
+        f"unknown head {name!r}; did you mean {nearest(name, RECIPES)}? There are "
+        f"{', '.join(RECIPES)}"
     )

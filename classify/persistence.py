@@ -49,13 +49,12 @@ def check_name(path: Path) -> None:
 
     Raises
     ------
-    HeadError
+    HeadstartError
         Saying which names do.
     """
     if path.suffix != SUFFIX:
         raise HeadError(f"{path}: a head is saved as a {SUFFIX} file; name it NAME{SUFFIX}")
-    if path.is_dir() or not path.parent.is_dir():
-        raise HeadError(f"{path}: cannot be written: it is a folder, or its folder is not there")
+    durable.require_target(path)
 
 
 def read(path: Path, *, trust: bool) -> tuple[Any, dict[str, Any]]:

@@ -127,7 +127,14 @@ class Head:
             remedy="Extract the images again with the head's settings (`headstart info HEAD`), "
             "or train a head on this file.",
         )
-        require_agreement(store.canary, self.canary, this=str(store.path), that="the head's file")
+        require_agreement(
+            store.canary,
+            self.canary,
+            this=f"the machine that made {store.path}",
+            that="the one that made this head's features",
+            remedy="Train a head on this file, or use the library versions that `headstart info` "
+            "shows for the head.",
+        )
 
     def predict(self, features: FeatureStore | NDArray[np.floating]) -> Prediction:
         """Predict the class of each row.
@@ -190,6 +197,8 @@ def probabilities(pipeline: Any, matrix: NDArray[np.floating]) -> NDArray[np.flo
     """
     if not len(matrix):
         return np.empty((0, len(pipeline.classes_)))
+    if matrix.dtype == np.float16:
+        matrix = matrix.astype(np.float32)
     raw = np.asarray(pipeline.predict_proba(matrix), np.float64)
     normalised: NDArray[np.float64] = raw / raw.sum(axis=1, keepdims=True)
     return normalised

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..features.errors import TrainingError
-from ..features.layout import NO_LABEL, SPLIT_NAMES
+from ..features.errors import TrainingError, WrongUsage
+from ..features.layout import NO_LABEL, SPLIT_NAMES, TEST, VALIDATION
 from .evaluation import Scores, score
 from .heads import Recipe, recipe
 from .prediction import Head, probabilities
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
     from ..features.store import FeatureStore
-
-_TEST = SPLIT_NAMES.index("test")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,13 +72,15 @@ def train(store: FeatureStore, head: str = "logistic", *, folds: int = 5, seed: 
     started = time.perf_counter()
     chosen = recipe(head)
     if folds < 2:
-        raise TrainingError(f"folds {folds}: at least 2 are needed to hold something out")
+        raise WrongUsage(f"folds {folds}: at least 2 are needed to hold something out")
+    if not 0 <= seed < 2**32:
+        raise WrongUsage(f"seed {seed}: a number from 0 to {2**32 - 1} is expected")
     examples, test, notes = _examples(store)
     names, counts = np.unique(examples.labels, return_counts=True)
     if len(names) < 2:
         raise TrainingError(
-            f"{store.path}: only one class, {str(names[0])!r}, among the {len(examples)} labelled "
-            f"training images; a classifier needs at least two"
+            f"{store.path}: only one class, {', '.join(map(repr, names.tolist()))}, among the "
+            f"{len(examples)} labelled training images; a classifier needs at least two"
         )
     unseen = sorted(set(test.labels.tolist()) - set(names.tolist())) if test is not None else []
     if unseen:
@@ -145,10 +145,10 @@ def evaluate(head: Head, store: FeatureStore, split: str | None = None) -> Score
     head.require_fit(store)
     labelled = store.labels != NO_LABEL
     if split is None:
-        split = "test" if (store.splits[labelled] == _TEST).any() else "all"
+        split = "test" if (store.splits[labelled] == TEST).any() else "all"
     if split != "all":
         if split not in SPLIT_NAMES[1:]:
-            raise TrainingError(f"split {split!r}: use {', '.join(SPLIT_NAMES[1:])} or all")
+            raise WrongUsage(f"split {split!r}: use {', '.join(SPLIT_NAMES[1:])} or all")
         chosen = labelled & (store.splits == SPLIT_NAMES.index(split))
     else:
         chosen = labelled
@@ -188,21 +188,43 @@ def _labelled(store: FeatureStore) -> _Examples:
             f"class into a folder of its own, or give a manifest with a 'label' column, and run "
             f"`headstart extract` again (nothing is embedded twice)"
         )
-    features = store.features
+    features = store.features if rows.all() else store.features[rows]
     return _Examples(
-        features if rows.all() else features[rows],
+        # scikit-learn would compute means and products of float16 in float16.
+        features.astype(np.float32, copy=False),
         np.asarray(store.label_names)[store.labels[rows]],
         contents(store.digests[rows]),
     )
 
 
+def _contradictory(examples: _Examples) -> NDArray[np.bool_]:
+    """Rows whose bytes appear under another label too: nobody can say which one is true."""
+    _, codes = np.unique(examples.labels, return_inverse=True)
+    pairs = np.unique(np.stack([examples.identities, codes.astype(np.uint64)]), axis=1)
+    images, labels = np.unique(pairs[0], return_counts=True)
+    return np.isin(examples.identities, images[labels > 1])
+
+
 def _examples(store: FeatureStore) -> tuple[_Examples, _Examples | None, list[str]]:
     """What to train on, what to test on, and what was left out."""
     examples = _labelled(store)
+    splits = store.splits[store.labels != NO_LABEL]
     notes = []
     if len(examples) < len(store):
         notes.append(f"{len(store) - len(examples)} images without a label are left out")
-    in_test = store.splits[store.labels != NO_LABEL] == _TEST
+    contradictory = _contradictory(examples)
+    if contradictory.any():
+        notes.append(
+            f"{int(contradictory.sum())} images are left out, because files of the same bytes have "
+            f"different labels"
+        )
+        examples, splits = examples.rows(~contradictory), splits[~contradictory]
+    if (splits == VALIDATION).any():
+        notes.append(
+            f"{int((splits == VALIDATION).sum())} images of the validation split are trained on "
+            f"too: regularisation is chosen by cross-validation"
+        )
+    in_test = splits == TEST
     if not in_test.any():
         return examples, None, notes
     test, rest = examples.rows(in_test), examples.rows(~in_test)

@@ -63,9 +63,9 @@ def headstart(debug: bool) -> None:
 )
 @click.option(
     "--labels",
-    type=click.Choice(["folder", "none"]),
     default="folder",
     show_default=True,
+    metavar="folder|none",
     help="Label an image by its folder (or manifest), or not at all.",
 )
 @click.option(
@@ -146,7 +146,13 @@ def verify(file: str, as_json: bool) -> int:
 @click.option(
     "--folds", type=click.IntRange(min=2), default=5, show_default=True, help="Of cross-validation."
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the shuffling.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Of the shuffling.",
+)
 @JSON
 def train(file: str, out: str, head: str, folds: int, seed: int, as_json: bool) -> None:
     """Train a head on a feature file, score it and save it.

@@ -60,6 +60,8 @@ def _write_digits(folder: Path) -> None:
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
+    from ..features.errors import HeadstartError
+
     digits = load_digits()
     test = set(
         train_test_split(
@@ -69,8 +71,16 @@ def _write_digits(folder: Path) -> None:
             stratify=digits.target,
         )[1].tolist()
     )
-    for number, (pixels, digit) in enumerate(zip(digits.images, digits.target, strict=True)):
-        path = folder / ("test" if number in test else "train") / str(digit) / f"{number:04}.png"
+    paths = [
+        folder / ("test" if number in test else "train") / str(digit) / f"{number:04}.png"
+        for number, digit in enumerate(digits.target)
+    ]
+    foreign = set(folder.rglob("*.*")) - set(paths)
+    if foreign:
+        raise HeadstartError(
+            f"{min(foreign)}: is not of this demo; name another folder: `headstart demo DIR`"
+        )
+    for path, pixels in zip(paths, digits.images, strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         grey = np.round(pixels * (255 / 16)).astype(np.uint8)  # the data set counts from 0 to 16
         Image.fromarray(grey).save(path)
@@ -108,12 +118,12 @@ def _pixel_scores(store: FeatureStore, images: Path) -> tuple[Scores, float]:
     from ..classify.evaluation import score
     from ..classify.heads import recipe
     from ..classify.splits import contents, stratified_folds
-    from ..features.layout import SPLIT_NAMES
+    from ..features.layout import TEST
 
     started = time.perf_counter()
     pixels = np.stack([np.asarray(Image.open(images / path)).ravel() for path in store.paths])
     labels = np.asarray(store.label_names)[store.labels]
-    test = store.splits == SPLIT_NAMES.index("test")
+    test = store.splits == TEST
     folds = stratified_folds(labels[~test], contents(store.digests[~test]), 5, _SEED)
     pipeline, _ = recipe("logistic").fit(pixels[~test], labels[~test], folds, _SEED)
     names, counts = np.unique(labels[~test], return_counts=True)
@@ -128,9 +138,9 @@ def _pixel_scores(store: FeatureStore, images: Path) -> tuple[Scores, float]:
 
 
 def _show_predictions(head: Head, store: FeatureStore) -> None:
-    from ..features.layout import SPLIT_NAMES
+    from ..features.layout import TEST
 
-    test = np.flatnonzero(store.splits == SPLIT_NAMES.index("test"))
+    test = np.flatnonzero(store.splits == TEST)
     rows = test[:: len(test) // _SHOWN][:_SHOWN]
     prediction = head.predict(store.features[rows])
     for row, label, confidence in zip(

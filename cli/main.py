@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from typing import NoReturn
 
 import click
-
-from .commands import headstart
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -27,24 +26,29 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="surrogateescape")  # file names that are not text
     try:
-        code = headstart.main(arguments, prog_name="headstart", standalone_mode=False)
+        with warnings.catch_warnings():
+            if not debug:
+                # Warnings are for whoever calls the libraries; that is us.
+                warnings.simplefilter("ignore")
+                os.environ.setdefault("PYTHONWARNINGS", "ignore")  # in worker processes
+            from .commands import headstart
+
+            code = headstart.main(arguments, prog_name="headstart", standalone_mode=False)
         sys.stdout.flush()
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
         if debug:
             raise
         code = _report(error)
-    except KeyboardInterrupt:
-        if debug:
-            raise
-        code = _interrupted()
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _report(error: Exception) -> int:
-    from ..features.errors import HeadstartError
+def _report(error: BaseException) -> int:
+    from ..features.errors import HeadstartError, WrongUsage
 
-    if isinstance(error, click.exceptions.Abort):
-        return _interrupted()
+    if isinstance(error, click.exceptions.Abort | KeyboardInterrupt):
+        said = str(error.__cause__ or error)  # click wraps the interrupt
+        _say("interrupted" + (f"; {said}" if said else ""))
+        return 130
     if isinstance(error, click.UsageError):
         command = error.ctx.command_path if error.ctx else "headstart"
         _say(f"{error.format_message()} See `{command} --help`.")
@@ -55,17 +59,13 @@ def _report(error: Exception) -> int:
         return 1
     if isinstance(error, HeadstartError | click.ClickException):
         _say(str(error))
-    elif isinstance(error, OSError) and error.strerror:
+        return 2 if isinstance(error, WrongUsage) else 1
+    if isinstance(error, OSError) and error.strerror:
         place = f"{os.fsdecode(error.filename)}: " if error.filename else ""
         _say(f"{place}{error.strerror}")
     else:
         _say(f"internal error: {type(error).__name__}: {error} (--debug shows where)")
     return 1
-
-
-def _interrupted() -> int:
-    _say("interrupted; what is finished is kept, and the same command goes on from there")
-    return 130
 
 
 def _say(message: str) -> None:

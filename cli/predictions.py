@@ -66,8 +66,11 @@ def predict_into(
     writers = {".csv": _csv, ".jsonl": _jsonl}
     if out.suffix not in writers:
         raise HeadstartError(f"{out}: predictions are written as .csv or .jsonl; name it so")
-    if out.is_dir() or not out.parent.is_dir():
-        raise HeadstartError(f"{out}: cannot be written: it is a folder, or its folder is missing")
+    durable.require_target(out)
+    if any(
+        os.path.exists(file) and out.exists() and out.samefile(file) for file in (source, head_file)
+    ):
+        raise HeadstartError(f"{out}: is one of the inputs; choose another output")
     head = load_head(head_file, trust=trust)
     with _features(head, head_file, source, out.parent, weights) as store:
         rows = list(_rows(head, store, top))

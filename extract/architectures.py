@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 
-from ..features.errors import BackboneError
+from ..features.errors import WrongUsage
+from ..features.words import nearest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,14 +64,12 @@ def architecture(name: str) -> Architecture:
 
     Raises
     ------
-    BackboneError
+    WrongUsage
         Suggesting the nearest name.
     """
     if name in ARCHITECTURES:
         return ARCHITECTURES[name]
-    folded = {known.casefold(): known for known in ARCHITECTURES}
-    near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0)
-    raise BackboneError(
-        f"unknown backbone {name!r}; did you mean {folded[near[0]]}? All of them: "
+    raise WrongUsage(
+        f"unknown backbone {name!r}; did you mean {nearest(name, ARCHITECTURES)}? All of them: "
         f"{', '.join(ARCHITECTURES)}"
     )

@@ -53,6 +53,18 @@ def build(request: Request) -> Backbone:
         If the weights cannot be had or do not fit.
     """
     keras = import_keras()
+    with _keras_as_recorded(keras):
+        model, weights_digest = _model(keras, request)
+        model.trainable = False
+        normalise = getattr(keras.applications, request.architecture.module).preprocess_input
+        images = keras.Input((request.size, request.size, 3), dtype="uint8")
+        vectors = model(normalise(keras.ops.cast(images, "float32")), training=False)
+        graph = keras.Model(images, vectors, name=request.architecture.name)
+    return Backbone(graph, weights_digest, request.size, int(vectors.shape[-1]))
+
+
+def _model(keras: Any, request: Request) -> tuple[Any, str]:
+    """The backbone with its weights, not frozen yet, and the digest of the weights."""
     kind = request.weights.kind
     download = imagenet_download(request.architecture.name)
     with download if kind == IMAGENET else contextlib.nullcontext():
@@ -62,20 +74,28 @@ def build(request: Request) -> Backbone:
             input_shape=(request.size, request.size, 3),
             pooling="avg",
         )
-    normalise = getattr(keras.applications, request.architecture.module).preprocess_input
     if kind == RANDOM:
         images = synthetic_images(_CALIBRATION_IMAGES, _CALIBRATION_SEED, request.size)
-        weights_digest = fill_random(model, normalise(images.astype("float32")))
-    elif kind == IMAGENET:
-        weights_digest = digest(model)
-    else:
-        weights_digest = load_file(model, request.weights)
-    model.trainable = False
+        normalise = getattr(keras.applications, request.architecture.module).preprocess_input
+        return model, fill_random(model, normalise(images.astype("float32")))
+    return model, digest(model) if kind == IMAGENET else load_file(model, request.weights)
 
-    images = keras.Input((request.size, request.size, 3), dtype="uint8")
-    vectors = model(normalise(keras.ops.cast(images, "float32")), training=False)
-    graph = keras.Model(images, vectors, name=request.architecture.name)
-    return Backbone(graph, weights_digest, request.size, int(vectors.shape[-1]))
+
+@contextlib.contextmanager
+def _keras_as_recorded(keras: Any) -> Iterator[None]:
+    # Keras' settings are global to the process and to the user's keras.json; a mixed policy would
+    # change the vectors behind the back of a provenance that says f32.
+    settings = keras.config
+    before = settings.floatx(), settings.image_data_format(), settings.dtype_policy()
+    settings.set_floatx("float32")
+    settings.set_image_data_format("channels_last")
+    settings.set_dtype_policy("float32")
+    try:
+        yield
+    finally:
+        settings.set_floatx(before[0])
+        settings.set_image_data_format(before[1])
+        settings.set_dtype_policy(before[2])
 
 
 def import_keras() -> Any:

@@ -39,7 +39,7 @@ the plugins here spares Pillow from loading every one it has.
 SUFFIXES: Final = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 
 MAX_PIXELS: Final = 178_956_970
-"""Pillow's own limit for a decompression bomb: half a gigabyte of RGB."""
+"""Where Pillow itself refuses (it warns from half of this on): half a gigabyte of RGB."""
 
 FITS: Final = ("stretch", "crop", "pad")
 DECODE_POLICY: Final = "Pillow, EXIF upright, alpha over white, 16 bits scaled, first frame, no ICC"
@@ -87,6 +87,8 @@ def decode(data: bytes, size: int, fit: str = "stretch") -> Decoded:
     ------
     Undecodable
         If the bytes are no image, a damaged or truncated one, or one without an agreed rendering.
+    MemoryError
+        If there is not enough of it, which says nothing about the image.
     """
     if not data:
         raise Undecodable("empty file (0 bytes)")
@@ -106,8 +108,8 @@ def decode(data: bytes, size: int, fit: str = "stretch") -> Decoded:
         ) from error
     except Image.DecompressionBombError as error:
         raise Undecodable(_too_many_pixels()) from error
-    except MemoryError as error:
-        raise Undecodable("needs more memory than there is") from error
+    except MemoryError:
+        raise
     except Exception as error:
         # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more on
         # damaged bytes, without a common base; no image may stop a run.

@@ -142,4 +142,6 @@ class Embedding:
         if provenance is None or canary is None:
             return
         self.provenance.require_same(provenance, this="this run", that=that, remedy=remedy)
-        require_agreement(self.canary, canary, this="this machine", that=that)
+        require_agreement(
+            self.canary, canary, this="this machine", that=f"where {that} was made", remedy=remedy
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import datetime
 import hashlib
 import itertools
 import os
@@ -15,9 +16,12 @@ from typing import TYPE_CHECKING, Final
 import joblib
 import numpy as np
 
-from ..features import units
+from ..features import durable, units
+from ..features.canary import TOLERANCE, distance
 from ..features.errors import FeatureFileError, SourceError
 from ..features.known import FileStat, Known
+from ..features.lock import exclusive
+from ..features.opening import replaceable
 from ..features.seal import Listed, seal
 from ..features.store import FeatureStore
 from ..features.units import UNREAD, SeenFile
@@ -139,9 +143,12 @@ def extract(
     ProvenanceMismatch
         If `out` holds vectors of other settings.
     FeatureFileError
-        If `out` is another kind of file, or damaged.
+        If `out` is another kind of file, or damaged, or cannot be written when it is sealed, or
+        if another run is at work on it.
+    WrongUsage
+        If a value is none of those listed.
     OSError
-        If the disk is full or not writable.
+        If the disk is full before that.
     """
     request = Request.checked(backbone=backbone, weights=weights, size=size, fit=fit, dtype=dtype)
     run(Embedding(request), source, out, labels=labels, fresh=fresh, progress=progress)
@@ -159,12 +166,29 @@ def run(
 ) -> Summary:
     """Do the work of `extract` and report on it; the parameters and errors are the same."""
     started = time.perf_counter()
-    path = _checked_output(out)
+    path = _checked_output(out, source, fresh=fresh)
     listing = sources.scan(source, labels)
+    try:
+        with exclusive(path):
+            return _run(embedding, listing, path, os.path.abspath(source), fresh, progress, started)
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(
+            "what is finished is kept, and the same command goes on from there"
+        ) from error
+
+
+def _run(
+    embedding: Embedding,
+    listing: Sequence[ImageReference],
+    out: Path,
+    source: str,
+    fresh: bool,
+    progress: bool,
+    started: float,
+) -> Summary:
     if fresh:
-        # What a killed run with these settings left is still good; the rest is given up.
-        units.discard_others(units.folder_of(path), embedding.provenance)
-    known = Known(path, fresh=fresh)
+        _discard_what_does_not_fit(embedding, units.folder_of(out))
+    known = Known(out, source=source, fresh=fresh)
     before = known.store.raw_paths if known.store is not None else []
     embedding.require_fit(known)
 
@@ -174,7 +198,7 @@ def run(
     if todo:
         for file in work.over(todo, progress=progress):
             stats[file.path] = FileStat(file.path, file.size, file.mtime_ns)
-        known = Known(path, fresh=fresh)
+        known = Known(out, source=source, fresh=fresh)
 
     sealing = time.perf_counter()
     listed = [Listed(stats[image.path], image.label, image.split) for image in listing]
@@ -186,15 +210,32 @@ def run(
     )
 
 
-def _checked_output(out: str | os.PathLike[str]) -> Path:
-    path = Path(out)
-    if path.is_dir():
-        raise FeatureFileError(f"{path}: is a folder; name a file for the features (-o NAME.h5)")
-    if not path.parent.is_dir():
-        raise FeatureFileError(f"{path.parent}: no such folder for {path.name}; make it first")
-    if not os.access(path.parent, os.W_OK):
-        raise FeatureFileError(f"{path.parent}: no permission to write {path.name} there")
+def _checked_output(
+    out: str | os.PathLike[str], source: str | os.PathLike[str], *, fresh: bool
+) -> Path:
+    # A link is followed, so that the file it points to is brought up to date.
+    path = Path(out).resolve()
+    durable.require_target(path)
+    if path.exists() and os.path.exists(source) and path.samefile(source):
+        raise FeatureFileError(f"{path}: is the source itself; choose another output")
+    if fresh and path.exists() and not replaceable(path):
+        raise FeatureFileError(
+            f"{path}: is no feature file, so --fresh does not replace it; choose another output"
+        )
     return path
+
+
+def _discard_what_does_not_fit(embedding: Embedding, folder: Path) -> None:
+    """Drop unfinished work of other settings; what a killed run with these left is still good."""
+    found = units.verified(folder)
+    if found:
+        fitting = [
+            unit
+            for unit in found
+            if unit.provenance == embedding.provenance
+            and distance(unit.canary, embedding.canary) <= TOLERANCE
+        ]
+        units.discard(folder, [unit for unit in found if unit not in fitting])
 
 
 def _stat(image: ImageReference) -> FileStat:
@@ -211,14 +252,13 @@ def _must_read(seen: SeenFile | None) -> bool:
 
 def _require_rows(known: Known, listed: Sequence[Listed]) -> None:
     seen = [file for image in listed if (file := known.seen(image.stat)) is not None]
-    folder = units.folder_of(known.out)
     if len(seen) < len(listed):
         raise FeatureFileError(
-            f"{folder}: {len(listed) - len(seen)} images that were just embedded do not read back; "
-            f"check the disk, then run the same command again"
+            f"{units.folder_of(known.out)}: {len(listed) - len(seen)} images that were just "
+            f"embedded do not read back; check the disk, then run the same command again"
         )
     if all(file.reason for file in seen):
-        units.discard(folder)
+        units.discard(units.folder_of(known.out), known.units)
         raise SourceError(
             f"none of the {len(seen)} images can be used; the first is "
             f"{os.fsdecode(seen[0].path)}: {seen[0].reason}"
@@ -288,6 +328,8 @@ class _Work:
                 pixels, width, height = decoded.pixels, decoded.width, decoded.height
         except (Unreadable, Undecodable) as error:
             reason = str(error)
+        except MemoryError:
+            reason, digest = "needs more memory than there is now", UNREAD
         file = SeenFile(image.path, size, mtime_ns, digest, width, height, reason)
         return _Looked(file, pixels, time.perf_counter() - started)
 
@@ -339,7 +381,11 @@ class _Work:
         known, embedding = self.known, self.embedding
         provenance, canary, environment = known.provenance, known.canary, known.environment
         if vectors or provenance is None or canary is None:
-            provenance, environment = embedding.provenance, embedding.environment
+            provenance = embedding.provenance
+            environment = embedding.environment | {
+                "source": known.source,
+                "extracted": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            }
             canary = embedding.canary if canary is None else canary
         folder = units.folder_of(known.out)
         units.publish(folder, provenance, environment, canary, files, vectors)

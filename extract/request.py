@@ -6,7 +6,7 @@ import dataclasses
 import os
 from typing import Any
 
-from ..features.errors import BackboneError
+from ..features.errors import WrongUsage
 from ..features.layout import FEATURE_DTYPES, FORMAT_VERSION
 from ..features.provenance import Provenance
 from .architectures import Architecture, architecture
@@ -52,19 +52,19 @@ class Request:
 
         Raises
         ------
-        BackboneError
+        WrongUsage
             If a name is unknown, the size too small, or the weights file not there.
         """
         built = architecture(backbone)
         side = built.size if size is None else size
         if side < built.minimum:
-            raise BackboneError(
+            raise WrongUsage(
                 f"size {side} is too small for {backbone}: at least {built.minimum} "
                 f"(its default is {built.size})"
             )
         for name, value, choices in (("fit", fit, FITS), ("dtype", dtype, FEATURE_DTYPES)):
             if value not in choices:
-                raise BackboneError(f"{name} {value!r}: use one of {', '.join(choices)}")
+                raise WrongUsage(f"{name} {value!r}: use one of {', '.join(choices)}")
         if not isinstance(weights, WeightsSource):
             weights = WeightsSource.named(weights)
         return cls(built, weights, side, fit, dtype)

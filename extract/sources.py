@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ..features.errors import SourceError
+from ..features.errors import SourceError, WrongUsage
 from ..features.layout import SPLIT_NAMES
 from .decode import SUFFIXES
 
@@ -58,16 +58,20 @@ def scan(source: str | os.PathLike[str], labels: str = "folder") -> list[ImageRe
         A folder, searched recursively: the label of an image is the name of its parent folder, an
         image directly in `source` has none; a first folder named train, val, valid, validation or
         test is a split and no label. Hidden files, and links to folders, are passed over.
-        Or a CSV file with the columns ``path`` (relative to the file), and optionally ``label``
-        and ``split``.
+        Or a CSV file with the columns ``path`` (relative to the file's folder, or absolute), and
+        optionally ``label`` and ``split``.
     labels : {"folder", "none"}, default="folder"
         ``"none"`` ignores whatever labels there are.
 
     Raises
     ------
+    WrongUsage
+        If `labels` is neither.
     SourceError
         If there is no such source, no image in it, or a manifest is not as described.
     """
+    if labels not in LABEL_RULES:
+        raise WrongUsage(f"labels {labels!r}: use one of {', '.join(LABEL_RULES)}")
     root = os.fsencode(source)
     if os.path.isdir(root):
         images = list(_folder(root))
@@ -116,12 +120,13 @@ def _manifest(file: bytes) -> list[ImageReference]:
     try:
         # utf-8-sig drops the mark that spreadsheets put first; surrogateescape keeps file names
         # that are not UTF-8, byte for byte.
-        text = Path(os.fsdecode(file)).read_text("utf-8-sig", "surrogateescape")
+        text = Path(os.fsdecode(file)).read_bytes().decode("utf-8-sig", "surrogateescape")
     except OSError as error:
         raise SourceError(f"{shown}: the manifest cannot be read: {error.strerror}") from error
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
-        columns = reader.fieldnames or []
+        columns = [column.strip() for column in reader.fieldnames or []]
+        reader.fieldnames = columns
         if "path" not in columns:
             raise SourceError(
                 f"{shown}: a manifest needs the column 'path' (and may have 'label' and 'split'); "
@@ -149,14 +154,18 @@ def _manifest(file: bytes) -> list[ImageReference]:
 
 def _manifest_row(row: dict[str, str | None], folder: bytes, where: str) -> ImageReference:
     path = row["path"] or ""
-    if not path or "\0" in path:
-        raise SourceError(f"{where}: the path is empty or no path")
+    if not path or any("\0" in (value or "") for value in (path, row.get("label"))):
+        raise SourceError(f"{where}: the path is empty, or there is a NUL in the line")
     word = (row.get("split") or "").strip().casefold()
     if word not in SPLIT_WORDS and word not in ("", NO_SPLIT):
         raise SourceError(
             f"{where}: unknown split {word!r}; use {', '.join(SPLIT_WORDS)} or leave it empty"
         )
-    raw = path.encode("utf-8", "surrogateescape")
+    # One image has one name, however the manifest spells it.
+    raw = os.path.normpath(path.encode("utf-8", "surrogateescape"))
+    if os.path.isabs(raw):
+        inside = os.path.relpath(raw, os.path.abspath(folder))
+        raw = raw if inside.startswith(b"..") else inside
     return ImageReference(
         path=raw,
         location=os.path.join(folder, raw),

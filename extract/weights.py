@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from ..features.digest import ArrayDigest
-from ..features.errors import BackboneError
+from ..features.errors import BackboneError, WrongUsage
+from ..features.words import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -58,7 +59,7 @@ class WeightsSource:
 
         Raises
         ------
-        BackboneError
+        WrongUsage
             If it is none of them.
         """
         name = os.fspath(weights)
@@ -66,11 +67,11 @@ class WeightsSource:
             return cls(name)
         path = Path(name).absolute()
         if not path.is_file():
-            raise BackboneError(
+            raise WrongUsage(
                 f"weights {name!r}: no such file; give 'imagenet', 'random' or a weights file"
             )
         if path.suffix != ".h5":
-            raise BackboneError(
+            raise WrongUsage(
                 f"weights {name}: a file ending in .h5 or .weights.h5 is expected; whole models "
                 f"are not loaded, because loading one runs its code: save its weights alone"
             )
@@ -129,13 +130,13 @@ def load_file(model: Any, source: WeightsSource) -> str:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             model.load_weights(source.path)
-        wrong = str(caught[0].message) if caught else ""
+        skipped = [one for one in caught if one.category is UserWarning]
     except Exception as error:
         # Keras raises ValueError, KeyError, OSError and others, depending on what is wrong.
-        raise _foreign(model, source, _first_line(error)) from error
+        raise _foreign(model, source, first_line(error)) from error
     # Keras only warns when it leaves part of a model as it was initialised.
-    if wrong:
-        raise _foreign(model, source, wrong)
+    if skipped:
+        raise _foreign(model, source, str(skipped[0].message))
     return digest(model)
 
 
@@ -206,7 +207,7 @@ def imagenet_download(name: str) -> Iterator[None]:
             yield
     except Exception as error:
         raise BackboneError(
-            f"ImageNet weights for {name} cannot be had: {_first_line(error)}. "
+            f"ImageNet weights for {name} cannot be had: {first_line(error)}. "
             f"{_where_to_put_it(error)}or use --weights FILE, or --weights random"
         ) from error
     finally:
@@ -219,13 +220,8 @@ def _where_to_put_it(error: Exception) -> str:
     for frame, _ in traceback.walk_tb(error.__traceback__):
         if frame.f_code.co_name == "get_file":
             known = frame.f_locals
-            kind = "md5" if len(known.get("file_hash") or "") == 32 else "SHA-256"
-            return (
-                f"Put {known.get('fname')} ({kind} {known.get('file_hash')}) into "
-                f"{known.get('datadir')}, "
-            )
+            checksum = known.get("file_hash") or ""
+            kind = {0: "Keras knows no checksum of it", 32: "md5"}.get(len(checksum), "SHA-256")
+            described = f"{kind} {checksum}".strip()
+            return f"Put {known.get('fname')} ({described}) into {known.get('datadir')}, "
     return "Download it with Keras elsewhere and copy the file into ~/.keras/models, "
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".:")

@@ -11,6 +11,7 @@ from .errors import (
     ProvenanceMismatch,
     SourceError,
     TrainingError,
+    WrongUsage,
 )
 from .provenance import Provenance
 from .store import FeatureStore, Skipped
@@ -27,5 +28,6 @@ __all__ = [
     "Skipped",
     "SourceError",
     "TrainingError",
+    "WrongUsage",
     "verify",
 ]

@@ -23,8 +23,21 @@ of another training run differ by the order of 1.
 """
 
 
+def distance(ours: NDArray[np.floating], theirs: NDArray[np.floating]) -> float:
+    """Largest relative distance between the vectors of one image; infinite if shapes differ."""
+    a, b = ours.astype(np.float64), theirs.astype(np.float64)
+    if a.shape != b.shape:
+        return float("inf")
+    return float(np.max(np.linalg.norm(a - b, axis=1) / np.linalg.norm(b, axis=1)))
+
+
 def require_agreement(
-    ours: NDArray[np.floating], theirs: NDArray[np.floating], *, this: str, that: str
+    ours: NDArray[np.floating],
+    theirs: NDArray[np.floating],
+    *,
+    this: str,
+    that: str,
+    remedy: str,
 ) -> None:
     """Refuse to go on when two canaries of one provenance disagree.
 
@@ -34,19 +47,17 @@ def require_agreement(
         Vectors of the same images.
     this, that : str
         Who computed them, for the message.
+    remedy : str
+        What the user can do about it, for the message.
 
     Raises
     ------
     ProvenanceMismatch
         Saying by how much they disagree.
     """
-    a, b = ours.astype(np.float64), theirs.astype(np.float64)
-    apart = float("inf")
-    if a.shape == b.shape:
-        apart = float(np.max(np.linalg.norm(a - b, axis=1) / np.linalg.norm(b, axis=1)))
+    apart = distance(ours, theirs)
     if not apart <= TOLERANCE:
         raise ProvenanceMismatch(
             f"the test images come out differently on {this} than on {that}: relative distance "
-            f"{apart:.2g}, at most {TOLERANCE:g} is allowed. Use the library versions recorded "
-            f"there (`headstart info`), or extract into another file."
+            f"{apart:.2g}, at most {TOLERANCE:g} is allowed. {remedy}"
         )

@@ -8,8 +8,26 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .errors import HeadstartError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+def require_target(path: Path) -> None:
+    """Refuse a name that no file can be written under, before work is spent on the file.
+
+    Raises
+    ------
+    HeadstartError
+        Saying why.
+    """
+    if path.is_dir():
+        raise HeadstartError(f"{path}: is a folder; name a file in it")
+    if not path.parent.is_dir():
+        raise HeadstartError(f"{path.parent}: no such folder for {path.name}; make it first")
+    if not os.access(path.parent, os.W_OK):
+        raise HeadstartError(f"{path.parent}: no permission to write {path.name} there")
 
 
 @contextlib.contextmanager
@@ -23,10 +41,8 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises
     ------
     OSError
-        As the file system reports it; `IsADirectoryError` if `path` is a folder.
+        As the file system reports it.
     """
-    if path.is_dir():
-        raise IsADirectoryError(21, "is a folder; name a file", str(path))
     temporary = _temporary(path)
     try:
         yield temporary
@@ -61,10 +77,14 @@ def publish(path: Path, data: bytes) -> bool:
             # only "first wins" becomes "last wins", and both hold the same images.
             os.replace(temporary, path)
         sync(path.parent)
-        return True
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
     finally:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
+    return True
 
 
 def sync(path: Path) -> None:

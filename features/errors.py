@@ -7,12 +7,16 @@ class HeadstartError(Exception):
     """Anything a user can mend: catch this one to catch them all."""
 
 
+class WrongUsage(HeadstartError):
+    """An option has a value that it cannot have."""
+
+
 class SourceError(HeadstartError):
     """The images to read cannot be listed: a wrong folder, an empty one, a bad manifest."""
 
 
 class BackboneError(HeadstartError):
-    """The backbone, its input size or its weights cannot be had as asked."""
+    """The weights of a backbone cannot be had, or do not do."""
 
 
 class FeatureFileError(HeadstartError):

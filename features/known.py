@@ -12,7 +12,7 @@ from .store import FeatureStore
 from .units import SeenFile
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -44,6 +44,9 @@ class Known:
     ----------
     out : Path
         The feature file; it need not exist.
+    source : str, default=""
+        Where the images come from. Files seen elsewhere under the same names are not taken for
+        these, though vectors of equal bytes are.
     fresh : bool, default=False
         Leave the sealed file out of account; only its units count.
 
@@ -62,8 +65,9 @@ class Known:
         If units and sealed file, or two units, were made differently.
     """
 
-    def __init__(self, out: Path, *, fresh: bool = False) -> None:
+    def __init__(self, out: Path, *, source: str = "", fresh: bool = False) -> None:
         self.out = out
+        self.source = source
         self.store = FeatureStore(out) if out.exists() and not fresh else None
         self.units = units.verified(units.folder_of(out))
         provenance = self.provenance
@@ -83,23 +87,27 @@ class Known:
     def _index(self) -> None:
         if self.store is not None:
             digests = [digest.tobytes() for digest in self.store.digests]
-            for row, (path, digest, stat) in enumerate(
-                zip(self.store.raw_paths, digests, self.store.stats.tolist(), strict=True)
-            ):
+            files = [
+                SeenFile(path, stat[0], stat[1], digest, stat[2], stat[3])
+                for path, digest, stat in zip(
+                    self.store.raw_paths, digests, self.store.stats.tolist(), strict=True
+                )
+            ]
+            for row, digest in enumerate(digests):
                 self._places.setdefault(digest, (-1, row))
-                self._remember(SeenFile(path, stat[0], stat[1], digest, stat[2], stat[3]))
-            for file in self.store.skipped_files:
-                self._remember(file)
+            self._remember([*files, *self.store.skipped_files], self.store.environment)
         for number, unit in enumerate(self.units):
             for row, digest in enumerate(unit.digests):
                 self._places.setdefault(digest, (number, row))
-            for file in unit.files:
-                self._remember(file)
+            self._remember(unit.files, unit.environment)
 
-    def _remember(self, file: SeenFile) -> None:
-        self._files[FileStat(file.path, file.size, file.mtime_ns)] = file
-        if not file.reason:
-            self._images[file.digest] = file
+    def _remember(self, files: Iterable[SeenFile], environment: Mapping[str, Any]) -> None:
+        here = environment.get("source", "") == self.source
+        for file in files:
+            if here:
+                self._files[FileStat(file.path, file.size, file.mtime_ns)] = file
+            if not file.reason:
+                self._images[file.digest] = file
 
     @property
     def provenance(self) -> Provenance | None:
@@ -110,10 +118,12 @@ class Known:
 
     @property
     def environment(self) -> dict[str, Any]:
-        """Where the newest of them were made; empty if nothing is known."""
-        if self.units:
-            return self.units[-1].environment
-        return self.store.environment if self.store is not None else {}
+        """Where the newest of them were made, with the present source; for the next seal."""
+        recorded = [unit.environment for unit in self.units]
+        if self.store is not None:
+            recorded.append(self.store.environment)
+        newest = max(recorded, key=lambda one: str(one.get("extracted", "")), default={})
+        return newest | {"source": self.source}
 
     @property
     def canary(self) -> NDArray[np.floating] | None:

@@ -52,6 +52,7 @@ ATTRIBUTES: Final = frozenset(
 )
 
 SPLIT_NAMES: Final = ("none", "train", "validation", "test")
+TRAIN, VALIDATION, TEST = range(1, 4)
 NO_LABEL: Final = -1
 DIGEST_BYTES: Final = 32
 FEATURE_DTYPES: Final = ("float32", "float16")

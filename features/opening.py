@@ -17,6 +17,7 @@ import numpy as np
 
 from . import layout
 from .errors import FeatureFileError
+from .words import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,10 +64,21 @@ def opened(path: Path, expected_format: str) -> Iterator[h5py.File]:
         raise FeatureFileError(f"{path}: cannot be read: permission denied") from error
     except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
         if _is_hdf5(path):
-            raise FeatureFileError(f"{path}: damaged: {_first_line(error)}") from error
+            raise FeatureFileError(f"{path}: damaged: {first_line(error)}") from error
         raise FeatureFileError(
             f"{path}: not a {kind} (not HDF5 at all); `headstart extract` makes them"
         ) from error
+
+
+def replaceable(path: Path) -> bool:
+    """Whether `path` is a feature file, be it of another version or damaged beyond opening."""
+    if not _is_hdf5(path):
+        return False
+    try:
+        with h5py.File(path, "r", locking="best-effort") as file:
+            return text_attribute(file, layout.FORMAT_ATTRIBUTE) == layout.FORMAT
+    except OSError:
+        return True
 
 
 def _check_kind(file: h5py.File, path: Path, kind: str, expected_format: str) -> None:
@@ -167,7 +179,3 @@ def _is_hdf5(path: Path) -> bool:
     with contextlib.suppress(OSError):
         return bool(h5py.is_hdf5(path))
     return False
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -13,6 +13,7 @@ from . import durable, layout, units
 from .errors import FeatureFileError
 from .store import FeatureStore
 from .verification import content_digest, verify
+from .words import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,15 +66,15 @@ def seal(known: Known, listing: Sequence[Listed]) -> FeatureStore:
 
     Raises
     ------
-    OSError
-        If the disk is full or the folder cannot be written; the old file is untouched.
     FeatureFileError
-        If what was written does not read back equal.
+        If the disk is full or the folder cannot be written, if what was written does not read
+        back equal, or if another process replaced the old file meanwhile. The old file is
+        untouched and the units are kept.
     """
     arrays, digests = _arrays(known, sorted(listing, key=lambda image: image.stat.path))
-    if known.store is None or not _holds(known.store, arrays):
+    if known.store is None or not _holds(known, known.store, arrays):
         _write(known, arrays, digests)
-    units.discard(units.folder_of(known.out))
+    units.discard(units.folder_of(known.out), known.units)
     return FeatureStore(known.out)
 
 
@@ -115,7 +116,9 @@ def _arrays(known: Known, listing: Sequence[Listed]) -> tuple[dict[str, NDArray[
     return arrays, [seen.digest for _, seen in rows]
 
 
-def _holds(store: FeatureStore, arrays: dict[str, NDArray[Any]]) -> bool:
+def _holds(known: Known, store: FeatureStore, arrays: dict[str, NDArray[Any]]) -> bool:
+    if store.environment.get("source", "") != known.source:
+        return False
     stored = {name: store.read(name) for name in arrays}
     return all(
         stored[name].dtype == array.dtype and np.array_equal(stored[name], array)
@@ -130,26 +133,32 @@ def _write(known: Known, arrays: dict[str, NDArray[Any]], digests: Sequence[byte
     environment = known.environment | {
         "sealed": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     }
-    with durable.replacing(known.out) as temporary:
-        with h5py.File(temporary, "w", libver=layout.HDF5_VERSION) as file:
-            layout.set_head(file, layout.FORMAT, provenance.to_json(), environment)
-            layout.set_text(file, layout.FINGERPRINT_ATTRIBUTE, provenance.fingerprint)
-            for name, array in (arrays | {layout.CANARY: canary}).items():
-                layout.create(file, name, array.shape, array.dtype)[...] = array
-            features = layout.create(
-                file,
-                layout.FEATURES,
-                (len(digests), provenance.dimension),
-                np.dtype(provenance.dtype),
-            )
-            for start in range(0, len(digests), _BLOCK_ROWS):
-                block = digests[start : start + _BLOCK_ROWS]
-                features[start : start + len(block)] = known.vectors(block)
-            digest = content_digest(file, provenance)
-            layout.set_text(file, layout.CONTENT_DIGEST_ATTRIBUTE, digest)
-        wrong = verify(temporary)
-        if wrong:
-            raise FeatureFileError(f"{known.out}: what was written does not read back: {wrong[0]}")
+    try:
+        with durable.replacing(known.out) as temporary:
+            with h5py.File(temporary, "w", libver=layout.HDF5_VERSION) as file:
+                layout.set_head(file, layout.FORMAT, provenance.to_json(), environment)
+                layout.set_text(file, layout.FINGERPRINT_ATTRIBUTE, provenance.fingerprint)
+                for name, array in (arrays | {layout.CANARY: canary}).items():
+                    layout.create(file, name, array.shape, array.dtype)[...] = array
+                shape = (len(digests), provenance.dimension)
+                dtype = np.dtype(provenance.dtype)
+                features = layout.create(file, layout.FEATURES, shape, dtype)
+                for start in range(0, len(digests), _BLOCK_ROWS):
+                    block = digests[start : start + _BLOCK_ROWS]
+                    features[start : start + len(block)] = known.vectors(block)
+                digest = content_digest(file, provenance)
+                layout.set_text(file, layout.CONTENT_DIGEST_ATTRIBUTE, digest)
+            wrong = verify(temporary)
+            if wrong:
+                raise FeatureFileError(
+                    f"{known.out}: what was written reads back wrong: {wrong[0]}"
+                )
+    except (OSError, RuntimeError) as error:
+        # h5py reports a full disk as either, with the name of the temporary file or none at all.
+        raise FeatureFileError(
+            f"{known.out}: cannot be written: {first_line(error)}. What was there before and the "
+            f"finished work are kept; make space on the disk and run the same command again"
+        ) from error
 
 
 def _fixed(values: Sequence[bytes]) -> NDArray[np.bytes_]:

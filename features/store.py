@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import os
@@ -17,6 +18,9 @@ from .provenance import Provenance
 from .units import SeenFile, seen_files
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import h5py
     from numpy.typing import NDArray
 
 
@@ -32,7 +36,8 @@ class FeatureStore:
     """A feature file, opened for reading.
 
     Nothing stays open: each property reads what it needs when it is first asked for and keeps it,
-    so there is nothing to close. FORMAT.md describes the file itself.
+    so there is nothing to close. If the file is replaced meanwhile, the next read refuses.
+    FORMAT.md describes the file itself.
 
     Parameters
     ----------
@@ -151,14 +156,21 @@ class FeatureStore:
         return int(np.count_nonzero(self.views == 0))
 
     def read(self, name: str) -> NDArray[Any]:
-        """A whole dataset by its name in the file."""
-        with opened(self.path, layout.FORMAT) as file:
+        """A whole dataset by its name in the file.
+
+        Raises
+        ------
+        FeatureFileError
+            If the file was replaced since this store was opened: its rows would not match those
+            read before.
+        """
+        with self._opened() as file:
             array: NDArray[Any] = file[name][()]
             return array
 
     def read_features(self, rows: NDArray[np.intp]) -> NDArray[np.floating]:
         """The vectors of `rows` (increasing, no row twice), without reading all the others."""
-        with opened(self.path, layout.FORMAT) as file:
+        with self._opened() as file:
             features = file[layout.FEATURES]
             first, last = int(rows[0]), int(rows[-1]) + 1
             # HDF5 picks single rows slowly; a span with few gaps is read whole instead.
@@ -167,3 +179,12 @@ class FeatureStore:
                 return span[rows - first]
             picked: NDArray[np.floating] = features[rows]
             return picked
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[h5py.File]:
+        with opened(self.path, layout.FORMAT) as file:
+            if text_attribute(file, layout.CONTENT_DIGEST_ATTRIBUTE) != self.content_digest:
+                raise FeatureFileError(
+                    f"{self.path}: it was replaced since it was opened here; open it again"
+                )
+            yield file

@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import hashlib
 import io
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -151,7 +150,13 @@ def publish(
     folder.mkdir(exist_ok=True)
     identity = hashlib.sha256(provenance.fingerprint.encode() + rows.tobytes()).hexdigest()
     path = folder / f"{identity[:32]}.h5"
-    durable.publish(path, image.getvalue())
+    if not durable.publish(path, image.getvalue()):
+        # Whoever came first did the same work; unless what stands there is damaged.
+        try:
+            Unit(path)
+        except FeatureFileError:
+            path.unlink()
+            durable.publish(path, image.getvalue())
     return path
 
 
@@ -195,16 +200,11 @@ def verified(folder: Path) -> list[Unit]:
     return found
 
 
-def discard(folder: Path) -> None:
-    """Delete `folder` and every unit in it, if it is there."""
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def discard_others(folder: Path, provenance: Provenance) -> None:
-    """Delete the units in `folder` that are damaged or were made differently."""
-    keep = {unit.path for unit in verified(folder) if unit.provenance == provenance}
+def discard(folder: Path, unwanted: Iterable[Unit]) -> None:
+    """Delete units, and whatever is damaged among the units in `folder`."""
+    kept = {unit.path for unit in verified(folder)} - {unit.path for unit in unwanted}
     for path in folder.glob("*.h5"):
-        if path not in keep:
+        if path not in kept:
             path.unlink(missing_ok=True)
 
 

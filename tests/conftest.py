@@ -116,14 +116,22 @@ def make_store(tmp_path):
     """Seal a feature file straight from arrays, as if its images had been embedded."""
 
     def make(
-        features, labels, *, splits=None, contents=None, name="made.h5", weights_digest="0" * 64
+        features,
+        labels,
+        *,
+        splits=None,
+        contents=None,
+        name="made.h5",
+        weights_digest="0" * 64,
+        dtype="float32",
     ) -> FeatureStore:
         from headstart.features.known import FileStat, Known
+        from headstart.features.lock import exclusive
         from headstart.features.seal import Listed, seal
         from headstart.features.units import SeenFile
 
-        features = np.asarray(features, np.float32)
-        embedding = StubEmbedding(weights_digest)
+        features = np.asarray(features, dtype)
+        embedding = StubEmbedding(weights_digest, dtype=dtype)
         provenance = dataclasses.replace(embedding.provenance, dimension=features.shape[1])
         contents = range(len(features)) if contents is None else contents
         digests = [int(content).to_bytes(32, "little") for content in contents]
@@ -132,21 +140,18 @@ def make_store(tmp_path):
             for row, digest in enumerate(digests)
         ]
         out = tmp_path / name
-        canary = np.ones((8, features.shape[1]), np.float32)
-        units.publish(
-            units.folder_of(out),
-            provenance,
-            embedding.environment,
-            canary,
-            files,
-            dict(zip(digests, features, strict=True)),
-        )
+        canary = np.ones((8, features.shape[1]), dtype)
         splits = ["none"] * len(files) if splits is None else splits
         listing = [
             Listed(FileStat(file.path, 1, 1), label, split)
             for file, label, split in zip(files, labels, splits, strict=True)
         ]
-        return seal(Known(out), listing)
+        vectors = dict(zip(digests, features, strict=True))
+        with exclusive(out):
+            units.publish(
+                units.folder_of(out), provenance, embedding.environment, canary, files, vectors
+            )
+            return seal(Known(out), listing)
 
     return make
 

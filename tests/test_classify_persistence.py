@@ -6,7 +6,7 @@ import joblib
 import numpy as np
 import pytest
 from headstart.classify import load_head, train
-from headstart.features import HeadError
+from headstart.features import HeadError, HeadstartError
 
 
 @pytest.fixture
@@ -130,6 +130,6 @@ def test_a_head_of_another_scikit_learn_is_refused_unless_trusted(saved, monkeyp
 def test_a_head_is_only_saved_under_a_name_that_says_what_it_is(store, tmp_path):
     head = train(store)
     for name in ("head.pkl", "head", "nowhere/head.joblib"):
-        with pytest.raises(HeadError, match="head"):
+        with pytest.raises(HeadstartError, match="head"):
             head.save(tmp_path / name)
     assert {path.name for path in tmp_path.iterdir()} == {"made.h5"}

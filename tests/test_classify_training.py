@@ -7,7 +7,13 @@ import pytest
 from headstart.classify import evaluate, train
 from headstart.classify.heads import RECIPES, recipe
 from headstart.classify.splits import stratified_folds
-from headstart.features import HeadError, ProvenanceMismatch, TrainingError
+from headstart.features import (
+    FeatureFileError,
+    HeadError,
+    ProvenanceMismatch,
+    TrainingError,
+    WrongUsage,
+)
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss
@@ -162,8 +168,49 @@ def test_rows_that_nobody_could_train_on_are_refused_in_one_line(
 
 
 def test_an_unknown_head_suggests_the_nearest_name(split_store):
-    with pytest.raises(TrainingError, match="unknown head 'logistics'; did you mean logistic"):
+    with pytest.raises(WrongUsage, match="unknown head 'logistics'; did you mean logistic"):
         train(split_store, "logistics")
+    with pytest.raises(WrongUsage, match="seed -1"):
+        train(split_store, seed=-1)
+
+
+def test_half_precision_features_train_the_same_head(make_store):
+    features, labels = clouds(60, columns=150)
+    features = features.astype(np.float16)
+    half = make_store(features, labels, dtype="float16", name="half.h5")
+    single = make_store(features.astype(np.float32), labels, name="single.h5")
+    assert half.features.dtype == np.float16
+    for name in RECIPES:
+        found = train(half, name).predict(features).probabilities
+        expected = train(single, name).predict(features.astype(np.float32)).probabilities
+        np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def test_files_of_the_same_bytes_with_different_labels_are_left_out_and_counted(make_store):
+    features, labels = clouds(90)
+    contents = list(range(90))
+    contents[1] = 0  # class 1, with the bytes of an image of class 0
+    head = train(make_store(features, labels, contents=contents))
+    assert sum(head.training_counts.values()) == 88
+    assert any(note.startswith("2 images are left out, because") for note in head.scores.notes)
+
+
+def test_the_validation_split_is_trained_on_and_that_is_said(make_store):
+    features, labels = clouds(90)
+    splits = ["validation" if row < 30 else "train" for row in range(90)]
+    head = train(make_store(features, labels, splits=splits))
+    assert sum(head.training_counts.values()) == 90
+    assert "30 images of the validation split are trained on too" in head.scores.notes[0]
+
+
+def test_a_store_that_was_replaced_meanwhile_is_refused(make_store):
+    """Labels of one file beside features of the next would train without any complaint."""
+    features, labels = clouds(60)
+    store = make_store(features, labels)
+    assert len(store.labels) == 60
+    make_store(features[::-1], labels, contents=range(100, 160))
+    with pytest.raises(FeatureFileError, match="replaced since it was opened"):
+        train(store)
 
 
 def test_evaluate_repeats_the_score_of_training(split_store):

@@ -205,6 +205,11 @@ def test_info_on_a_head_shows_its_scores_and_settings(trained, cli):
         (["extract", "list.csv", "-o", "x.h5"], "needs the column 'path'"),
         (["extract", "photos", "-o", "pets.h5"], "backbone is MobileNetV2 against Xception"),
         (["extract", "photos", "-o", "list.csv"], "list.csv: not a headstart feature file"),
+        (["extract", "photos", "-o", "list.csv", "--fresh"], "so --fresh does not replace it"),
+        (["extract", "list.csv", "-o", "list.csv", "--fresh"], "is the source itself"),
+        (["extract", "photos", "-o", "x.h5", "--labels", "all"], "use one of folder, none"),
+        (["predict", "pets.joblib", "pets.h5", "-o", "pets.csv/x.csv"], "no such folder for x.csv"),
+        (["predict", "pets.joblib", "list.csv", "-o", "list.csv"], "is one of the inputs"),
         (["info", "nowhere.h5"], "nowhere.h5: no such file"),
         (["info", "list.csv"], "list.csv: not a headstart feature file"),
         (["train", "list.csv", "-o", "x.joblib"], "list.csv: not a headstart feature file"),
@@ -226,9 +231,11 @@ def test_info_on_a_head_shows_its_scores_and_settings(trained, cli):
 def test_bad_input_gets_one_line_and_leaves_nothing_behind(trained, cli, arguments, message):
     (trained / "empty").mkdir()
     (trained / "list.csv").write_text("file,label\n")
-    before = {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()}
-    assert message in failed(cli(*arguments))
-    after = {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()}
+    before = {path: path.is_file() and path.read_bytes() for path in trained.rglob("*")}
+    usage = "use one of" in message or "did you mean" in message or "too small" in message
+    usage = usage or "split 'tset'" in message or "w.h5" in message
+    assert message in failed(cli(*arguments), code=2 if usage else 1)
+    after = {path: path.is_file() and path.read_bytes() for path in trained.rglob("*")}
     assert after == before
 
 

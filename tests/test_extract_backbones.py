@@ -9,7 +9,7 @@ from headstart.extract import backbones
 from headstart.extract.architectures import ARCHITECTURES, architecture
 from headstart.extract.engines.keras import KerasEngine
 from headstart.extract.request import Request
-from headstart.features import BackboneError
+from headstart.features import BackboneError, WrongUsage
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (37, 71, 71, 3), dtype=np.uint8)
 
@@ -72,9 +72,9 @@ def test_every_backbone_builds_at_its_default_and_its_smallest_size(keras, name)
 
 
 def test_an_unknown_backbone_suggests_the_nearest_name():
-    with pytest.raises(BackboneError, match="unknown backbone 'xceptoin'; did you mean Xception"):
+    with pytest.raises(WrongUsage, match="unknown backbone 'xceptoin'; did you mean Xception"):
         architecture("xceptoin")
-    with pytest.raises(BackboneError, match="did you mean MobileNetV2"):
+    with pytest.raises(WrongUsage, match="did you mean MobileNetV2"):
         architecture("mobilenetv2")
 
 
@@ -89,7 +89,7 @@ def test_an_unknown_backbone_suggests_the_nearest_name():
     ],
 )
 def test_a_request_that_cannot_be_met_is_refused_before_anything_is_loaded(settings, message):
-    with pytest.raises(BackboneError, match=message):
+    with pytest.raises(WrongUsage, match=message):
         Request.checked(**settings)
 
 
@@ -186,28 +186,50 @@ def test_the_weights_of_another_model_are_refused(keras, tmp_path):
         backbones.build(Request.checked(weights=path, size=71))
 
 
+@pytest.mark.parametrize(
+    ("backbone", "file", "checksum"),
+    [
+        (
+            "Xception",
+            "xception_weights_tf_dim_ordering_tf_kernels_notop.h5",
+            "(md5 b0042744bf5b25fce3cb969f33bebb97)",
+        ),
+        (
+            "MobileNetV2",
+            "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_96_no_top.h5",
+            "(Keras knows no checksum of it)",
+        ),
+    ],
+)
 def test_imagenet_weights_that_cannot_be_had_name_file_place_checksum_and_choices(
-    keras, monkeypatch, tmp_path
+    keras, monkeypatch, tmp_path, backbone, file, checksum
 ):
-    import urllib.request
-
     def refuse(*arguments, **options):
         raise OSError("network is unreachable")
 
-    monkeypatch.setattr(urllib.request, "urlopen", refuse)
-    monkeypatch.setattr(urllib.request, "urlretrieve", refuse)
-    monkeypatch.setattr("keras.src.utils.file_utils.urlretrieve", refuse, raising=False)
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setattr("keras.src.utils.file_utils.urlretrieve", refuse)
     monkeypatch.setattr("keras.src.utils.file_utils.config.keras_home", lambda: str(tmp_path))
     with pytest.raises(BackboneError) as error:
-        backbones.build(Request.checked(size=71))
+        backbones.build(Request.checked(backbone=backbone, size=96))
     message = str(error.value)
     assert "\n" not in message
-    assert "xception_weights_tf_dim_ordering_tf_kernels_notop.h5" in message
-    assert "b0042744bf5b25fce3cb969f33bebb97" in message
-    assert str(tmp_path / "models") in message
+    assert f"Put {file} {checksum} into {tmp_path / 'models'}" in message
     assert "--weights FILE" in message
     assert "--weights random" in message
+
+
+def test_settings_of_keras_do_not_change_a_vector_and_are_left_as_they_were(keras, vectors):
+    settings = keras.config
+    settings.set_floatx("float16")
+    settings.set_dtype_policy("mixed_bfloat16")
+    try:
+        built = backbones.build(Request.checked(weights="random", size=71))
+        assert settings.floatx() == "float16"
+        assert settings.dtype_policy().name == "mixed_bfloat16"
+    finally:
+        settings.set_floatx("float32")
+        settings.set_dtype_policy("float32")
+    assert relative(KerasEngine(built).embed(IMAGES), vectors).max() < 1e-5
 
 
 def test_official_weights_already_in_place_need_no_network(

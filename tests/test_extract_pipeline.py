@@ -8,8 +8,10 @@ import pytest
 from headstart.extract import pipeline
 from headstart.extract.pipeline import run
 from headstart.features import (
+    BackboneError,
     FeatureFileError,
     FeatureStore,
+    HeadstartError,
     ProvenanceMismatch,
     SourceError,
     units,
@@ -207,7 +209,7 @@ def test_unfinished_work_of_other_settings_is_refused_and_kept(photos, out, stub
 def test_vectors_that_are_not_finite_are_refused(photos, out, stub):
     embed = stub.engine.embed
     stub.engine.embed = lambda images: embed(images) * np.float32("nan")
-    with pytest.raises(Exception, match="not finite as float32"):
+    with pytest.raises(BackboneError, match="not finite as float32"):
         run(stub, photos, out)
     assert not out.exists()
 
@@ -236,7 +238,138 @@ def test_outputs_that_cannot_be_written_are_refused_before_any_work(photos, tmp_
         (tmp_path / "nowhere" / "x.h5", "nowhere: no such folder"),
         (text, "not a headstart feature file"),
     ):
-        with pytest.raises(FeatureFileError, match=message):
+        with pytest.raises(HeadstartError, match=message):
             run(stub, photos, out)
+    with pytest.raises(FeatureFileError, match="--fresh does not replace it"):
+        run(stub, photos, text, fresh=True)
     assert text.read_text() == "mine"
     assert stub.loads == 0
+
+
+def test_a_damaged_unit_is_done_again(photos, out, stub, make_stub, monkeypatch):
+    original = units.publish
+    monkeypatch.setattr(pipeline, "seal", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        run(stub, photos, out)
+    monkeypatch.undo()
+    monkeypatch.setattr(pipeline, "UNIT_IMAGES", 5)
+    assert units.publish is original
+    victim = sorted(units.folder_of(out).glob("*.h5"))[1]
+    victim.write_bytes(victim.read_bytes()[:-100])
+    summary = run(make_stub(), photos, out)
+    assert summary.embedded in (3, 5)
+    assert summary.embedded + summary.reused == 18
+    assert verify(out) == []
+
+
+def test_a_second_run_on_the_same_output_is_refused_and_harms_nothing(
+    photos, out, stub, make_stub, monkeypatch
+):
+    original, refused = units.publish, []
+
+    def publish(*arguments):
+        with pytest.raises(FeatureFileError, match="another headstart is working on it") as error:
+            run(make_stub(), photos, out)
+        refused.append(error)
+        return original(*arguments)
+
+    monkeypatch.setattr(units, "publish", publish)
+    assert counts(run(stub, photos, out)) == {"embedded": 18}
+    assert len(refused) == 4
+    assert not units.folder_of(out).exists()
+
+
+def test_sealing_beside_a_seal_that_got_past_the_lock_is_an_error_and_never_a_mixture(
+    photos, out, stub, make_stub, monkeypatch, write_image
+):
+    """Where locks do not work: the row numbers of the old file must not be used on a new one."""
+    run(stub, photos, out)
+    write_image(photos / "blue" / "new.png", 5)
+    original = pipeline.seal
+
+    def seal_after_another(known, listing):
+        (photos / "blue" / "blue00.png").unlink()
+        monkeypatch.setattr(pipeline, "seal", original)
+        monkeypatch.setattr(pipeline, "exclusive", lambda _: __import__("contextlib").nullcontext())
+        run(make_stub(), photos, out)
+        return original(known, listing)
+
+    monkeypatch.setattr(pipeline, "seal", seal_after_another)
+    with pytest.raises(FeatureFileError, match="replaced since it was opened"):
+        run(make_stub(), photos, out)
+    assert verify(out) == []
+    assert len(FeatureStore(out)) == 18
+
+
+def test_leftovers_of_killed_runs_are_swept_and_files_of_the_user_are_not(photos, out, stub):
+    folder = units.folder_of(out)
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    litter = [folder / ".abc.h5.123-ff.tmp", out.with_name(f".{out.name}.123-ff.tmp")]
+    for path in litter:
+        path.write_bytes(b"half")
+    run(stub, photos, out)
+    assert not any(path.exists() for path in litter)
+    assert (folder / "notes.txt").read_text() == "mine"
+
+
+def test_a_linked_output_is_brought_up_to_date_where_it_lies(photos, tmp_path, stub, write_image):
+    (tmp_path / "real").mkdir()
+    link = tmp_path / "link.h5"
+    link.symlink_to(tmp_path / "real" / "out.h5")
+    run(stub, photos, link)
+    assert link.is_symlink()
+    assert len(FeatureStore(tmp_path / "real" / "out.h5")) == 18
+
+
+def test_files_of_another_folder_are_not_taken_for_those_seen_before(
+    tmp_path, out, stub, make_stub
+):
+    """Same names, sizes and times, as archives with a fixed date unpack them; other pixels."""
+    from PIL import Image
+
+    for folder, colour in (("one", "red"), ("two", "blue")):
+        for name in "ab":
+            path = tmp_path / folder / name / "1.bmp"
+            path.parent.mkdir(parents=True)
+            Image.new("RGB", (8, 8), colour if name == "a" else "green").save(path)
+            os.utime(path, ns=(10**18, 10**18))
+    run(stub, tmp_path / "one", out)
+    assert counts(run(make_stub(), tmp_path / "two", out)) == {"embedded": 1, "reused": 1}
+    vector = FeatureStore(out).features[0]
+    assert vector[2] > vector[0]
+    assert counts(run(make_stub(), tmp_path / "two", out)) == {"reused": 2}
+
+
+def test_fresh_drops_unfinished_work_whose_canary_disagrees(
+    photos, out, stub, make_stub, monkeypatch
+):
+    monkeypatch.setattr(pipeline, "seal", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        run(stub, photos, out)
+    monkeypatch.undo()
+
+    def other():
+        made = make_stub()
+        embed = made.engine.embed
+        made.engine.embed = lambda images: embed(images) * np.float32(1.01)
+        return made
+
+    (photos / "blue" / "blue00.png").write_bytes((photos / "red" / "red00.png").read_bytes()[:-1])
+    assert counts(run(other(), photos, out, fresh=True))["embedded"] >= 17
+
+
+def test_an_image_that_needs_too_much_memory_is_tried_again(
+    photos, out, stub, make_stub, monkeypatch
+):
+    original = pipeline.decode
+
+    def decode(data, *arguments):
+        if data == (photos / "red" / "red04.png").read_bytes():
+            raise MemoryError
+        return original(data, *arguments)
+
+    monkeypatch.setattr(pipeline, "decode", decode)
+    assert counts(run(stub, photos, out)) == {"embedded": 17, "skipped": 1}
+    monkeypatch.setattr(pipeline, "decode", original)
+    assert counts(run(make_stub(), photos, out)) == {"embedded": 1, "reused": 17}

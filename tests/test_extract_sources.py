@@ -2,7 +2,7 @@ import os
 
 import pytest
 from headstart.extract import scan
-from headstart.features import SourceError
+from headstart.features import SourceError, WrongUsage
 
 
 def touch(folder, *paths):
@@ -77,6 +77,11 @@ def test_a_source_that_is_not_there_or_no_source_is_refused(tmp_path):
         scan(touch(tmp_path, "notes.txt") / "notes.txt")
 
 
+def test_a_rule_for_labels_that_does_not_exist_is_refused(tmp_path):
+    with pytest.raises(WrongUsage, match="labels 'bogus': use one of folder, none"):
+        scan(touch(tmp_path, "cat/1.jpg"), "bogus")
+
+
 def manifest(tmp_path, text, encoding="utf-8"):
     file = tmp_path / "list.csv"
     file.write_bytes(text.encode(encoding))
@@ -97,6 +102,17 @@ def test_a_manifest_names_paths_labels_and_splits_in_any_order_of_columns(tmp_pa
         ("x/2.jpg", "cat", "train"),
         ("x/new\nline.jpg", "dog", "validation"),
     ]
+
+
+def test_one_image_has_one_name_however_a_manifest_spells_it(tmp_path):
+    touch(tmp_path, "x/1.jpg", "x/2.jpg")
+    text = f"path , label\nx/../x/1.jpg, cat\n{tmp_path}/x/2.jpg,dog\n"
+    assert rows(scan(manifest(tmp_path, text))) == [
+        ("x/1.jpg", "cat", "none"),
+        ("x/2.jpg", "dog", "none"),
+    ]
+    with pytest.raises(SourceError, match=r"line 3.*listed twice"):
+        scan(manifest(tmp_path, "path\nx/1.jpg\n./x/1.jpg\n"))
 
 
 @pytest.mark.parametrize(

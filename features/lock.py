@@ -1,0 +1,75 @@
+"""One run at a time on one output file, without leaving a lock behind when a run is killed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from .errors import FeatureFileError
+from .units import folder_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+if sys.platform != "win32":
+    import fcntl
+
+
+@contextlib.contextmanager
+def exclusive(out: Path) -> Iterator[None]:
+    """Keep the folder of units of `out` to ourselves; it is made, and removed again if empty.
+
+    The lock is one of the operating system on the folder itself, so it ends with the process that
+    holds it, however that ends. Where the file system knows no locks the run goes on without:
+    published units, the check of what is read while sealing, and the atomic rename still keep two
+    runs from harming each other's files.
+
+    Raises
+    ------
+    FeatureFileError
+        If another run is at work on the same output.
+    """
+    folder = folder_of(out)
+    descriptor = None
+    folder.mkdir(exist_ok=True)
+    if sys.platform != "win32":  # there, runs are kept apart by nothing but care
+        while descriptor is None:
+            folder.mkdir(exist_ok=True)
+            descriptor = _locked(folder, out)
+    try:
+        for leftover in (*folder.glob(".*.tmp"), *out.parent.glob(f".{_escaped(out.name)}.*.tmp")):
+            leftover.unlink(missing_ok=True)  # of runs that were killed while writing
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # fails, as it should, while there are units in it
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _locked(folder: Path, out: Path) -> int | None:
+    """A locked descriptor of `folder`, or None if it was removed meanwhile."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        if sys.platform != "win32":
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            os.close(descriptor)
+            raise FeatureFileError(
+                f"{out}: another headstart is working on it; wait until it has finished, or choose "
+                f"another output"
+            ) from error
+    with contextlib.suppress(OSError):
+        if os.path.samestat(os.fstat(descriptor), os.stat(folder)):
+            return descriptor
+    os.close(descriptor)
+    return None
+
+
+def _escaped(name: str) -> str:
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
