@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from headstart.extract import pipeline
+from headstart.extract import pipeline, work
 from headstart.extract.pipeline import run
 from headstart.features import (
     BackboneError,
@@ -26,7 +26,7 @@ def out(tmp_path):
 
 @pytest.fixture(autouse=True)
 def _small_units(monkeypatch):
-    monkeypatch.setattr(pipeline, "UNIT_IMAGES", 5)
+    monkeypatch.setattr(work, "UNIT_IMAGES", 5)
 
 
 def counts(summary):
@@ -55,12 +55,12 @@ def test_a_second_run_reads_no_image_and_loads_no_backbone(photos, out, stub, ma
         os.chmod(path, 0)
     again = make_stub()
     looked = []
-    original = pipeline.read
-    pipeline.read = lambda location: looked.append(location) or original(location)
+    original = work.read
+    work.read = lambda location: looked.append(location) or original(location)
     try:
         summary = run(again, photos, out)
     finally:
-        pipeline.read = original
+        work.read = original
     assert counts(summary) == {"reused": 18}
     assert looked == []
     assert again.loads == 0
@@ -252,7 +252,7 @@ def test_a_damaged_unit_is_done_again(photos, out, stub, make_stub, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         run(stub, photos, out)
     monkeypatch.undo()
-    monkeypatch.setattr(pipeline, "UNIT_IMAGES", 5)
+    monkeypatch.setattr(work, "UNIT_IMAGES", 5)
     assert units.publish is original
     victim = sorted(units.folder_of(out).glob("*.h5"))[1]
     victim.write_bytes(victim.read_bytes()[:-100])
@@ -362,14 +362,14 @@ def test_fresh_drops_unfinished_work_whose_canary_disagrees(
 def test_an_image_that_needs_too_much_memory_is_tried_again(
     photos, out, stub, make_stub, monkeypatch
 ):
-    original = pipeline.decode
+    original = work.decode
 
     def decode(data, *arguments):
         if data == (photos / "red" / "red04.png").read_bytes():
             raise MemoryError
         return original(data, *arguments)
 
-    monkeypatch.setattr(pipeline, "decode", decode)
+    monkeypatch.setattr(work, "decode", decode)
     assert counts(run(stub, photos, out)) == {"embedded": 17, "skipped": 1}
-    monkeypatch.setattr(pipeline, "decode", original)
+    monkeypatch.setattr(work, "decode", original)
     assert counts(run(make_stub(), photos, out)) == {"embedded": 1, "reused": 17}
