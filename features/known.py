@@ -68,6 +68,7 @@ class Known:
     def __init__(self, out: Path, *, source: str = "", fresh: bool = False) -> None:
         self.out = out
         self.source = source
+        self.fresh = fresh
         self.store = FeatureStore(out) if out.exists() and not fresh else None
         self.units = units.verified(units.folder_of(out))
         provenance = self.provenance

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 
-from . import durable, layout, units
-from .errors import FeatureFileError
+from . import layout, units
 from .store import FeatureStore
-from .verification import content_digest, verify
-from .words import first_line
+from .writer import write_in_child
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,9 +18,6 @@ if TYPE_CHECKING:
 
     from .known import FileStat, Known
     from .units import SeenFile
-
-# 1,024 rows of 2,048 float32 are 8 MB: few reads, little memory.
-_BLOCK_ROWS = 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +66,7 @@ def seal(known: Known, listing: Sequence[Listed]) -> FeatureStore:
     """
     arrays, digests = _arrays(known, sorted(listing, key=lambda image: image.stat.path))
     if known.store is None or not _holds(known, known.store, arrays):
-        _write(known, arrays, digests)
+        write_in_child(known, arrays, digests)
     units.discard(units.folder_of(known.out), known.units)
     return FeatureStore(known.out)
 
@@ -124,41 +117,6 @@ def _holds(known: Known, store: FeatureStore, arrays: dict[str, NDArray[Any]]) -
         stored[name].dtype == array.dtype and np.array_equal(stored[name], array)
         for name, array in arrays.items()
     )
-
-
-def _write(known: Known, arrays: dict[str, NDArray[Any]], digests: Sequence[bytes]) -> None:
-    provenance, canary = known.provenance, known.canary
-    if provenance is None or canary is None:
-        raise ValueError("nothing is known, so there is nothing to seal")
-    environment = known.environment | {
-        "sealed": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    }
-    try:
-        with durable.replacing(known.out) as temporary:
-            with h5py.File(temporary, "w", libver=layout.HDF5_VERSION) as file:
-                layout.set_head(file, layout.FORMAT, provenance.to_json(), environment)
-                layout.set_text(file, layout.FINGERPRINT_ATTRIBUTE, provenance.fingerprint)
-                for name, array in (arrays | {layout.CANARY: canary}).items():
-                    layout.create(file, name, array.shape, array.dtype)[...] = array
-                shape = (len(digests), provenance.dimension)
-                dtype = np.dtype(provenance.dtype)
-                features = layout.create(file, layout.FEATURES, shape, dtype)
-                for start in range(0, len(digests), _BLOCK_ROWS):
-                    block = digests[start : start + _BLOCK_ROWS]
-                    features[start : start + len(block)] = known.vectors(block)
-                digest = content_digest(file, provenance)
-                layout.set_text(file, layout.CONTENT_DIGEST_ATTRIBUTE, digest)
-            wrong = verify(temporary)
-            if wrong:
-                raise FeatureFileError(
-                    f"{known.out}: what was written reads back wrong: {wrong[0]}"
-                )
-    except (OSError, RuntimeError) as error:
-        # h5py reports a full disk as either, with the name of the temporary file or none at all.
-        raise FeatureFileError(
-            f"{known.out}: cannot be written: {first_line(error)}. What was there before and the "
-            f"finished work are kept; make space on the disk and run the same command again"
-        ) from error
 
 
 def _fixed(values: Sequence[bytes]) -> NDArray[np.bytes_]:

@@ -295,7 +295,7 @@ def test_sealing_beside_a_seal_that_got_past_the_lock_is_an_error_and_never_a_mi
         return original(known, listing)
 
     monkeypatch.setattr(pipeline, "seal", seal_after_another)
-    with pytest.raises(FeatureFileError, match="replaced since it was opened"):
+    with pytest.raises(FeatureFileError, match="it was replaced"):
         run(make_stub(), photos, out)
     assert verify(out) == []
     assert len(FeatureStore(out)) == 18

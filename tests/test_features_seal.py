@@ -1,0 +1,198 @@
+"""Sealing when things go wrong, with the real file system's own limits."""
+
+import os
+import resource
+import subprocess
+import sys
+
+import pytest
+from headstart.extract.pipeline import run
+from headstart.features import FeatureFileError, FeatureStore, units, verify, writer
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out.h5"
+
+
+@pytest.fixture
+def sealed(photos, out, stub, write_image):
+    """A sealed file, and an image more than it holds."""
+    run(stub, photos, out)
+    write_image(photos / "blue" / "new.png", 1234)
+    return out.read_bytes()
+
+
+def test_a_full_disk_is_told_before_anything_is_written(
+    sealed, photos, out, make_stub, monkeypatch
+):
+    monkeypatch.setattr(writer.shutil, "disk_usage", lambda _: _Free())
+    with pytest.raises(FeatureFileError, match=r"needs .* MB on the disk of .*0\.0 MB are free"):
+        run(make_stub(), photos, out)
+    assert out.read_bytes() == sealed
+    monkeypatch.undo()
+    summary = run(make_stub(), photos, out)
+    assert (summary.embedded, summary.reused) == (0, 19)
+
+
+class _Free:
+    free = 1
+
+
+def test_a_writer_that_dies_is_a_message_and_the_work_is_kept(
+    sealed, photos, out, make_stub, monkeypatch
+):
+    original = subprocess.run
+
+    def kill(command, **options):
+        program = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
+        return original([command[0], "-c", program], **options)
+
+    monkeypatch.setattr(writer.subprocess, "run", kill)
+    with pytest.raises(FeatureFileError, match=r"the process that wrote it was ended by SIGSEGV"):
+        run(make_stub(), photos, out)
+    assert out.read_bytes() == sealed
+    assert len(list(units.folder_of(out).glob("*.h5"))) == 1
+    monkeypatch.undo()
+    assert run(make_stub(), photos, out).embedded == 0
+    assert verify(out) == []
+
+
+PROGRAM = """
+import resource, signal, sys
+from headstart.features.writer import main
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
+main()
+"""
+
+
+@pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="needs limits on file sizes")
+def test_a_disk_that_fills_while_sealing_leaves_the_old_file_at_every_size(
+    sealed, photos, out, make_stub, monkeypatch
+):
+    """A limit on the size of a file stops HDF5 in the middle of its writing as a full disk does."""
+    original = subprocess.run
+    limit = 0
+
+    def limited(command, **options):
+        return original([command[0], "-P", "-c", PROGRAM, str(limit)], **options)
+
+    monkeypatch.setattr(writer.subprocess, "run", limited)
+    size = len(sealed)
+    failures = 0
+    for step in range(30):
+        limit = size * step // 30
+        with pytest.raises(FeatureFileError) as error:
+            run(make_stub(), photos, out)
+        message = str(error.value)
+        assert "\n" not in message
+        assert str(out) in message
+        assert "run the same command again" in message
+        assert out.read_bytes() == sealed
+        failures += 1
+    assert failures == 30
+    assert [path.name for path in out.parent.glob(".*")] == []
+    monkeypatch.undo()
+    summary = run(make_stub(), photos, out)
+    assert (summary.embedded, summary.reused) == (0, 19)
+    assert verify(out) == []
+
+
+def test_a_run_killed_at_any_of_its_system_calls_resumes_to_the_same_file(
+    photos, tmp_path, make_stub
+):
+    """Die at the N-th durable step (write, sync, link, rename) of a run, for every N there is."""
+    whole = tmp_path / "whole.h5"
+    run(make_stub(), photos, whole)
+    expected = FeatureStore(whole).content_digest
+    program = tmp_path / "kill.py"
+    program.write_text(KILLED)
+    helper = os.path.join(os.path.dirname(__file__), "conftest.py")
+    done = subprocess.run(
+        [sys.executable, str(program), helper, str(photos), str(tmp_path), expected],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    kills, recomputed = map(int, done.stdout.split())
+    assert kills > 15
+    assert recomputed == 0
+
+
+KILLED = """
+import importlib.util, os, signal, sys
+from pathlib import Path
+
+spec = importlib.util.spec_from_file_location("helpers", sys.argv[1])
+helpers = sys.modules["helpers"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(helpers)
+from headstart.extract import work
+from headstart.extract.pipeline import run
+from headstart.features import FeatureStore, durable, units
+
+photos, folder, expected = Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
+work.UNIT_IMAGES = 5
+STEPS = ("fsync", "link", "replace", "open", "close", "rmdir", "unlink", "mkdir")
+
+
+def die_at(number):
+    left = [number]
+
+    def counted(function):
+        def step(*arguments, **options):
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*arguments, **options)
+        return step
+
+    for name in STEPS:
+        setattr(os, name, counted(getattr(os, name)))
+
+
+def in_child(action):
+    process = os.fork()
+    if process == 0:
+        try:
+            action()
+        except BaseException:
+            import traceback
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    return os.waitpid(process, 0)[1]
+
+
+def published(out):
+    return sum(len(unit.digests) for unit in units.verified(units.folder_of(out)))
+
+
+kills = recomputed = 0
+number = 1
+while True:
+    out = folder / f"out{number}.h5"
+
+    def first():
+        die_at(number)
+        run(helpers.StubEmbedding(), photos, out)
+
+    status = in_child(first)
+    if not os.WIFSIGNALED(status):
+        assert status == 0, status
+        assert number > 15
+        break
+    kills += 1
+    kept = 18 if out.exists() else published(out)
+    stub = helpers.StubEmbedding()
+    summary = run(stub, photos, out)
+    recomputed += summary.embedded != 18 - kept
+    store = FeatureStore(out)
+    assert store.content_digest == expected, number
+    assert not units.folder_of(out).exists(), number
+    assert not list(folder.glob(".out*")), number
+    number += 1
+print(kills, recomputed)
+"""
