@@ -3,7 +3,7 @@
 This folder is imported as ``headstart.extract``.
 """
 
-from .pipeline import Summary, extract
+from .pipeline import extract
 from .sources import scan
 
-__all__ = ["Summary", "extract", "scan"]
+__all__ = ["extract", "scan"]
