@@ -31,6 +31,13 @@ def print_json(values: Mapping[str, Any]) -> None:
 def extraction(store: FeatureStore, summary: Summary) -> None:
     """After `extract`."""
     seconds, rates = summary.seconds, summary.rates
+    spent = (
+        f"  {seconds['total']:.1f} s, {rates['total']:.1f} images a second: "
+        f"{seconds['load']:.1f} s loading the backbone, {seconds['embed']:.1f} s embedding, "
+        f"{seconds['write']:.1f} s writing (beside it {seconds['decode']:.1f} s decoding)"
+    )
+    if not summary.embedded:
+        spent = f"  nothing new to embed; {seconds['total']:.1f} s"
     _lines(
         f"{store.path}: {_count(len(store), 'image')} x {store.dimension} features, "
         f"{_classes(store)}",
@@ -38,9 +45,7 @@ def extraction(store: FeatureStore, summary: Summary) -> None:
         f"{summary.duplicates:,}, removed {summary.removed:,}, skipped {summary.skipped:,}",
         f"  {store.provenance.backbone} at {store.provenance.size} pixels, "
         f"{summary.weights} weights",
-        f"  {seconds['total']:.1f} s, {rates['total']:.1f} images a second: "
-        f"{seconds['load']:.1f} s loading the backbone, {seconds['embed']:.1f} s embedding, "
-        f"{seconds['write']:.1f} s writing (beside it {seconds['decode']:.1f} s decoding)",
+        spent,
     )
     if summary.skipped:
         _lines(f"  `headstart info {store.path} --skipped` says which images were skipped, and why")
