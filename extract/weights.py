@@ -216,7 +216,7 @@ def imagenet_download(name: str) -> Iterator[None]:
 
 def _where_to_put_it(error: Exception) -> str:
     # Keras knows file name and checksum only inside the function that failed; reading them from
-    # its frame keeps a second table of 38 checksums out of this project.
+    # its frame keeps a table of checksums out of this project.
     for frame, _ in traceback.walk_tb(error.__traceback__):
         if frame.f_code.co_name == "get_file":
             known = frame.f_locals
