@@ -61,6 +61,12 @@ class Scores:
         return dataclasses.asdict(self)
 
 
+def majority_class(labels: NDArray[np.str_]) -> str:
+    """The most frequent class of (N,) labels; of equals, the first by name."""
+    names, counts = np.unique(labels, return_counts=True)
+    return str(names[counts.argmax()])
+
+
 def score(
     truth: NDArray[np.str_],
     probabilities: NDArray[np.floating],

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..features.errors import TrainingError, WrongUsage
 from ..features.layout import NO_LABEL, SPLIT_NAMES, TEST, VALIDATION
-from .evaluation import Scores, score
+from .evaluation import Scores, majority_class, score
 from .heads import Recipe, recipe
 from .prediction import Head, probabilities
 from .splits import contents, stratified_folds
@@ -88,14 +88,13 @@ def train(store: FeatureStore, head: str = "logistic", *, folds: int = 5, seed: 
             f"{store.path}: class {unseen[0]!r} has images in the test split and none to train on; "
             f"add training images of it or take it out"
         )
-    majority = str(names[counts.argmax()])
     pipeline, parameters = _fit(chosen, examples, folds, seed)
     if test is not None:
         scores = score(
             test.labels,
             probabilities(pipeline, test.features),
             names.tolist(),
-            majority=majority,
+            majority=majority_class(examples.labels),
             basis="test split",
             notes=notes,
         )
@@ -253,7 +252,7 @@ def _fit(
 def _cross_validated(
     chosen: Recipe, examples: _Examples, folds: int, seed: int, notes: list[str]
 ) -> Scores:
-    names, counts = np.unique(examples.labels, return_counts=True)
+    names = np.unique(examples.labels)
     scarce = [name for name in names if len(np.unique(examples.of(name))) < 3]
     if scarce:
         raise TrainingError(
@@ -269,7 +268,7 @@ def _cross_validated(
         examples.labels,
         held_out_probabilities,
         names.tolist(),
-        majority=str(names[counts.argmax()]),
+        majority=majority_class(examples.labels),
         basis=f"{len(outer)}-fold cross-validation",
         notes=notes,
     )

@@ -115,8 +115,9 @@ def _pixel_scores(store: FeatureStore, images: Path) -> tuple[Scores, float]:
     """The same recipe on the 8 x 8 grey values themselves."""
     from PIL import Image
 
-    from ..classify.evaluation import score
+    from ..classify.evaluation import majority_class, score
     from ..classify.heads import recipe
+    from ..classify.prediction import probabilities
     from ..classify.splits import contents, stratified_folds
     from ..features.layout import TEST
 
@@ -126,12 +127,11 @@ def _pixel_scores(store: FeatureStore, images: Path) -> tuple[Scores, float]:
     test = store.splits == TEST
     folds = stratified_folds(labels[~test], contents(store.digests[~test]), 5, _SEED)
     pipeline, _ = recipe("logistic").fit(pixels[~test], labels[~test], folds, _SEED)
-    names, counts = np.unique(labels[~test], return_counts=True)
     scores = score(
         labels[test],
-        pipeline.predict_proba(pixels[test]),
-        names.tolist(),
-        majority=str(names[counts.argmax()]),
+        probabilities(pipeline, pixels[test]),
+        pipeline.classes_.tolist(),
+        majority=majority_class(labels[~test]),
         basis="test split",
     )
     return scores, time.perf_counter() - started

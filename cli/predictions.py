@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 from ..classify.prediction import load_head
 from ..features import durable
 from ..features.errors import HeadstartError
+from ..features.opening import is_hdf5
 from ..features.store import FeatureStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..classify.prediction import Head
-
-_HDF5_START = b"\x89HDF\r\n\x1a\n"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +89,7 @@ def _features(
     head: Head, head_file: str, source: str, folder: Path, weights: str | None
 ) -> Iterator[FeatureStore]:
     """The features of `source`, embedded as the head's own were, if it is not a feature file."""
-    if _is_feature_file(source):
+    if is_hdf5(Path(source)):
         yield FeatureStore(source)
         return
     from ..extract.embedding import Embedding
@@ -114,13 +113,6 @@ def _features(
         features = Path(temporary) / "features.h5"
         run(embedding, source, features, labels="none", progress=True)
         yield FeatureStore(features)
-
-
-def _is_feature_file(source: str) -> bool:
-    if not os.path.isfile(source):
-        return False
-    with open(source, "rb") as file:
-        return file.read(len(_HDF5_START)) == _HDF5_START
 
 
 def _rows(head: Head, store: FeatureStore, top: int) -> Iterator[dict[str, Any]]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .engines.keras import KerasEngine
     from .request import Request
 
-REMEDY: Final = "Choose another output, or replace this one with --fresh."
+_REMEDY: Final = "Choose another output, or replace this one with --fresh."
 
 
 class Embedding:
@@ -112,10 +112,14 @@ class Embedding:
             self.request.declared(),
             this=str(known.out),
             that="this run",
-            remedy=REMEDY,
+            remedy=_REMEDY,
         )
         if not self.request.weights.same(known.environment.get("weights", {})):
-            self.require_same(known.provenance, known.canary, that=str(known.out), remedy=REMEDY)
+            self.require_same_as(known)
+
+    def require_same_as(self, known: Known) -> None:
+        """Load, and refuse to add to vectors that come out differently here; see `require_same`."""
+        self.require_same(known.provenance, known.canary, that=str(known.out), remedy=_REMEDY)
 
     def require_same(
         self,

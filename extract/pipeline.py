@@ -209,15 +209,13 @@ def _checked_output(
 
 def _discard_what_does_not_fit(embedding: Embedding, folder: Path) -> None:
     """Drop unfinished work of other settings; what a killed run with these left is still good."""
-    found = units.verified(folder)
-    if found:
-        fitting = [
-            unit
-            for unit in found
-            if unit.provenance == embedding.provenance
-            and distance(unit.canary, embedding.canary) <= TOLERANCE
-        ]
-        units.discard(folder, [unit for unit in found if unit not in fitting])
+    other = [
+        unit
+        for unit in units.verified(folder)
+        if unit.provenance != embedding.provenance
+        or not distance(unit.canary, embedding.canary) <= TOLERANCE
+    ]
+    units.discard(folder, other)
 
 
 def _stat(image: ImageReference) -> FileStat:

@@ -17,7 +17,6 @@ import numpy as np
 from ..features import units
 from ..features.units import UNREAD, SeenFile
 from .decode import Undecodable, decode
-from .embedding import REMEDY
 from .progress import Progress
 from .reading import Unreadable, read
 
@@ -136,10 +135,7 @@ class Work:
 
     def _embed(self, pending: dict[bytes, NDArray[np.uint8]]) -> dict[bytes, NDArray[np.floating]]:
         if not self._fits_known:
-            known = self.known
-            self.embedding.require_same(
-                known.provenance, known.canary, that=str(known.out), remedy=REMEDY
-            )
+            self.embedding.require_same_as(self.known)
             self._fits_known = True
         started = time.perf_counter()
         vectors = self.embedding.embed(np.stack(list(pending.values())))

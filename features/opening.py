@@ -63,7 +63,7 @@ def opened(path: Path, expected_format: str) -> Iterator[h5py.File]:
     except PermissionError as error:
         raise FeatureFileError(f"{path}: cannot be read: permission denied") from error
     except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        if _is_hdf5(path):
+        if is_hdf5(path):
             raise FeatureFileError(f"{path}: damaged: {first_line(error)}") from error
         raise FeatureFileError(
             f"{path}: not a {kind} (not HDF5 at all); `headstart extract` makes them"
@@ -72,7 +72,7 @@ def opened(path: Path, expected_format: str) -> Iterator[h5py.File]:
 
 def replaceable(path: Path) -> bool:
     """Whether `path` is a feature file, be it of another version or damaged beyond opening."""
-    if not _is_hdf5(path):
+    if not is_hdf5(path):
         return False
     try:
         with h5py.File(path, "r", locking="best-effort") as file:
@@ -175,7 +175,8 @@ def integer_attribute(file: h5py.File, name: str) -> int | None:
     return int(file.attrs[name])
 
 
-def _is_hdf5(path: Path) -> bool:
+def is_hdf5(path: Path) -> bool:
+    """Whether `path` is a readable file that starts as HDF5 does."""
     with contextlib.suppress(OSError):
         return bool(h5py.is_hdf5(path))
     return False

@@ -201,10 +201,12 @@ def verified(folder: Path) -> list[Unit]:
 
 
 def discard(folder: Path, unwanted: Iterable[Unit]) -> None:
-    """Delete units, and whatever is damaged among the units in `folder`."""
-    kept = {unit.path for unit in verified(folder)} - {unit.path for unit in unwanted}
+    """Delete units, and whatever is damaged among the others in `folder`."""
+    for unit in unwanted:
+        unit.path.unlink(missing_ok=True)
+    sound = {unit.path for unit in verified(folder)}
     for path in folder.glob("*.h5"):
-        if path not in kept:
+        if path not in sound:
             path.unlink(missing_ok=True)
 
 

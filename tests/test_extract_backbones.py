@@ -29,6 +29,16 @@ def vectors(xception):
     return KerasEngine(xception).embed(IMAGES)
 
 
+def plain_xception(keras, xception):
+    """Keras' own model with the weights of ours."""
+    model = keras.applications.Xception(
+        include_top=False, weights=None, input_shape=(71, 71, 3), pooling="avg"
+    )
+    inner = next(layer for layer in xception.graph.layers if layer.name.startswith("xception"))
+    model.set_weights(inner.get_weights())
+    return model
+
+
 def relative(a, b):
     return np.linalg.norm(a - b, axis=1) / np.linalg.norm(b, axis=1)
 
@@ -96,11 +106,7 @@ def test_a_request_that_cannot_be_met_is_refused_before_anything_is_loaded(setti
 
 def test_vectors_are_those_of_plain_keras(keras, xception, vectors):
     """Oracle: the same weights in keras.applications, with its own preprocessing and predict."""
-    plain = keras.applications.Xception(
-        include_top=False, weights=None, input_shape=(71, 71, 3), pooling="avg"
-    )
-    inner = next(layer for layer in xception.graph.layers if layer.name.startswith("xception"))
-    plain.set_weights(inner.get_weights())
+    plain = plain_xception(keras, xception)
     expected = plain.predict(
         keras.applications.xception.preprocess_input(IMAGES.astype("float32")), verbose=0
     )
@@ -154,11 +160,7 @@ def write_official_layout(path, model):
 def test_a_weights_file_gives_the_vectors_of_the_same_weights_set_in_memory(
     keras, tmp_path, vectors, xception, layout
 ):
-    model = keras.applications.Xception(
-        include_top=False, weights=None, input_shape=(71, 71, 3), pooling="avg"
-    )
-    inner = next(layer for layer in xception.graph.layers if layer.name.startswith("xception"))
-    model.set_weights(inner.get_weights())
+    model = plain_xception(keras, xception)
     if layout == "official .h5":
         path = tmp_path / "xception_weights_tf_dim_ordering_tf_kernels_notop.h5"
         write_official_layout(path, model)
@@ -237,11 +239,7 @@ def test_official_weights_already_in_place_need_no_network(
     keras, monkeypatch, tmp_path, xception, vectors
 ):
     """Keras finds the file by name and checksum; here the checksum is that of a file made now."""
-    model = keras.applications.Xception(
-        include_top=False, weights=None, input_shape=(71, 71, 3), pooling="avg"
-    )
-    inner = next(layer for layer in xception.graph.layers if layer.name.startswith("xception"))
-    model.set_weights(inner.get_weights())
+    model = plain_xception(keras, xception)
     path = tmp_path / "models" / "xception_weights_tf_dim_ordering_tf_kernels_notop.h5"
     path.parent.mkdir()
     write_official_layout(path, model)
