@@ -73,7 +73,7 @@ def make_features(path: Path) -> None:
     ]
     with exclusive(path):
         canary = np.ones((8, 1280), np.float32)
-        units.publish(units.folder_of(path), provenance, {}, canary, files, vectors)
+        units.publish(units.folder_of(path), units.Origin(provenance, {}, canary), files, vectors)
         seal(Known(path), listing)
 
 

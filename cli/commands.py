@@ -76,10 +76,25 @@ def headstart(debug: bool) -> None:
     help="Of the stored vectors.",
 )
 @click.option("--fresh", is_flag=True, help="Replace a file that was made with other settings.")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Processes that embed, each with its own backbone in memory.",
+)
 @click.option("--strict", is_flag=True, help="Exit with 1 if any image was skipped.")
 @JSON
 def extract(
-    source: str, out: str, labels: str, fresh: bool, strict: bool, as_json: bool, **settings: Any
+    source: str,
+    out: str,
+    labels: str,
+    fresh: bool,
+    workers: int,
+    strict: bool,
+    as_json: bool,
+    **settings: Any,
 ) -> int:
     """Embed the images of SOURCE once, into one feature file.
 
@@ -94,7 +109,9 @@ def extract(
     from . import report
 
     embedding = Embedding(Request.checked(**settings))
-    summary = run(embedding, source, out, labels=labels, fresh=fresh, progress=True)
+    summary = run(
+        embedding, source, out, labels=labels, fresh=fresh, workers=workers, progress=True
+    )
     if as_json:
         report.print_json(dataclasses.asdict(summary))
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import functools
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -12,9 +13,12 @@ import numpy as np
 from ..features.canary import require_agreement
 from ..features.errors import BackboneError
 from ..features.provenance import Provenance, require_same_fields
+from ..features.units import Origin
 from .canary import canary_images
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from ..features.known import Known
@@ -80,6 +84,26 @@ class Embedding:
         """Vectors of the test images, (C, D)."""
         return self.embed(canary_images(self.request.size, self.request.fit))
 
+    def origin(self, source: str, canary: NDArray[np.floating] | None = None) -> Origin:
+        """What the units of vectors embedded here and now carry.
+
+        Parameters
+        ----------
+        source : str
+            Where the images come from.
+        canary : ndarray, optional
+            The one that came with the vectors they are to join.
+        """
+        environment = self.environment | {
+            "source": source,
+            "extracted": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        }
+        return Origin(self.provenance, environment, self.canary if canary is None else canary)
+
+    def unloaded(self) -> Embedding:
+        """The same with nothing loaded, so that it can be sent to another process."""
+        return Embedding(self.request)
+
     def embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.floating]:
         """Vectors of decoded images in the dtype they are stored in, (n, D).
 
@@ -105,26 +129,26 @@ class Embedding:
         ProvenanceMismatch
             Naming the fields that differ.
         """
-        if known.provenance is None:
+        if known.origin is None:
             return
         require_same_fields(
-            dataclasses.asdict(known.provenance),
+            dataclasses.asdict(known.origin.provenance),
             self.request.declared(),
             this=str(known.out),
             that="this run",
             remedy=_REMEDY,
         )
-        if not self.request.weights.same(known.environment.get("weights", {})):
-            self.require_same_as(known)
+        if not self.request.weights.same(known.origin.environment.get("weights", {})):
+            self.require_same_as(known.origin, known.out)
 
-    def require_same_as(self, known: Known) -> None:
+    def require_same_as(self, known: Origin, out: Path) -> None:
         """Load, and refuse to add to vectors that come out differently here; see `require_same`."""
-        self.require_same(known.provenance, known.canary, that=str(known.out), remedy=_REMEDY)
+        self.require_same(known.provenance, known.canary, that=str(out), remedy=_REMEDY)
 
     def require_same(
         self,
-        provenance: Provenance | None,
-        canary: NDArray[np.floating] | None,
+        provenance: Provenance,
+        canary: NDArray[np.floating],
         *,
         that: str,
         remedy: str,
@@ -134,7 +158,7 @@ class Embedding:
         Parameters
         ----------
         provenance, canary
-            What came with those vectors; nothing is refused if there are none.
+            What came with those vectors.
         that, remedy : str
             Whose they are, and what the user can do, for the message.
 
@@ -143,8 +167,6 @@ class Embedding:
         ProvenanceMismatch
             Naming the fields that differ, or by how much the canaries disagree.
         """
-        if provenance is None or canary is None:
-            return
         self.provenance.require_same(provenance, this="this run", that=that, remedy=remedy)
         require_agreement(
             self.canary, canary, this="this machine", that=f"where {that} was made", remedy=remedy

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..features import durable, units
 from ..features.canary import TOLERANCE, distance
-from ..features.errors import FeatureFileError, SourceError
+from ..features.errors import FeatureFileError, SourceError, WrongUsage
 from ..features.known import FileStat, Known
 from ..features.lock import exclusive
 from ..features.opening import replaceable
@@ -53,7 +53,8 @@ class Summary:
         ``"imagenet"``, ``"random"`` or the weights file.
     seconds : dict of str to float
         ``total`` and ``load``, ``embed``, ``write`` are wall time of the main thread; ``decode``
-        is summed over the reading threads, which work beside it.
+        is summed over the reading threads, which work beside it. With several workers ``embed``
+        and ``write`` are summed over them, and ``load`` is that of the first.
     rates : dict of str to float
         Images a second: ``total``, ``embed``, and ``decode`` (of one thread).
     """
@@ -80,6 +81,7 @@ def extract(
     labels: str = "folder",
     dtype: str = "float32",
     fresh: bool = False,
+    workers: int = 1,
     progress: bool = False,
 ) -> FeatureStore:
     """Embed every image of a source once and keep the vectors in one file.
@@ -108,6 +110,9 @@ def extract(
         Of the stored vectors; float16 halves the file and keeps about three digits.
     fresh : bool, default=False
         Replace an existing file that was made with other settings.
+    workers : int, default=1
+        Processes that embed. One keeps all cores of a small machine busy by its threads; several,
+        each with its own backbone in memory, pay where one cannot. The file comes out the same.
     progress : bool, default=False
         Show a progress bar on standard error.
 
@@ -133,7 +138,15 @@ def extract(
         If the disk is full before that.
     """
     request = Request.checked(backbone=backbone, weights=weights, size=size, fit=fit, dtype=dtype)
-    run(Embedding(request), source, out, labels=labels, fresh=fresh, progress=progress)
+    run(
+        Embedding(request),
+        source,
+        out,
+        labels=labels,
+        fresh=fresh,
+        workers=workers,
+        progress=progress,
+    )
     return FeatureStore(out)
 
 
@@ -144,15 +157,27 @@ def run(
     *,
     labels: str = "folder",
     fresh: bool = False,
+    workers: int = 1,
     progress: bool = False,
 ) -> Summary:
     """Do the work of `extract` and report on it; the parameters and errors are the same."""
     started = time.perf_counter()
+    if workers < 1:
+        raise WrongUsage(f"workers {workers}: at least one process has to do the work")
     path = _checked_output(out, source, fresh=fresh)
     listing = sources.scan(source, labels)
     try:
         with exclusive(path):
-            return _run(embedding, listing, path, os.path.abspath(source), fresh, progress, started)
+            return _run(
+                embedding,
+                listing,
+                path,
+                os.path.abspath(source),
+                fresh=fresh,
+                workers=workers,
+                progress=progress,
+                started=started,
+            )
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(
             "what is finished is kept, and the same command goes on from there"
@@ -164,7 +189,9 @@ def _run(
     listing: Sequence[ImageReference],
     out: Path,
     source: str,
+    *,
     fresh: bool,
+    workers: int,
     progress: bool,
     started: float,
 ) -> Summary:
@@ -176,7 +203,7 @@ def _run(
 
     stats = {image.path: _stat(image) for image in listing}
     todo = [image for image in listing if _must_read(known.seen(stats[image.path]))]
-    work = Work(known, embedding)
+    work = Work(known, embedding, workers)
     if todo:
         for file in work.over(todo, progress=progress):
             stats[file.path] = FileStat(file.path, file.size, file.mtime_ns)
@@ -186,6 +213,7 @@ def _run(
     listed = [Listed(stats[image.path], image.label, image.split) for image in listing]
     _require_rows(known, listed)
     store = seal(known, listed)
+    work.seconds["load"] += embedding.load_seconds
     work.seconds["write"] += time.perf_counter() - sealing
     return _summary(
         store, work, removed=len(set(before) - stats.keys()), total=time.perf_counter() - started
@@ -212,8 +240,8 @@ def _discard_what_does_not_fit(embedding: Embedding, folder: Path) -> None:
     other = [
         unit
         for unit in units.verified(folder)
-        if unit.provenance != embedding.provenance
-        or not distance(unit.canary, embedding.canary) <= TOLERANCE
+        if unit.origin.provenance != embedding.provenance
+        or not distance(unit.origin.canary, embedding.canary) <= TOLERANCE
     ]
     units.discard(folder, other)
 
@@ -249,8 +277,7 @@ def _summary(store: FeatureStore, work: Work, *, removed: int, total: float) -> 
     contents = {digest.tobytes() for digest in store.digests}
     embedded = len(contents & work.embedded)
     skipped = len(store.skipped_files)
-    load = work.embedding.load_seconds
-    seconds = {"total": total, "load": load, **work.seconds}
+    seconds = {"total": total, **work.seconds}
     counts = {"total": len(store) + skipped, "embed": embedded, "decode": work.decoded}
     return Summary(
         images=len(store) + skipped,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import datetime
 import hashlib
 import itertools
+import math
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
@@ -17,6 +17,7 @@ import numpy as np
 from ..features import units
 from ..features.units import UNREAD, SeenFile
 from .decode import Undecodable, decode
+from .distribute import Crew, UnitWork
 from .progress import Progress
 from .reading import Unreadable, read
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..features.known import Known
+    from ..features.units import Origin
     from .embedding import Embedding
     from .sources import ImageReference
 
@@ -46,28 +48,46 @@ class _Looked:
 
 
 class Work:
-    """The images of one run that have to be looked at, published unit by unit."""
+    """The images of one run that have to be looked at, published unit by unit.
 
-    def __init__(self, known: Known, embedding: Embedding) -> None:
+    Parameters
+    ----------
+    known : Known
+        What need not be embedded again, and what new vectors have to agree with.
+    embedding : Embedding
+        Makes the vectors.
+    workers : int, default=1
+        Processes that embed; 1 is this one itself.
+
+    Attributes
+    ----------
+    embedded : set of bytes
+        Digests of the contents that went through the backbone.
+    decoded : int
+        Images decoded.
+    seconds : dict of str to float
+        ``load``, ``decode``, ``embed``, ``write``: see `Summary`.
+    """
+
+    def __init__(self, known: Known, embedding: Embedding, workers: int = 1) -> None:
         self.known = known
         self.embedding = embedding
         self.embedded: set[bytes] = set()
         self.decoded = 0
-        self.seconds = dict.fromkeys(("decode", "embed", "write"), 0.0)
-        self._fits_known = known.provenance is None
+        self.seconds = dict.fromkeys(("load", "decode", "embed", "write"), 0.0)
+        self._workers = workers
+        self._fits_known = known.origin is None
 
     def over(self, images: Sequence[ImageReference], *, progress: bool) -> Iterator[SeenFile]:
         """Look at `images`, embed what is new, publish it, and yield what each file was."""
         shown = Progress(len(images), shown=progress)
         pool = ThreadPoolExecutor(joblib.cpu_count(), thread_name_prefix="decode")
+        length = min(UNIT_IMAGES, math.ceil(len(images) / self._workers))
         try:
-            if self.known.provenance is None:
-                shown.say(f"loading {self.embedding.request} ...")
-                _ = self.embedding.provenance  # weights that cannot be had end the run right here
             looked = self._looked_ahead(pool, images)
-            for start in range(0, len(images), UNIT_IMAGES):
-                length = min(UNIT_IMAGES, len(images) - start)
-                yield from self._unit(itertools.islice(looked, length), shown)
+            parts = (itertools.islice(looked, length) for _ in range(0, len(images), length))
+            work = self._here if self._workers == 1 else self._by_crew
+            yield from work(parts, shown)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
             shown.close()
@@ -104,20 +124,36 @@ class Work:
         file = SeenFile(image.path, size, mtime_ns, digest, width, height, reason)
         return _Looked(file, pixels, time.perf_counter() - started)
 
-    def _unit(self, looked: Iterator[_Looked], shown: Progress) -> list[SeenFile]:
+    def _new_pixels(self, one: _Looked) -> NDArray[np.uint8] | None:
+        """Count an image; its pixels, if nobody has met this content before."""
+        self.seconds["decode"] += one.seconds
+        if one.pixels is None:
+            return None
+        self.decoded += 1
+        if one.file.digest in self.embedded:
+            return None
+        self.embedded.add(one.file.digest)
+        return one.pixels
+
+    def _here(self, parts: Iterator[Iterator[_Looked]], shown: Progress) -> Iterator[SeenFile]:
+        """Embed in this process, batch by batch, so that little is held in memory."""
+        if self.known.origin is None:
+            shown.say(f"loading {self.embedding.request} ...")
+            _ = self.embedding.provenance  # weights that cannot be had end the run right here
+        for part in parts:
+            yield from self._unit_here(part, shown)
+
+    def _unit_here(self, looked: Iterator[_Looked], shown: Progress) -> list[SeenFile]:
         files: list[SeenFile] = []
         vectors: dict[bytes, NDArray[np.floating]] = {}
         pending: dict[bytes, NDArray[np.uint8]] = {}
         waiting = 0
         for one in looked:
             files.append(one.file)
-            self.seconds["decode"] += one.seconds
             waiting += 1
-            if one.pixels is not None:
-                self.decoded += 1
-                if one.file.digest not in self.embedded:
-                    self.embedded.add(one.file.digest)
-                    pending[one.file.digest] = one.pixels
+            pixels = self._new_pixels(one)
+            if pixels is not None:
+                pending[one.file.digest] = pixels
             if len(pending) == self._batch(pending):
                 vectors |= self._embed(pending)
                 pending.clear()
@@ -125,7 +161,11 @@ class Work:
                 waiting = 0
         if pending:
             vectors |= self._embed(pending)
-        self._publish(files, vectors)
+        origin = self.known.origin
+        if vectors or origin is None:
+            canary = None if origin is None else origin.canary
+            origin = self.embedding.origin(self.known.source, canary)
+        self._publish(origin, files, vectors)
         shown.add(waiting)
         return files
 
@@ -134,8 +174,8 @@ class Work:
         return self.embedding.batch if pending else 1
 
     def _embed(self, pending: dict[bytes, NDArray[np.uint8]]) -> dict[bytes, NDArray[np.floating]]:
-        if not self._fits_known:
-            self.embedding.require_same_as(self.known)
+        if not self._fits_known and self.known.origin is not None:
+            self.embedding.require_same_as(self.known.origin, self.known.out)
             self._fits_known = True
         started = time.perf_counter()
         vectors = self.embedding.embed(np.stack(list(pending.values())))
@@ -143,18 +183,48 @@ class Work:
         return dict(zip(pending, vectors, strict=True))
 
     def _publish(
-        self, files: Sequence[SeenFile], vectors: dict[bytes, NDArray[np.floating]]
+        self,
+        origin: Origin,
+        files: Sequence[SeenFile],
+        vectors: dict[bytes, NDArray[np.floating]],
     ) -> None:
         started = time.perf_counter()
-        known, embedding = self.known, self.embedding
-        provenance, canary, environment = known.provenance, known.canary, known.environment
-        if vectors or provenance is None or canary is None:
-            provenance = embedding.provenance
-            environment = embedding.environment | {
-                "source": known.source,
-                "extracted": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            }
-            canary = embedding.canary if canary is None else canary
-        folder = units.folder_of(known.out)
-        units.publish(folder, provenance, environment, canary, files, vectors)
+        units.publish(units.folder_of(self.known.out), origin, files, vectors)
         self.seconds["write"] += time.perf_counter() - started
+
+    def _by_crew(self, parts: Iterator[Iterator[_Looked]], shown: Progress) -> Iterator[SeenFile]:
+        """Have worker processes embed, a unit each at a time; this one only reads."""
+        crew = Crew(self._workers, self.embedding, self.known)
+        if self.known.origin is None:
+            shown.say(f"loading {self.embedding.request} in {self._workers} processes ...")
+        # Only where nothing is known does a run without new images have to load a backbone.
+        origin = self.known.origin or crew.origin
+        unchanged: list[SeenFile] = []
+        work = self._units_for_crew(parts, origin, unchanged)
+        first = next(work, None)
+        if first is not None:
+            for done in crew.publish(itertools.chain([first], work)):
+                self.seconds["embed"] += done.embed_seconds
+                self.seconds["write"] += done.write_seconds
+                shown.add(len(done.files))
+                yield from done.files
+        shown.add(len(unchanged))
+        yield from unchanged
+        self.seconds["load"] += crew.load_seconds
+
+    def _units_for_crew(
+        self, parts: Iterator[Iterator[_Looked]], origin: Origin, unchanged: list[SeenFile]
+    ) -> Iterator[UnitWork]:
+        for part in parts:
+            files: list[SeenFile] = []
+            pixels: dict[bytes, NDArray[np.uint8]] = {}
+            for one in part:
+                files.append(one.file)
+                new = self._new_pixels(one)
+                if new is not None:
+                    pixels[one.file.digest] = new
+            if pixels:
+                yield UnitWork(files, pixels)
+            else:
+                self._publish(origin, files, {})
+                unchanged += files

@@ -9,15 +9,13 @@ import numpy as np
 
 from . import units
 from .store import FeatureStore
-from .units import SeenFile
+from .units import Origin, SeenFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
-
-    from .provenance import Provenance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,11 +69,11 @@ class Known:
         self.fresh = fresh
         self.store = FeatureStore(out) if out.exists() and not fresh else None
         self.units = units.verified(units.folder_of(out))
-        provenance = self.provenance
+        origin = self.origin
         for unit in self.units:
-            if provenance is not None:
-                unit.provenance.require_same(
-                    provenance,
+            if origin is not None:
+                unit.origin.provenance.require_same(
+                    origin.provenance,
                     this=f"unfinished work in {unit.path.parent}",
                     that=f"the rest of {out}",
                     remedy="Choose another output, or start over with --fresh.",
@@ -100,7 +98,7 @@ class Known:
         for number, unit in enumerate(self.units):
             for row, digest in enumerate(unit.digests):
                 self._places.setdefault(digest, (number, row))
-            self._remember(unit.files, unit.environment)
+            self._remember(unit.files, unit.origin.environment)
 
     def _remember(self, files: Iterable[SeenFile], environment: Mapping[str, Any]) -> None:
         here = environment.get("source", "") == self.source
@@ -111,27 +109,21 @@ class Known:
                 self._images[file.digest] = file
 
     @property
-    def provenance(self) -> Provenance | None:
-        """How the known vectors were made; None if nothing is known."""
-        if self.store is not None:
-            return self.store.provenance
-        return self.units[0].provenance if self.units else None
+    def origin(self) -> Origin | None:
+        """What made the known vectors; None if nothing is known.
 
-    @property
-    def environment(self) -> dict[str, Any]:
-        """Where the newest of them were made, with the present source; for the next seal."""
-        recorded = [unit.environment for unit in self.units]
+        The canary is the one that came with the first of them; the environment is where the newest
+        were made, with the present source.
+        """
+        origins = [unit.origin for unit in self.units]
         if self.store is not None:
-            recorded.append(self.store.environment)
-        newest = max(recorded, key=lambda one: str(one.get("extracted", "")), default={})
-        return newest | {"source": self.source}
-
-    @property
-    def canary(self) -> NDArray[np.floating] | None:
-        """The canary that came with the first of them; None if nothing is known."""
-        if self.store is not None:
-            return self.store.canary
-        return self.units[0].canary if self.units else None
+            store = self.store
+            origins.insert(0, Origin(store.provenance, store.environment, store.canary))
+        if not origins:
+            return None
+        environments = [dict(origin.environment) for origin in origins]
+        newest = max(environments, key=lambda one: str(one.get("extracted", "")))
+        return Origin(origins[0].provenance, newest | {"source": self.source}, origins[0].canary)
 
     def image(self, digest: bytes) -> SeenFile | None:
         """A file with these bytes whose vector is known; None if there is none."""
@@ -149,9 +141,10 @@ class Known:
 
         Rows that come from one file are read together, so a block of neighbours costs a few reads.
         """
-        provenance = self.provenance
-        if provenance is None:
+        origin = self.origin
+        if origin is None:
             raise KeyError("nothing is known")
+        provenance = origin.provenance
         found = np.empty((len(digests), provenance.dimension), provenance.dtype)
         places = np.array([self._places[digest] for digest in digests]).reshape(-1, 2)
         for number in np.unique(places[:, 0]).tolist():

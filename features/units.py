@@ -30,6 +30,25 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
+class Origin:
+    """What made vectors, and what proves it; it travels with them.
+
+    Attributes
+    ----------
+    provenance : Provenance
+        Everything that can change a vector.
+    environment : mapping of str to Any
+        Machine, libraries, source and times; recorded, not compared.
+    canary : ndarray of shape (C, D)
+        Vectors of the test images.
+    """
+
+    provenance: Provenance
+    environment: Mapping[str, Any]
+    canary: NDArray[np.floating]
+
+
+@dataclasses.dataclass(frozen=True)
 class SeenFile:
     """What one image file was found to be.
 
@@ -105,9 +124,7 @@ def folder_of(out: Path) -> Path:
 
 def publish(
     folder: Path,
-    provenance: Provenance,
-    environment: Mapping[str, Any],
-    canary: NDArray[np.floating],
+    origin: Origin,
     files: Iterable[SeenFile],
     vectors: Mapping[bytes, NDArray[np.floating]],
 ) -> Path:
@@ -117,8 +134,8 @@ def publish(
     ----------
     folder : Path
         Made if it is not there.
-    provenance, environment, canary
-        As the sealed file will hold them.
+    origin : Origin
+        As the sealed file will hold it.
     files : iterable of SeenFile
         Every file this unit looked at.
     vectors : mapping of bytes to ndarray of shape (D,)
@@ -129,7 +146,7 @@ def publish(
     Path
         Named by what was looked at, so that two processes doing the same work meet in one name.
     """
-    rows = table(files)
+    rows, provenance = table(files), origin.provenance
     shape = (len(vectors), provenance.dimension)
     features = np.array(list(vectors.values()), dtype=provenance.dtype).reshape(shape)
     digests = np.frombuffer(b"".join(vectors), np.uint8).reshape(-1, layout.DIGEST_BYTES)
@@ -137,13 +154,13 @@ def publish(
         layout.FILES: rows,
         layout.FEATURES: features,
         layout.DIGESTS: digests,
-        layout.CANARY: canary,
+        layout.CANARY: origin.canary,
     }
     # The HDF5 library is known to crash the process when the disk fills under it, so the image
     # of the file is built in memory and written by plain system calls.
     image = io.BytesIO()
     with h5py.File(image, "w", libver=layout.HDF5_VERSION) as file:
-        layout.set_head(file, layout.UNIT_FORMAT, provenance.to_json(), environment)
+        layout.set_head(file, layout.UNIT_FORMAT, provenance.to_json(), origin.environment)
         layout.set_text(file, layout.CONTENT_DIGEST_ATTRIBUTE, _content_digest(provenance, arrays))
         for name, array in arrays.items():
             layout.create(file, name, array.shape, array.dtype)[...] = array
@@ -172,15 +189,13 @@ class Unit:
     def __init__(self, path: Path) -> None:
         self.path = path
         with opened(path, layout.UNIT_FORMAT) as file:
-            self.provenance = Provenance.from_json(
-                text_attribute(file, layout.PROVENANCE_ATTRIBUTE)
-            )
-            self.environment = environment_of(file)
+            provenance = Provenance.from_json(text_attribute(file, layout.PROVENANCE_ATTRIBUTE))
+            environment = environment_of(file)
             arrays = {name: file[name][()] for name in file}
             recorded = text_attribute(file, layout.CONTENT_DIGEST_ATTRIBUTE)
-        if _content_digest(self.provenance, arrays) != recorded:
+        if _content_digest(provenance, arrays) != recorded:
             raise FeatureFileError(f"{path}: damaged: its content digest is wrong")
-        self.canary = arrays[layout.CANARY]
+        self.origin = Origin(provenance, environment, arrays[layout.CANARY])
         self.files = seen_files(arrays[layout.FILES])
         self.digests: list[bytes] = [row.tobytes() for row in arrays[layout.DIGESTS]]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import os
 import pickle
 import shutil
 import signal
@@ -22,6 +23,7 @@ import numpy as np
 from . import durable, layout
 from .errors import FeatureFileError, HeadstartError
 from .known import Known
+from .orphan import end_with
 from .verification import content_digest, verify
 from .words import first_line
 
@@ -43,6 +45,7 @@ _KEPT = (
 class _Job:
     """What the child gets: where the vectors are, and every dataset but those."""
 
+    parent: int
     out: Path
     source: str
     fresh: bool
@@ -76,7 +79,7 @@ def write_in_child(
             f"{known.out}: needs {needed / 1e6:,.1f} MB on the disk of {known.out.parent}, where "
             f"{free / 1e6:,.1f} MB are free. {_KEPT}"
         )
-    job = _Job(known.out, known.source, known.fresh, arrays, digests)
+    job = _Job(os.getpid(), known.out, known.source, known.fresh, arrays, digests)
     # -P: a file numpy.py in the working folder must not stand in for the real one.
     child = subprocess.run(
         [sys.executable, "-P", "-c", f"from {__name__} import main; main()"],
@@ -99,6 +102,7 @@ def write_in_child(
 def main() -> None:
     """Be the child: a job on standard input, a sealed file or one line of why not."""
     job = pickle.load(sys.stdin.buffer)  # from our own parent
+    end_with(job.parent)
     try:
         _write(Known(job.out, source=job.source, fresh=job.fresh), job.arrays, job.digests)
     except HeadstartError as error:
@@ -107,20 +111,19 @@ def main() -> None:
 
 
 def _bytes_needed(known: Known, arrays: Mapping[str, NDArray[Any]], rows: int) -> int:
-    dtype, dimension = np.dtype("float32"), 0
-    if known.provenance is not None:
-        dtype, dimension = np.dtype(known.provenance.dtype), known.provenance.dimension
+    origin = known.origin
+    row_bytes = origin.canary[0].nbytes if origin is not None else 0
     # Each dataset's last chunk may be nearly empty.
-    slack = (len(arrays) + 2) * layout.CHUNK_BYTES
-    chunks = min(slack, rows * dimension * dtype.itemsize + (1 << 16))
-    return rows * dimension * dtype.itemsize + sum(a.nbytes for a in arrays.values()) + chunks
+    slack = min((len(arrays) + 2) * layout.CHUNK_BYTES, rows * row_bytes + (1 << 16))
+    return rows * row_bytes + sum(a.nbytes for a in arrays.values()) + slack
 
 
 def _write(known: Known, arrays: Mapping[str, NDArray[Any]], digests: Sequence[bytes]) -> None:
-    provenance, canary = known.provenance, known.canary
-    if provenance is None or canary is None:
+    origin = known.origin
+    if origin is None:
         raise FeatureFileError(f"{known.out}: the finished work has vanished; run it again")
-    environment = known.environment | {
+    provenance = origin.provenance
+    environment = dict(origin.environment) | {
         "sealed": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     }
     try:
@@ -128,7 +131,7 @@ def _write(known: Known, arrays: Mapping[str, NDArray[Any]], digests: Sequence[b
             with h5py.File(temporary, "w", libver=layout.HDF5_VERSION) as file:
                 layout.set_head(file, layout.FORMAT, provenance.to_json(), environment)
                 layout.set_text(file, layout.FINGERPRINT_ATTRIBUTE, provenance.fingerprint)
-                for name, array in {**arrays, layout.CANARY: canary}.items():
+                for name, array in {**arrays, layout.CANARY: origin.canary}.items():
                     layout.create(file, name, array.shape, array.dtype)[...] = array
                 shape = (len(digests), provenance.dimension)
                 dtype = np.dtype(provenance.dtype)

@@ -96,6 +96,11 @@ class StubEmbedding(Embedding):
         self.loads += 1
         return Backbone(None, self._weights_digest, self.request.size, 8), self.engine
 
+    def unloaded(self):
+        stub = StubEmbedding.__new__(StubEmbedding)
+        stub.__dict__.update(self.__dict__)
+        return stub
+
     @property
     def environment(self):
         return {"weights": self.request.weights.record(), "device": "test"}
@@ -149,7 +154,10 @@ def make_store(tmp_path):
         vectors = dict(zip(digests, features, strict=True))
         with exclusive(out):
             units.publish(
-                units.folder_of(out), provenance, embedding.environment, canary, files, vectors
+                units.folder_of(out),
+                units.Origin(provenance, embedding.environment, canary),
+                files,
+                vectors,
             )
             return seal(Known(out), listing)
 

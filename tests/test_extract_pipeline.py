@@ -200,7 +200,7 @@ def test_unfinished_work_of_other_settings_is_refused_and_kept(photos, out, stub
     run(stub, photos, out)
     folder = units.folder_of(out)
     other = make_stub(size=96)
-    path = units.publish(folder, other.provenance, {}, other.canary, [], {})
+    path = units.publish(folder, units.Origin(other.provenance, {}, other.canary), [], {})
     with pytest.raises(ProvenanceMismatch, match=r"out\.h5\.units.*size is 96 against 71.*--fresh"):
         run(make_stub(), photos, out)
     assert path.exists()

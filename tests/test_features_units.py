@@ -10,16 +10,16 @@ def publish(tmp_path, stub):
         files = [SeenFile(name, 1, 2, name.ljust(32, b"."), 3, 4) for name in names]
         vectors = {file.digest: np.full(8, len(file.path), np.float32) for file in files}
         folder = tmp_path / "out.h5.units"
-        canary = stub.canary
-        return units.publish(folder, stub.provenance, {"a": 1}, canary, files, vectors)
+        origin = units.Origin(stub.provenance, {"a": 1}, stub.canary)
+        return units.publish(folder, origin, files, vectors)
 
     return publish
 
 
 def test_a_unit_reads_back_as_it_was_published(publish, stub):
     unit = units.Unit(publish(b"one", "zw\xf6lf".encode("latin-1")))
-    assert unit.provenance == stub.provenance
-    assert unit.environment == {"a": 1}
+    assert unit.origin.provenance == stub.provenance
+    assert unit.origin.environment == {"a": 1}
     assert [file.path for file in unit.files] == [b"one", b"zw\xf6lf"]
     np.testing.assert_array_equal(unit.features()[:, 0], [3, 5])
 
