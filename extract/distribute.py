@@ -58,7 +58,6 @@ class _Orders:
     """What every worker of a run has to know."""
 
     run: str
-    parent: int
     threads: int
     embedding: Embedding
     known: Origin | None
@@ -90,7 +89,6 @@ class Crew:
         self._origin: Origin | None = None
         self._orders = _Orders(
             run=secrets.token_hex(8),
-            parent=os.getpid(),
             threads=max(1, joblib.cpu_count() // workers),
             embedding=embedding.unloaded(),
             known=known.origin,
@@ -132,6 +130,8 @@ class Crew:
             pre_dispatch=self.workers + _UNITS_WAITING,
             max_nbytes=None,  # through the pipe: shared memory is small in many containers
             return_as="generator_unordered",
+            initializer=end_with,
+            initargs=(os.getpid(),),
         )
         try:
             yield from parallel(joblib.delayed(function)(*call) for call in calls)
@@ -156,7 +156,6 @@ _embeddings: dict[str, Embedding] = {}
 
 def _embedding(orders: _Orders) -> Embedding:
     if orders.run not in _embeddings:
-        end_with(orders.parent)
         # TensorFlow reads this when it starts; together the workers have one thread a core.
         os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(orders.threads))
         _embeddings.clear()

@@ -130,12 +130,10 @@ def extract(
     ProvenanceMismatch
         If `out` holds vectors of other settings.
     FeatureFileError
-        If `out` is another kind of file, or damaged, or cannot be written when it is sealed, or
-        if another run is at work on it.
+        If `out` is another kind of file, or damaged, or cannot be written (the disk is full, or
+        fails), or if another run is at work on it.
     WrongUsage
         If a value is none of those listed.
-    OSError
-        If the disk is full before that.
     """
     request = Request.checked(backbone=backbone, weights=weights, size=size, fit=fit, dtype=dtype)
     run(

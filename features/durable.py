@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import re
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import HeadstartError
+from .errors import FeatureFileError, HeadstartError
+from .words import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +31,31 @@ def require_target(path: Path) -> None:
         raise HeadstartError(f"{path.parent}: no such folder for {path.name}; make it first")
     if not os.access(path.parent, os.W_OK):
         raise HeadstartError(f"{path.parent}: no permission to write {path.name} there")
+
+
+def cannot_write(path: Path, why: Exception | str) -> FeatureFileError:
+    """The error to raise when `path` could not be written: why, and how to go on.
+
+    Parameters
+    ----------
+    path : Path
+        What the user knows the file by, not a temporary name.
+    why : Exception or str
+        What happened; h5py reports a full disk as OSError or RuntimeError, with the reason of the
+        operating system somewhere inside a long text.
+    """
+    inside = re.search(r"error message = '([^']*)'", str(why))
+    if inside:
+        reason = inside[1]
+    elif isinstance(why, OSError) and why.strerror:
+        reason = why.strerror
+    else:
+        reason = first_line(why)
+    full = os.strerror(errno.ENOSPC) in reason or "are free" in reason
+    return FeatureFileError(
+        f"{path}: cannot be written: {reason}. What was there before and the finished work are "
+        f"kept; {'make space on the disk and ' if full else ''}run the same command again"
+    )
 
 
 @contextlib.contextmanager
@@ -77,10 +105,6 @@ def publish(path: Path, data: bytes) -> bool:
             # only "first wins" becomes "last wins", and both hold the same images.
             os.replace(temporary, path)
         sync(path.parent)
-    except OSError as error:
-        if error.filename is None and error.errno is not None:
-            raise OSError(error.errno, error.strerror, str(path)) from error
-        raise
     finally:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()

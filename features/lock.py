@@ -8,6 +8,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from .durable import cannot_write
 from .errors import FeatureFileError
 from .units import folder_of
 
@@ -31,14 +32,14 @@ def exclusive(out: Path) -> Iterator[None]:
     Raises
     ------
     FeatureFileError
-        If another run is at work on the same output.
+        If another run is at work on the same output, or the disk is full.
     """
     folder = folder_of(out)
     descriptor = None
-    folder.mkdir(exist_ok=True)
+    _make(folder)
     if sys.platform != "win32":  # there, runs are kept apart by nothing but care
         while descriptor is None:
-            folder.mkdir(exist_ok=True)
+            _make(folder)
             descriptor = _locked(folder, out)
     try:
         for leftover in (*folder.glob(".*.tmp"), *out.parent.glob(f".{_escaped(out.name)}.*.tmp")):
@@ -49,6 +50,13 @@ def exclusive(out: Path) -> Iterator[None]:
             folder.rmdir()  # fails, as it should, while there are units in it
         if descriptor is not None:
             os.close(descriptor)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
 
 
 def _locked(folder: Path, out: Path) -> int | None:

@@ -145,6 +145,11 @@ def publish(
     -------
     Path
         Named by what was looked at, so that two processes doing the same work meet in one name.
+
+    Raises
+    ------
+    FeatureFileError
+        If the disk is full, or fails.
     """
     rows, provenance = table(files), origin.provenance
     shape = (len(vectors), provenance.dimension)
@@ -164,16 +169,19 @@ def publish(
         layout.set_text(file, layout.CONTENT_DIGEST_ATTRIBUTE, _content_digest(provenance, arrays))
         for name, array in arrays.items():
             layout.create(file, name, array.shape, array.dtype)[...] = array
-    folder.mkdir(exist_ok=True)
     identity = hashlib.sha256(provenance.fingerprint.encode() + rows.tobytes()).hexdigest()
     path = folder / f"{identity[:32]}.h5"
-    if not durable.publish(path, image.getvalue()):
-        # Whoever came first did the same work; unless what stands there is damaged.
-        try:
-            Unit(path)
-        except FeatureFileError:
-            path.unlink()
-            durable.publish(path, image.getvalue())
+    try:
+        folder.mkdir(exist_ok=True)
+        if not durable.publish(path, image.getvalue()):
+            # Whoever came first did the same work; unless what stands there is damaged.
+            try:
+                Unit(path)
+            except FeatureFileError:
+                path.unlink()
+                durable.publish(path, image.getvalue())
+    except OSError as error:
+        raise durable.cannot_write(folder, error) from error
     return path
 
 

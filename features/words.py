@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 
 
-def first_line(error: BaseException) -> str:
+def first_line(error: BaseException | str) -> str:
     """The first line of what an error of another library says, without its final full stop."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".:")
 

@@ -25,7 +25,6 @@ from .errors import FeatureFileError, HeadstartError
 from .known import Known
 from .orphan import end_with
 from .verification import content_digest, verify
-from .words import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,10 +34,6 @@ if TYPE_CHECKING:
 _FAILED = 3  # exit code of a child that wrote one line to say why
 # 1,024 rows of 2,048 float32 are 8 MB: few reads, little memory.
 _BLOCK_ROWS = 1024
-_KEPT = (
-    "What was there before and the finished work are kept; make space on the disk and run the same "
-    "command again"
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,9 +70,10 @@ def write_in_child(
     needed = _bytes_needed(known, arrays, len(digests))
     free = shutil.disk_usage(known.out.parent).free
     if needed > free:
-        raise FeatureFileError(
-            f"{known.out}: needs {needed / 1e6:,.1f} MB on the disk of {known.out.parent}, where "
-            f"{free / 1e6:,.1f} MB are free. {_KEPT}"
+        raise durable.cannot_write(
+            known.out,
+            f"it needs {needed / 1e6:,.1f} MB on the disk of {known.out.parent}, where "
+            f"{free / 1e6:,.1f} MB are free",
         )
     job = _Job(os.getpid(), known.out, known.source, known.fresh, arrays, digests)
     # -P: a file numpy.py in the working folder must not stand in for the real one.
@@ -93,10 +89,11 @@ def write_in_child(
     if child.returncode == _FAILED and said:
         raise FeatureFileError(said[-1])
     if child.returncode < 0:
-        how = f"was ended by {signal.Signals(-child.returncode).name}"
+        # HDF5 is known to crash after a failed write; the kernel kills for want of memory.
+        how = f"was ended by {signal.Signals(-child.returncode).name} (a full disk, or no memory?)"
     else:
         how = f"failed: {said[-1] if said else child.returncode}"
-    raise FeatureFileError(f"{known.out}: the process that wrote it {how}. {_KEPT}")
+    raise durable.cannot_write(known.out, f"the process that wrote it {how}")
 
 
 def main() -> None:
@@ -143,15 +140,10 @@ def _write(known: Known, arrays: Mapping[str, NDArray[Any]], digests: Sequence[b
                 layout.set_text(file, layout.CONTENT_DIGEST_ATTRIBUTE, digest)
             wrong = verify(temporary)
             if wrong:
-                raise FeatureFileError(
-                    f"{known.out}: what was written reads back wrong: {wrong[0]}. {_KEPT}"
-                )
+                raise durable.cannot_write(known.out, f"it reads back wrong: {wrong[0]}")
     except KeyError as error:
         raise FeatureFileError(
             f"{known.out}: it was replaced by another run while it was sealed; run it again"
         ) from error
     except (OSError, RuntimeError) as error:
-        # h5py reports a full disk as either, with the name of the temporary file or none at all.
-        raise FeatureFileError(
-            f"{known.out}: cannot be written: {first_line(error)}. {_KEPT}"
-        ) from error
+        raise durable.cannot_write(known.out, error) from error

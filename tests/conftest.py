@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,11 @@ from headstart.extract.request import Request
 from headstart.features import units
 from headstart.features.store import FeatureStore
 from PIL import Image
+
+try:
+    from joblib.externals import cloudpickle  # joblib before 1.6 brings its own
+except ImportError:
+    import cloudpickle
 
 COLOURS = {"blue": (30, 60, 200), "red": (200, 40, 30), "green": (40, 180, 60)}
 
@@ -114,6 +120,21 @@ def stub() -> StubEmbedding:
 @pytest.fixture
 def make_stub():
     return StubEmbedding
+
+
+@pytest.fixture
+def send_whole():
+    """Let worker processes have the classes of this file and a test's: they can import neither."""
+    sent = []
+
+    def send(*modules: str) -> None:
+        for name in (__name__, *modules):
+            cloudpickle.register_pickle_by_value(sys.modules[name])
+            sent.append(sys.modules[name])
+
+    yield send
+    for module in sent:
+        cloudpickle.unregister_pickle_by_value(module)
 
 
 @pytest.fixture

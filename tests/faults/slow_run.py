@@ -1,0 +1,36 @@
+"""A run of a second or two over small images, to be killed in the middle.
+
+python slow_run.py CONFTEST PHOTOS OUT.h5 WORKERS
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import sweep
+from headstart.extract import work
+from headstart.extract.pipeline import run
+
+
+class Slow:
+    """An engine that takes its time."""
+
+    batch = 4
+
+    def __init__(self, engine) -> None:
+        self.engine = engine
+
+    def embed(self, images):
+        time.sleep(len(images) * 0.02)
+        return self.engine.embed(images)
+
+
+if __name__ == "__main__":
+    helpers = sweep.load_helpers(sys.argv[1])
+    helpers.cloudpickle.register_pickle_by_value(helpers)
+    work.UNIT_IMAGES = 8
+    stub = helpers.StubEmbedding()
+    stub.engine = Slow(stub.engine)
+    run(stub, Path(sys.argv[2]), Path(sys.argv[3]), workers=int(sys.argv[4]))
