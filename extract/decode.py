@@ -104,7 +104,8 @@ def decode(data: bytes, size: int, fit: str = "stretch") -> Decoded:
         raise
     except UnidentifiedImageError as error:
         raise Undecodable(
-            f"not an image in one of the formats {', '.join(FORMATS)} (starts with {data[:8]!r})"
+            f"not an image in one of the formats {', '.join(FORMATS)}, or damaged from its start "
+            f"(which is {data[:8]!r})"
         ) from error
     except Image.DecompressionBombError as error:
         raise Undecodable(_too_many_pixels()) from error

@@ -35,14 +35,15 @@ def read(location: bytes) -> tuple[bytes, os.stat_result]:
         If it is missing, forbidden, no regular file, too large, or changed meanwhile.
     """
     try:
-        # Opening a FIFO without a writer would block for ever without O_NONBLOCK.
+        # Opening is an action for some devices, so what is none of ours is not even opened. What
+        # takes its place meanwhile could be a FIFO, on which open() waits without O_NONBLOCK.
+        _require_regular(os.stat(location))
         descriptor = os.open(location, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except OSError as error:
         raise Unreadable(f"cannot be opened: {error.strerror}") from error
     with open(descriptor, "rb") as file:
         before = os.fstat(descriptor)
-        if not stat.S_ISREG(before.st_mode):
-            raise Unreadable("not a regular file")
+        _require_regular(before)
         if before.st_size > MAX_BYTES:
             raise Unreadable(f"larger than {MAX_BYTES >> 20} MiB")
         try:
@@ -53,6 +54,11 @@ def read(location: bytes) -> tuple[bytes, os.stat_result]:
     if len(data) != after.st_size or _identity(before) != _identity(after):
         raise Unreadable("changed while it was read")
     return data, after
+
+
+def _require_regular(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise Unreadable("not a regular file")
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:

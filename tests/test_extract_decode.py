@@ -3,7 +3,6 @@ import io
 import numpy as np
 import pytest
 from headstart.extract.decode import Undecodable, decode
-from headstart.extract.reading import Unreadable, read
 from PIL import Image
 
 GRADIENT = np.stack(
@@ -129,22 +128,3 @@ def test_what_is_no_usable_image_gets_a_reason(data, reason):
 def test_a_format_outside_the_list_is_refused_though_pillow_reads_it():
     with pytest.raises(Undecodable, match="formats JPEG, PNG, GIF, BMP, WEBP, TIFF"):
         decode(encoded(GRADIENT, "PPM"), 32)
-
-
-def test_the_suffix_does_not_matter_but_the_bytes_do(tmp_path):
-    path = tmp_path / "really_a_png.jpg"
-    path.write_bytes(encoded(GRADIENT))
-    data, status = read(bytes(path))
-    assert status.st_size == len(data)
-    np.testing.assert_array_equal(pixels(data), pixels(encoded(GRADIENT)))
-
-
-def test_only_regular_files_are_read_and_nothing_blocks(tmp_path):
-    import os
-
-    os.mkfifo(tmp_path / "pipe.jpg")
-    for name, reason in (("pipe.jpg", "not a regular file"), ("gone.jpg", "No such file")):
-        with pytest.raises(Unreadable, match=reason):
-            read(bytes(tmp_path / name))
-    with pytest.raises(Unreadable, match="not a regular file"):
-        read(b"/dev/zero")
