@@ -6,22 +6,26 @@ the same files whoever makes them, so nothing else has to know how many processe
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import os
 import secrets
 import time
+from concurrent.futures import FIRST_COMPLETED, Future, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import joblib
 import numpy as np
+from joblib.externals.loky import ProcessPoolExecutor
 
 from ..features import units
 from ..features.errors import HeadstartError
 from ..features.orphan import end_with
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -29,8 +33,6 @@ if TYPE_CHECKING:
     from ..features.known import Known
     from ..features.units import Origin, SeenFile
     from .embedding import Embedding
-
-T = TypeVar("T")
 
 _UNITS_WAITING: Final = 2
 """Units with their pixels ready for the next free worker; one is 69 MB at 299 pixels."""
@@ -58,15 +60,13 @@ class _Orders:
     """What every worker of a run has to know."""
 
     run: str
-    threads: int
     embedding: Embedding
-    known: Origin | None
     out: Path
     source: str
 
 
 class Crew:
-    """The worker processes of one run.
+    """The worker processes of one run; a context, at whose end they are gone.
 
     Parameters
     ----------
@@ -86,28 +86,37 @@ class Crew:
     def __init__(self, workers: int, embedding: Embedding, known: Known) -> None:
         self.workers = workers
         self.load_seconds = 0.0
-        self._origin: Origin | None = None
-        self._orders = _Orders(
-            run=secrets.token_hex(8),
-            threads=max(1, joblib.cpu_count() // workers),
-            embedding=embedding.unloaded(),
-            known=known.origin,
-            out=known.out,
-            source=known.source,
+        self._known = known.origin
+        self._orders = _Orders(secrets.token_hex(8), embedding.unloaded(), known.out, known.source)
+        # TensorFlow reads this when it starts: together the workers have one thread a core.
+        threads = {"TF_NUM_INTRAOP_THREADS": str(max(1, joblib.cpu_count() // workers))}
+        self._executor = ProcessPoolExecutor(
+            max_workers=workers,
+            initializer=end_with,
+            initargs=(os.getpid(),),
+            env={name: value for name, value in threads.items() if name not in os.environ},
         )
 
-    @property
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._executor.shutdown(wait=True, kill_workers=kind is not None)
+
+    @functools.cached_property
     def origin(self) -> Origin:
         """What their units carry.
 
         The first worker is asked alone: it may have to download weights, which no two processes
         should do at once, and if they cannot be had this says so before any image is decoded.
         """
-        if self._origin is None:
-            ((self._origin, self.load_seconds),) = self._run(_begin, [(self._orders,)])
-        return self._origin
+        with self._told_of_deaths():
+            begun = self._executor.submit(_begin, self._orders, self._known)
+            origin: Origin
+            origin, self.load_seconds = begun.result()
+        return origin
 
-    def publish(self, work: Iterator[UnitWork]) -> Iterator[Done]:
+    def publish(self, work: Iterable[UnitWork]) -> Iterator[Done]:
         """Have units embedded and published, and tell of each when it is, in any order.
 
         Raises
@@ -116,25 +125,19 @@ class Crew:
             If a worker could not do it, or died.
         """
         origin = self.origin
-        failed: list[BaseException] = []
-        calls = ((self._orders, origin, unit) for unit in _until_it_fails(work, failed))
-        yield from self._run(_unit, calls)
-        if failed:
-            raise failed[0]
+        waiting: set[Future[Done]] = set()
+        with self._told_of_deaths():
+            for unit in work:
+                waiting.add(self._executor.submit(_unit, self._orders, origin, unit))
+                full = len(waiting) >= self.workers + _UNITS_WAITING
+                done, waiting = wait(waiting, None if full else 0, FIRST_COMPLETED)
+                yield from (one.result() for one in done)
+            yield from (one.result() for one in as_completed(waiting))
 
-    def _run(self, function: Callable[..., T], calls: Iterable[tuple[Any, ...]]) -> Iterator[T]:
-        parallel = joblib.Parallel(
-            n_jobs=self.workers,
-            backend="loky",
-            batch_size=1,
-            pre_dispatch=self.workers + _UNITS_WAITING,
-            max_nbytes=None,  # through the pipe: shared memory is small in many containers
-            return_as="generator_unordered",
-            initializer=end_with,
-            initargs=(os.getpid(),),
-        )
+    @contextlib.contextmanager
+    def _told_of_deaths(self) -> Iterator[None]:
         try:
-            yield from parallel(joblib.delayed(function)(*call) for call in calls)
+            yield
         except BrokenProcessPool as error:
             raise HeadstartError(
                 f"{self._orders.out}: a worker process died (was it killed for want of memory?). "
@@ -142,40 +145,27 @@ class Crew:
             ) from error
 
 
-def _until_it_fails(work: Iterator[UnitWork], failed: list[BaseException]) -> Iterator[UnitWork]:
-    # joblib draws the work in a thread of its own, where an error would be lost and the run hang.
-    try:
-        yield from work
-    except Exception as error:  # noqa: BLE001 - the main thread raises it again
-        failed.append(error)
+_present: tuple[str, Embedding] | None = None
+"""In a worker: the present run, and its embedding, which keeps what it has loaded."""
 
 
-_embeddings: dict[str, Embedding] = {}
-"""In a worker: the embedding of the present run, which keeps what it has loaded."""
+def _embedding(orders: _Orders, known: Origin | None) -> Embedding:
+    global _present
+    if _present is None or _present[0] != orders.run:
+        if known is not None:
+            orders.embedding.require_same_as(known, orders.out)
+        _present = orders.run, orders.embedding  # only now: whoever failed must fail again
+    return _present[1]
 
 
-def _embedding(orders: _Orders) -> Embedding:
-    if orders.run not in _embeddings:
-        # TensorFlow reads this when it starts; together the workers have one thread a core.
-        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(orders.threads))
-        _embeddings.clear()
-        _embeddings[orders.run] = orders.embedding
-        if orders.known is not None:
-            orders.embedding.require_same_as(orders.known, orders.out)
-    return _embeddings[orders.run]
-
-
-def _begin(orders: _Orders) -> tuple[Origin, float]:
-    embedding = _embedding(orders)
-    canary = None if orders.known is None else orders.known.canary
-    origin = embedding.origin(orders.source, canary)
+def _begin(orders: _Orders, known: Origin | None) -> tuple[Origin, float]:
+    embedding = _embedding(orders, known)
+    origin = embedding.origin(orders.source, None if known is None else known.canary)
     return origin, embedding.load_seconds
 
 
 def _unit(orders: _Orders, origin: Origin, unit: UnitWork) -> Done:
-    if orders.known is None:
-        orders = dataclasses.replace(orders, known=origin)
-    embedding = _embedding(orders)
+    embedding = _embedding(orders, origin)
     started = time.perf_counter()
     vectors = embedding.embed(np.stack(list(unit.pixels.values())))
     embedded = time.perf_counter()

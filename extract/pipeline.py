@@ -56,7 +56,7 @@ class Summary:
         is summed over the reading threads, which work beside it. With several workers ``embed``
         and ``write`` are summed over them, and ``load`` is that of the first.
     rates : dict of str to float
-        Images a second: ``total``, ``embed``, and ``decode`` (of one thread).
+        Images a second: ``total``, ``embed`` (of one worker) and ``decode`` (of one thread).
     """
 
     images: int

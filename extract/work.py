@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from .sources import ImageReference
 
 UNIT_IMAGES: Final = 256
-"""Images a unit: the most that a killed run loses, about half a minute of Xception on two cores."""
+"""Images a unit: the most that a killed run loses for each of its workers, about half a minute of
+Xception on two cores."""
 
 _DECODED_AHEAD: Final = 128
 """Images decoded before they are needed: 34 MB at 299 pixels."""
@@ -194,26 +195,29 @@ class Work:
 
     def _by_crew(self, parts: Iterator[Iterator[_Looked]], shown: Progress) -> Iterator[SeenFile]:
         """Have worker processes embed, a unit each at a time; this one only reads."""
-        crew = Crew(self._workers, self.embedding, self.known)
-        if self.known.origin is None:
-            shown.say(f"loading {self.embedding.request} in {self._workers} processes ...")
-        # Only where nothing is known does a run without new images have to load a backbone.
-        origin = self.known.origin or crew.origin
-        unchanged: list[SeenFile] = []
-        work = self._units_for_crew(parts, origin, unchanged)
-        first = next(work, None)
-        if first is not None:
-            for done in crew.publish(itertools.chain([first], work)):
-                self.seconds["embed"] += done.embed_seconds
-                self.seconds["write"] += done.write_seconds
-                shown.add(len(done.files))
-                yield from done.files
-        shown.add(len(unchanged))
-        yield from unchanged
-        self.seconds["load"] += crew.load_seconds
+        with Crew(self._workers, self.embedding, self.known) as crew:
+            if self.known.origin is None:
+                shown.say(f"loading {self.embedding.request} in {self._workers} processes ...")
+            # Only where nothing is known does a run without new images have to load a backbone.
+            origin = self.known.origin or crew.origin
+            unchanged: list[SeenFile] = []
+            work = self._units_for_crew(parts, origin, unchanged, shown)
+            first = next(work, None)
+            if first is not None:
+                for done in crew.publish(itertools.chain([first], work)):
+                    self.seconds["embed"] += done.embed_seconds
+                    self.seconds["write"] += done.write_seconds
+                    shown.add(len(done.files))
+                    yield from done.files
+            yield from unchanged
+            self.seconds["load"] += crew.load_seconds
 
     def _units_for_crew(
-        self, parts: Iterator[Iterator[_Looked]], origin: Origin, unchanged: list[SeenFile]
+        self,
+        parts: Iterator[Iterator[_Looked]],
+        origin: Origin,
+        unchanged: list[SeenFile],
+        shown: Progress,
     ) -> Iterator[UnitWork]:
         for part in parts:
             files: list[SeenFile] = []
@@ -228,3 +232,4 @@ class Work:
             else:
                 self._publish(origin, files, {})
                 unchanged += files
+                shown.add(len(files))

@@ -33,7 +33,11 @@ def require_target(path: Path) -> None:
         raise HeadstartError(f"{path.parent}: no permission to write {path.name} there")
 
 
-def cannot_write(path: Path, why: Exception | str) -> FeatureFileError:
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_NOT_THERE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR)
+
+
+def cannot_write(path: Path, why: Exception | str, *, full: bool = False) -> FeatureFileError:
     """The error to raise when `path` could not be written: why, and how to go on.
 
     Parameters
@@ -43,6 +47,8 @@ def cannot_write(path: Path, why: Exception | str) -> FeatureFileError:
     why : Exception or str
         What happened; h5py reports a full disk as OSError or RuntimeError, with the reason of the
         operating system somewhere inside a long text.
+    full : bool, default=False
+        The disk is known to be full; otherwise the reason tells.
     """
     inside = re.search(r"error message = '([^']*)'", str(why))
     if inside:
@@ -51,10 +57,14 @@ def cannot_write(path: Path, why: Exception | str) -> FeatureFileError:
         reason = why.strerror
     else:
         reason = first_line(why)
-    full = os.strerror(errno.ENOSPC) in reason or "are free" in reason
+    remedy = "run the same command again"
+    if full or reason in map(os.strerror, _FULL):
+        remedy = f"make space on the disk and {remedy}"
+    elif reason in map(os.strerror, _NOT_THERE):
+        remedy = "choose another output"
     return FeatureFileError(
         f"{path}: cannot be written: {reason}. What was there before and the finished work are "
-        f"kept; {'make space on the disk and ' if full else ''}run the same command again"
+        f"kept; {remedy}"
     )
 
 

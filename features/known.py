@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -108,7 +109,7 @@ class Known:
             if not file.reason:
                 self._images[file.digest] = file
 
-    @property
+    @functools.cached_property
     def origin(self) -> Origin | None:
         """What made the known vectors; None if nothing is known.
 

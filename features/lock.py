@@ -38,9 +38,8 @@ def exclusive(out: Path) -> Iterator[None]:
     descriptor = None
     _make(folder)
     if sys.platform != "win32":  # there, runs are kept apart by nothing but care
-        while descriptor is None:
+        while (descriptor := _locked(folder, out)) is None:
             _make(folder)
-            descriptor = _locked(folder, out)
     try:
         for leftover in (*folder.glob(".*.tmp"), *out.parent.glob(f".{_escaped(out.name)}.*.tmp")):
             leftover.unlink(missing_ok=True)  # of runs that were killed while writing

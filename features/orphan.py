@@ -17,10 +17,12 @@ def end_with(parent: int) -> None:
     writing beside the run that the user starts next. (Windows tells no process that its parent
     has died; there a helper finishes what it has in hand.)
     """
+    if os.name == "nt":
+        return
     threading.Thread(target=_watch, args=(parent,), daemon=True, name="parent watch").start()
 
 
 def _watch(parent: int) -> None:
-    while os.name == "nt" or os.getppid() == parent:
+    while os.getppid() == parent:
         time.sleep(_SECONDS_BETWEEN_LOOKS)
     os._exit(1)

@@ -2,7 +2,7 @@
 
 A unit holds the vectors of a few hundred images and, for every file that was looked at, what was
 found there. It appears whole under its name or not at all, so a run that dies loses at most the
-unit it was computing. FORMAT.md describes the file.
+unit that each of its workers was computing. FORMAT.md describes the file.
 """
 
 from __future__ import annotations

@@ -74,6 +74,7 @@ def write_in_child(
             known.out,
             f"it needs {needed / 1e6:,.1f} MB on the disk of {known.out.parent}, where "
             f"{free / 1e6:,.1f} MB are free",
+            full=True,
         )
     job = _Job(os.getpid(), known.out, known.source, known.fresh, arrays, digests)
     # -P: a file numpy.py in the working folder must not stand in for the real one.

@@ -1,8 +1,8 @@
 """The golden table: one image of every awkward kind, with the exact status and pixels of each.
 
-The images are made here, in formats without loss or by coders that are exact to the bit. If a line
-fails after an update of a library, features of before and after must not be mixed: raise
-`PREPROCESSING_VERSION` with the new value.
+Pillow itself writes most of these images, so a line that fails after an update may mean a new
+encoder. If it is the decoder, features of before and after must not be mixed: raise
+`PREPROCESSING_VERSION` together with the new value.
 """
 
 import hashlib

@@ -18,17 +18,25 @@
 enum { OFF, KILL, TORN, FULL, BROKEN, SHORT, INTERRUPTED };
 
 static int mode = OFF;
-static long number = 0, seen = 0;
+static long number = 0, seen = 0, faults = 0;
 static char folder[PATH_MAX];
 
 void disk_arm(int new_mode, long new_number, const char *new_folder) {
     strncpy(folder, new_folder, sizeof folder - 1);
     number = new_number;
-    seen = 0;
+    seen = faults = 0;
     mode = new_mode;
 }
 
 long disk_seen(void) { return seen; }
+
+long disk_faults(void) { return faults; }
+
+static int fail(int reason) {
+    faults++;
+    errno = reason;
+    return 1;
+}
 
 static int ours(const char *path) {
     return mode != OFF && path && strncmp(path, folder, strlen(folder)) == 0;
@@ -50,17 +58,20 @@ static int struck(int is_write) {
     if (seen < number || mode == OFF) return 0;
     if (mode == FULL) { /* stays full, but what needs no space goes on working */
         if (!is_write && seen > number) return 0;
-        errno = ENOSPC;
-        return 1;
+        return fail(ENOSPC);
     }
     if (seen > number) return 0;
     if (mode == KILL) kill(getpid(), SIGKILL);
-    if (mode == BROKEN) { errno = EIO; return 1; }
-    if (mode == INTERRUPTED && is_write) { errno = EINTR; return 1; }
+    if (mode == BROKEN) return fail(EIO);
+    if (mode == INTERRUPTED && is_write) return fail(EINTR);
     return 0;
 }
 
-static int halved(void) { return seen == number && (mode == TORN || mode == SHORT); }
+static int halved(void) {
+    if (seen != number || (mode != TORN && mode != SHORT)) return 0;
+    faults++;
+    return 1;
+}
 
 static void end_if_torn(void) { if (mode == TORN) kill(getpid(), SIGKILL); }
 

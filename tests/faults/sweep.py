@@ -31,7 +31,7 @@ from headstart.features import FeatureStore, units, verify, writer
 
 FAULTS = ("off", "kill", "torn", "full", "broken", "short", "interrupted")
 DISK = ctypes.CDLL(None)
-FORK = mmap.mmap(-1, 8)  # shared with forks: calls seen by the one that seals
+FORK = mmap.mmap(-1, 16)  # shared with forks: calls and faults that the one that seals has met
 work.UNIT_IMAGES = 5
 
 
@@ -84,12 +84,12 @@ def sealing_in_fork(fault: str, number: int, folder: Path):
 
 
 def arm_seen() -> None:
-    FORK[:] = struct.pack("q", DISK.disk_seen())
+    FORK[:] = struct.pack("qq", DISK.disk_seen(), DISK.disk_faults())
 
 
 def attempt(helpers, photos: Path, out: Path, phase: str, fault: str, number: int) -> dict:
     """Run with the fault; how it ended, what it printed, and whether the fault was met."""
-    FORK[:] = struct.pack("q", number)  # a fork that is killed has met it
+    FORK[:] = struct.pack("qq", number, 1)  # a fork that is killed has met it
 
     def action() -> tuple[int, bytes]:
         sealed = (fault, number) if phase == "seal" else ("off", 0)
@@ -103,12 +103,19 @@ def attempt(helpers, photos: Path, out: Path, phase: str, fault: str, number: in
                 embedded = run(helpers.StubEmbedding(), photos, out).embedded
             except Exception as error:  # noqa: BLE001 - the command line reports them all too
                 code = _report(error)
-        seen = DISK.disk_seen() if phase == "run" else struct.unpack("q", FORK[:])[0]
-        told = {"embedded": embedded, "said": said.getvalue(), "met": seen >= number}
+        if phase == "run":
+            arm_seen()
+        seen, faults = struct.unpack("qq", FORK[:])
+        told = {
+            "embedded": embedded,
+            "said": said.getvalue(),
+            "met": seen >= number,
+            "faults": faults,
+        }
         return code, json.dumps(told).encode()
 
     code, data = in_fork(action)
-    return {"code": code, **json.loads(data or b'{"said": "", "met": true}')}
+    return {"code": code, **json.loads(data or b'{"said": "", "met": true, "faults": 1}')}
 
 
 def judge(helpers, photos: Path, out: Path, before: bytes, expected: str, fault: str, first: dict):
@@ -143,10 +150,11 @@ class Tally:
     """Counts what was tried, and collects what went wrong and what was printed."""
 
     def __init__(self) -> None:
-        self.told = {"tried": 0, "failed": 0, "wrong": [], "lines": []}
+        self.told = {"tried": 0, "faults": 0, "failed": 0, "wrong": [], "lines": []}
 
     def add(self, name: str, first: dict, wrong: list[str], home: Path) -> None:
         self.told["tried"] += 1
+        self.told["faults"] += first["faults"] > 0
         self.told["failed"] += first["code"] != 0
         self.told["wrong"] += [f"{name}: {problem}" for problem in wrong]
         line = first["said"].replace(str(home), "").strip()
