@@ -42,13 +42,17 @@ def grown(photos, tmp_path, stub, make_stub, write_image):
 FAULTS = ["torn", "full", "broken", "short", "interrupted"]
 
 
-@pytest.mark.parametrize("phase", ["run", "seal"])
+QUICK = [("run", fault, 2) for fault in FAULTS] + [("seal", fault, 4) for fault in FAULTS]
+WHOLE = [(phase, fault, 1) for phase in ("run", "seal") for fault in FAULTS]
+
+
 @pytest.mark.parametrize(
-    ("fault", "step"),
+    ("phase", "fault", "step"),
     [
-        ("kill", 1),
-        *((fault, 3) for fault in FAULTS),
-        *(pytest.param(fault, 1, marks=pytest.mark.sweep) for fault in FAULTS),
+        ("run", "kill", 1),
+        ("seal", "kill", 1),
+        *QUICK,
+        *(pytest.param(*case, marks=pytest.mark.sweep) for case in WHOLE),
     ],
 )
 def test_no_fault_of_the_disk_at_any_call_loses_work_or_tells_a_lie(
