@@ -21,34 +21,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
+import made
 import numpy as np
-from headstart.features import Provenance, units
+from headstart.features import units
 from headstart.features.known import FileStat, Known
 from headstart.features.lock import exclusive
 from headstart.features.seal import Listed, seal
-from headstart.features.units import Origin, SeenFile
+from headstart.features.units import SeenFile
 
 DIMENSION = 2048
 UNIT_ROWS = 256
-ORIGIN = Origin(
-    Provenance(
-        backbone="none",
-        weights_digest="0" * 64,
-        pooling="avg",
-        size=1,
-        dimension=DIMENSION,
-        decode="none",
-        resize="none",
-        fit="stretch",
-        normalisation="none",
-        precision="f32",
-        dtype="float32",
-        augmentation="none",
-        preprocessing_version=1,
-    ),
-    {},
-    np.ones((8, DIMENSION), np.float32),
-)
+ORIGIN = made.origin(DIMENSION)
 
 
 def listing(rows: int) -> list[SeenFile]:

@@ -39,7 +39,8 @@ joblib.dump(search.best_estimator_, sys.argv[2])
 
 def make_features(path: Path) -> None:
     """Seal 400 rows of two overlapping clouds in a feature file, a quarter of them to test on."""
-    from headstart.features import Provenance, units
+    import made
+    from headstart.features import units
     from headstart.features.known import FileStat, Known
     from headstart.features.lock import exclusive
     from headstart.features.seal import Listed, seal
@@ -48,21 +49,6 @@ def make_features(path: Path) -> None:
     generator = np.random.default_rng(0)
     features = generator.normal(size=(400, 1280)).astype(np.float32)
     features[::2] += 0.15
-    provenance = Provenance(
-        backbone="none",
-        weights_digest="0" * 64,
-        pooling="avg",
-        size=1,
-        dimension=1280,
-        decode="none",
-        resize="none",
-        fit="stretch",
-        normalisation="none",
-        precision="f32",
-        dtype="float32",
-        augmentation="none",
-        preprocessing_version=1,
-    )
     digests = [row.to_bytes(32, "little") for row in range(400)]
     files = [SeenFile(f"{row:03}".encode(), 1, 1, digests[row], 1, 1) for row in range(400)]
     vectors = dict(zip(digests, features, strict=True))
@@ -72,8 +58,7 @@ def make_features(path: Path) -> None:
         for row, file in enumerate(files)
     ]
     with exclusive(path):
-        canary = np.ones((8, 1280), np.float32)
-        units.publish(units.folder_of(path), units.Origin(provenance, {}, canary), files, vectors)
+        units.publish(units.folder_of(path), made.origin(1280), files, vectors)
         seal(Known(path), listing)
 
 

@@ -167,12 +167,7 @@ def _begin(orders: _Orders, known: Origin | None) -> tuple[Origin, float]:
 def _unit(orders: _Orders, origin: Origin, unit: UnitWork) -> Done:
     embedding = _embedding(orders, origin)
     started = time.perf_counter()
-    vectors = embedding.embed(np.stack(list(unit.pixels.values())))
+    vectors = embedding.embed_contents(unit.pixels)
     embedded = time.perf_counter()
-    units.publish(
-        units.folder_of(orders.out),
-        origin,
-        unit.files,
-        dict(zip(unit.pixels, vectors, strict=True)),
-    )
+    units.publish(units.folder_of(orders.out), origin, unit.files, vectors)
     return Done(unit.files, embedded - started, time.perf_counter() - embedded)

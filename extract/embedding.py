@@ -17,6 +17,7 @@ from ..features.units import Origin
 from .canary import canary_images
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -120,6 +121,13 @@ class Embedding:
                 + ("--dtype float32" if self.request.dtype == "float16" else "other weights")
             )
         return vectors
+
+    def embed_contents(
+        self, pixels: Mapping[bytes, NDArray[np.uint8]]
+    ) -> dict[bytes, NDArray[np.floating]]:
+        """Vectors of decoded images by digest, as `embed` makes them; at least one image."""
+        vectors = self.embed(np.stack(list(pixels.values())))
+        return dict(zip(pixels, vectors, strict=True))
 
     def require_fit(self, known: Known) -> None:
         """Refuse to add to vectors that were made differently, without loading if possible.

@@ -179,9 +179,9 @@ class Work:
             self.embedding.require_same_as(self.known.origin, self.known.out)
             self._fits_known = True
         started = time.perf_counter()
-        vectors = self.embedding.embed(np.stack(list(pending.values())))
+        vectors = self.embedding.embed_contents(pending)
         self.seconds["embed"] += time.perf_counter() - started
-        return dict(zip(pending, vectors, strict=True))
+        return vectors
 
     def _publish(
         self,

@@ -74,7 +74,7 @@ def sealing_in_fork(fault: str, number: int, folder: Path):
                 writer.main()
             except SystemExit as error:
                 code = error.code
-            arm_seen()
+            share_what_was_met()
             return code, sys.stderr.buffer.getvalue()
 
         code, said = in_fork(action)
@@ -83,7 +83,7 @@ def sealing_in_fork(fault: str, number: int, folder: Path):
     return sealing
 
 
-def arm_seen() -> None:
+def share_what_was_met() -> None:
     FORK[:] = struct.pack("qq", DISK.disk_seen(), DISK.disk_faults())
 
 
@@ -104,7 +104,7 @@ def attempt(helpers, photos: Path, out: Path, phase: str, fault: str, number: in
             except Exception as error:  # noqa: BLE001 - the command line reports them all too
                 code = _report(error)
         if phase == "run":
-            arm_seen()
+            share_what_was_met()
         seen, faults = struct.unpack("qq", FORK[:])
         told = {
             "embedded": embedded,
@@ -118,8 +118,18 @@ def attempt(helpers, photos: Path, out: Path, phase: str, fault: str, number: in
     return {"code": code, **json.loads(data or b'{"said": "", "met": true, "faults": 1}')}
 
 
-def judge(helpers, photos: Path, out: Path, before: bytes, expected: str, fault: str, first: dict):
-    """What is against the rules after a run that met a fault; the next one meets none."""
+def judge(
+    helpers,
+    photos: Path,
+    out: Path,
+    before: bytes,
+    expected: str,
+    fault: str,
+    first: dict,
+    make_space=lambda: None,
+):
+    """What is against the rules after a run that met a fault; the next one, for which the user has
+    made space, meets none."""
     killed = fault in ("kill", "torn")
     if first["code"] < 0 and not (killed and first["code"] == -signal.SIGKILL):
         yield f"ended by signal {-first['code']}"
@@ -133,6 +143,7 @@ def judge(helpers, photos: Path, out: Path, before: bytes, expected: str, fault:
         yield "the old file is neither as it was nor replaced whole"
     sealed = {bytes(digest) for digest in FeatureStore(out).digests}
     kept = sealed.union(*(unit.digests for unit in units.verified(units.folder_of(out))))
+    make_space()
     again = attempt(helpers, photos, out, "run", "off", 0)
     if again["code"] != 0:
         yield f"the next run failed: {again['said']}"

@@ -26,27 +26,16 @@ def mount(folder: Path, size: int, *options: str) -> None:
     subprocess.run(["mount", "-t", "tmpfs", "-o", limit, "tmpfs", folder], check=True)
 
 
-def make_space_before(judge, home: Path):
-    """Between the run that met the fault and the next one."""
-    plain = sweep.attempt
-
-    def attempt(*arguments):
-        mount(home, AMPLE, "remount")
-        return plain(*arguments)
-
-    sweep.attempt = attempt
-    try:
-        return list(judge)
-    finally:
-        sweep.attempt = plain
-
-
 def main() -> None:
     helpers = sweep.load_helpers(sys.argv[1])
     photos, old, expected, home = Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4], sys.argv[5]
     checked, sizes, home = sys.argv[6] == "1", int(sys.argv[7]), Path(home)
     if not checked:
         writer.shutil.disk_usage = lambda _: SimpleNamespace(free=AMPLE)
+
+    def make_space() -> None:
+        mount(home, AMPLE, "remount")
+
     before = old.read_bytes()
     pages = -(-len(before) // PAGE)
     tally = sweep.Tally()
@@ -59,8 +48,8 @@ def main() -> None:
             out = home / "out.h5"
             out.write_bytes(before)
             first = sweep.attempt(helpers, photos, out, "run", "off", 0)
-            judging = sweep.judge(helpers, photos, out, before, expected, "full", first)
-            tally.add(f"{size} bytes", first, make_space_before(judging, home), home)
+            wrong = sweep.judge(helpers, photos, out, before, expected, "full", first, make_space)
+            tally.add(f"{size} bytes", first, list(wrong), home)
         finally:
             subprocess.run(["umount", home], check=True)
     tally.print()
