@@ -130,6 +130,7 @@ class Head:
         require_agreement(
             store.canary,
             self.canary,
+            self.provenance.precision,
             this=f"the machine that made {store.path}",
             that="the one that made this head's features",
             remedy="Train a head on this file, or use the library versions that `headstart info` "

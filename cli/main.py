@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
@@ -33,6 +34,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
                 os.environ.setdefault("PYTHONWARNINGS", "ignore")  # in worker processes
             from .commands import headstart
 
+            logging.getLogger("headstart").addHandler(_Lines())
             code = headstart.main(arguments, prog_name="headstart", standalone_mode=False)
         sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:
@@ -40,6 +42,16 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             raise
         code = _report(error)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+class _Lines(logging.Handler):
+    """Prints what the library has to say, a line each, above the progress bar if there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
+        with tqdm.external_write_mode(sys.stderr):
+            _say(record.getMessage())
 
 
 def _report(error: BaseException) -> int:

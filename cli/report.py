@@ -16,11 +16,18 @@ if TYPE_CHECKING:
 
     from ..classify.evaluation import Scores
     from ..classify.prediction import Head
-    from ..extract.pipeline import Summary
+    from ..extract.summary import Summary
     from ..features.store import FeatureStore
     from .predictions import Predicted
 
 _MOST_CLASSES = 30
+_LIMITS = {
+    "load": "loading the backbone",
+    "read": "reading",
+    "decode": "decoding",
+    "embed": "embedding",
+    "write": "writing",
+}
 
 
 def print_json(values: Mapping[str, Any]) -> None:
@@ -31,21 +38,30 @@ def print_json(values: Mapping[str, Any]) -> None:
 def extraction(store: FeatureStore, summary: Summary) -> None:
     """After `extract`."""
     seconds, rates = summary.seconds, summary.rates
-    spent = (
-        f"  {seconds['total']:.1f} s, {rates['total']:.1f} images a second: "
-        f"{seconds['load']:.1f} s loading the backbone, {seconds['embed']:.1f} s embedding, "
-        f"{seconds['write']:.1f} s writing (beside it {seconds['decode']:.1f} s decoding)"
-    )
+    spent = [
+        (
+            f"  {seconds['total']:.1f} s, {rates['total']:.1f} images a second: "
+            f"{seconds['load']:.1f} s loading the backbone, {seconds['embed']:.1f} s embedding, "
+            f"{seconds['waiting']:.1f} s waiting for images, {seconds['write']:.1f} s writing"
+        ),
+        (
+            f"  beside that {seconds['read']:.1f} s reading, {seconds['decode']:.1f} s of "
+            f"processor time decoding"
+        ),
+    ]
+    if summary.limits:
+        advice = f": {summary.advice}" if summary.advice else ""
+        spent.append(f"  {_LIMITS[summary.limits]} limits{advice}")
     if not summary.embedded:
-        spent = f"  nothing new to embed; {seconds['total']:.1f} s"
+        spent = [f"  nothing new to embed; {seconds['total']:.1f} s"]
     _lines(
         f"{store.path}: {_count(len(store), 'image')} x {store.dimension} features, "
         f"{_classes(store)}",
         f"  embedded {summary.embedded:,}, reused {summary.reused:,}, duplicates "
         f"{summary.duplicates:,}, removed {summary.removed:,}, skipped {summary.skipped:,}",
         f"  {store.provenance.backbone} at {store.provenance.size} pixels, "
-        f"{summary.weights} weights",
-        spent,
+        f"{summary.weights} weights" + (f", {summary.engine} engine" if summary.engine else ""),
+        *spent,
     )
     if summary.skipped:
         _lines(f"  `headstart info {store.path} --skipped` says which images were skipped, and why")

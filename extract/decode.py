@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from PIL import (
     BmpImagePlugin,
+    ExifTags,
     GifImagePlugin,
     Image,
     ImageOps,
@@ -42,11 +43,25 @@ MAX_PIXELS: Final = 178_956_970
 """Where Pillow itself refuses (it warns from half of this on): half a gigabyte of RGB."""
 
 FITS: Final = ("stretch", "crop", "pad")
-DECODE_POLICY: Final = "Pillow, EXIF upright, alpha over white, 16 bits scaled, first frame, no ICC"
+_REDUCED_FROM: Final = 150
+_KEPT: Final = 4
+"""A JPEG is decoded at a half, a quarter or an eighth of its size where its shorter side stays at
+least `_KEPT` times that of the input, and the input has at least `_REDUCED_FROM` pixels.
+
+On 750 photographs (150 of them enlarged two- to sixfold, with noise) the vectors of MobileNetV2
+with ImageNet weights then had a cosine of at least 0.9992 to those of a full decode, at 150 to 224
+pixels. With 3 in place of 4, or below 150 pixels, some fell to 0.995.
+"""
+
+DECODE_POLICY: Final = (
+    f"Pillow, EXIF upright, alpha over white, 16 bits scaled, first frame, no ICC, JPEG reduced to "
+    f"no less than {_KEPT} x size from {_REDUCED_FROM} pixels on"
+)
 RESIZE_POLICY: Final = "Pillow bilinear, antialiased"
-PREPROCESSING_VERSION: Final = 1
+PREPROCESSING_VERSION: Final = 2
 """Raise it by one in the commit that changes the pixels of any image."""
 
+_TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 _PADDING = (128, 128, 128)  # about the mean of photographs: nothing for a backbone to see
 
 
@@ -96,10 +111,15 @@ def decode(data: bytes, size: int, fit: str = "stretch") -> Decoded:
         with Image.open(io.BytesIO(data), formats=list(FORMATS)) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise Undecodable(_too_many_pixels())
+            width, height = image.size
+            if size >= _REDUCED_FROM:
+                image.draft(None, (_KEPT * size, _KEPT * size))  # does nothing but with JPEG
             image.load()
+            if image.getexif().get(ExifTags.Base.Orientation) in _TURNED:
+                width, height = height, width
             upright = ImageOps.exif_transpose(image)
             square = _square(_rgb(upright), size, fit)
-            return Decoded(np.asarray(square), upright.width, upright.height)
+            return Decoded(np.asarray(square), width, height)
     except Undecodable:
         raise
     except UnidentifiedImageError as error:

@@ -87,14 +87,11 @@ class Crew:
         self.workers = workers
         self.load_seconds = 0.0
         self._known = known.origin
-        self._orders = _Orders(secrets.token_hex(8), embedding.unloaded(), known.out, known.source)
-        # TensorFlow reads this when it starts: together the workers have one thread a core.
-        threads = {"TF_NUM_INTRAOP_THREADS": str(max(1, joblib.cpu_count() // workers))}
+        # Together the workers have one thread a core.
+        mine = embedding.unloaded(threads=max(1, joblib.cpu_count() // workers))
+        self._orders = _Orders(secrets.token_hex(8), mine, known.out, known.source)
         self._executor = ProcessPoolExecutor(
-            max_workers=workers,
-            initializer=end_with,
-            initargs=(os.getpid(),),
-            env={name: value for name, value in threads.items() if name not in os.environ},
+            max_workers=workers, initializer=end_with, initargs=(os.getpid(),)
         )
 
     def __enter__(self) -> Crew:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import functools
+import platform
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,17 +15,21 @@ from ..features.canary import require_agreement
 from ..features.errors import BackboneError
 from ..features.provenance import Provenance, require_same_fields
 from ..features.units import Origin
+from . import engines
+from .backbones import versions
 from .canary import canary_images
+from .engines.engine import Tuning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from concurrent.futures import Future
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from ..features.known import Known
     from .backbones import Backbone
-    from .engines.keras import KerasEngine
+    from .engines.engine import Engine
     from .request import Request
 
 _REMEDY: Final = "Choose another output, or replace this one with --fresh."
@@ -33,39 +38,51 @@ _REMEDY: Final = "Choose another output, or replace this one with --fresh."
 class Embedding:
     """One way of turning images into vectors, loaded lazily.
 
-    Loading imports TensorFlow and builds a model: seconds that a run with nothing new to embed
-    never spends.
+    Loading imports TensorFlow and builds a model, or reads a converted one: seconds that a run with
+    nothing new to embed never spends.
 
     Parameters
     ----------
     request : Request
         The settings.
+    engine : {"auto", "keras", "openvino"}, default="auto"
+        What runs the graph; `engines.load` says which ``"auto"`` takes.
+    tuning : Tuning, optional
+        How it uses the machine.
 
     Attributes
     ----------
     load_seconds : float
         What loading cost; 0 as long as nothing was loaded.
+
+    Raises
+    ------
+    WrongUsage
+        If there is no such engine, or it has no such setting.
+    MissingExtra
+        If its library is not installed.
     """
 
-    def __init__(self, request: Request) -> None:
+    def __init__(
+        self, request: Request, engine: str = engines.AUTO, tuning: Tuning | None = None
+    ) -> None:
         self.request = request
+        self.tuning = tuning or Tuning()
         self.load_seconds = 0.0
+        self._engine = engine
+        engines.require_usable(engine, self.tuning)
 
     @functools.cached_property
-    def _loaded(self) -> tuple[Backbone, KerasEngine]:
-        from .backbones import build
-        from .engines.keras import KerasEngine
-
+    def _loaded(self) -> tuple[Backbone, Engine]:
         started = time.perf_counter()
-        backbone = build(self.request)
-        engine = KerasEngine(backbone)
+        backbone, engine = engines.load(self.request, self._engine, self.tuning)
         self.load_seconds = time.perf_counter() - started
         return backbone, engine
 
     @property
-    def batch(self) -> int:
-        """Images that the engine takes at once."""
-        return self._loaded[1].batch
+    def engine(self) -> Engine:
+        """What runs the graph."""
+        return self._loaded[1]
 
     @functools.cached_property
     def provenance(self) -> Provenance:
@@ -76,9 +93,13 @@ class Embedding:
     @functools.cached_property
     def environment(self) -> dict[str, Any]:
         """Machine, libraries and origin of the weights; recorded, not compared."""
-        from .backbones import environment
-
-        return environment(self.request)
+        return {
+            "weights": self.request.weights.record(),
+            "system": platform.platform(),
+            "python": platform.python_version(),
+            **versions("headstart", "numpy", "pillow", "h5py"),
+            **self.engine.environment(),
+        }
 
     @functools.cached_property
     def canary(self) -> NDArray[np.floating]:
@@ -101,9 +122,20 @@ class Embedding:
         }
         return Origin(self.provenance, environment, self.canary if canary is None else canary)
 
-    def unloaded(self) -> Embedding:
-        """The same with nothing loaded, so that it can be sent to another process."""
-        return Embedding(self.request)
+    def unloaded(self, threads: int) -> Embedding:
+        """The same with nothing loaded, so that it can be sent to another process.
+
+        Parameters
+        ----------
+        threads : int
+            Cores that it may use there, unless the user has said how many.
+        """
+        tuning = dataclasses.replace(self.tuning, threads=self.tuning.threads or threads)
+        return Embedding(self.request, self._engine, tuning)
+
+    def submit(self, pixels: Mapping[bytes, NDArray[np.uint8]]) -> Future[NDArray[np.float32]]:
+        """Have decoded images embedded; `stored` makes the result what `embed` would give."""
+        return self.engine.submit(np.stack(list(pixels.values())))
 
     def embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.floating]:
         """Vectors of decoded images in the dtype they are stored in, (n, D).
@@ -113,7 +145,11 @@ class Embedding:
         BackboneError
             If a vector is not finite: nobody could train on it.
         """
-        vectors = self._loaded[1].embed(pixels).astype(self.request.dtype)
+        return self.stored(self.engine.embed(pixels))
+
+    def stored(self, computed: NDArray[np.float32]) -> NDArray[np.floating]:
+        """Vectors in the dtype they are stored in; `embed` says what is refused."""
+        vectors = computed.astype(self.request.dtype)
         if not np.isfinite(vectors).all():
             raise BackboneError(
                 f"{self.request.architecture.name} with weights {self.request.weights} gives "
@@ -177,5 +213,10 @@ class Embedding:
         """
         self.provenance.require_same(provenance, this="this run", that=that, remedy=remedy)
         require_agreement(
-            self.canary, canary, this="this machine", that=f"where {that} was made", remedy=remedy
+            self.canary,
+            canary,
+            self.request.precision,
+            this="this machine",
+            that=f"where {that} was made",
+            remedy=remedy,
         )

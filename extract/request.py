@@ -6,6 +6,7 @@ import dataclasses
 import os
 from typing import Any
 
+from ..features.canary import PRECISIONS
 from ..features.errors import WrongUsage
 from ..features.layout import FEATURE_DTYPES, FORMAT_VERSION
 from ..features.provenance import Provenance
@@ -28,6 +29,8 @@ class Request:
         Side of the input, in pixels.
     fit : str
         How an image becomes square.
+    precision : str
+        Arithmetic of the graph.
     dtype : str
         Of the stored vectors.
     """
@@ -36,6 +39,7 @@ class Request:
     weights: WeightsSource
     size: int
     fit: str
+    precision: str
     dtype: str
 
     @classmethod
@@ -46,6 +50,7 @@ class Request:
         weights: str | os.PathLike[str] | WeightsSource = IMAGENET,
         size: int | None = None,
         fit: str = "stretch",
+        precision: str = PRECISIONS[0],
         dtype: str = "float32",
     ) -> Request:
         """Check each value and fill in the defaults.
@@ -62,12 +67,16 @@ class Request:
                 f"size {side} is too small for {backbone}: at least {built.minimum} "
                 f"(its default is {built.size})"
             )
-        for name, value, choices in (("fit", fit, FITS), ("dtype", dtype, FEATURE_DTYPES)):
+        for name, value, choices in (
+            ("fit", fit, FITS),
+            ("precision", precision, PRECISIONS),
+            ("dtype", dtype, FEATURE_DTYPES),
+        ):
             if value not in choices:
                 raise WrongUsage(f"{name} {value!r}: use one of {', '.join(choices)}")
         if not isinstance(weights, WeightsSource):
             weights = WeightsSource.named(weights)
-        return cls(built, weights, side, fit, dtype)
+        return cls(built, weights, side, fit, precision, dtype)
 
     @classmethod
     def repeating(cls, provenance: Provenance, weights: WeightsSource) -> Request:
@@ -77,6 +86,7 @@ class Request:
             weights=weights,
             size=provenance.size,
             fit=provenance.fit,
+            precision=provenance.precision,
             dtype=provenance.dtype,
         )
 
@@ -93,7 +103,7 @@ class Request:
             "resize": RESIZE_POLICY,
             "fit": self.fit,
             "normalisation": f"keras.applications.{self.architecture.module}.preprocess_input",
-            "precision": "f32",
+            "precision": self.precision,
             "dtype": self.dtype,
             "augmentation": "none",
             "preprocessing_version": PREPROCESSING_VERSION,

@@ -1,51 +1,87 @@
-"""The images that a run has to look at -> published units: read and decode beside embedding."""
+"""The images that a run has to look at -> published units: embed what is new, and write it."""
 
 from __future__ import annotations
 
 import collections
 import dataclasses
-import hashlib
 import itertools
 import math
+import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final
-
-import joblib
-import numpy as np
+from typing import TYPE_CHECKING, Any, Final
 
 from ..features import units
-from ..features.units import UNREAD, SeenFile
-from .decode import Undecodable, decode
 from .distribute import Crew, UnitWork
+from .looking import look_ahead
 from .progress import Progress
-from .reading import Unreadable, read
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from concurrent.futures import Future
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from ..features.known import Known
-    from ..features.units import Origin
+    from ..features.units import Origin, SeenFile
     from .embedding import Embedding
+    from .looking import Looked
     from .sources import ImageReference
 
 UNIT_IMAGES: Final = 256
 """Images a unit: the most that a killed run loses for each of its workers, about half a minute of
 Xception on two cores."""
 
-_DECODED_AHEAD: Final = 128
-"""Images decoded before they are needed: 34 MB at 299 pixels."""
+_SUBMITTED_AHEAD: Final = 32
+"""Images waiting inside the engine, so that it goes on while this thread writes a unit (20 ms)."""
 
 
-@dataclasses.dataclass(frozen=True)
-class _Looked:
-    """What looking at one image gave: the file, and pixels if its vector is not known."""
+@dataclasses.dataclass
+class _OpenUnit:
+    """A unit in the making: files looked at, and the calls whose vectors it will hold."""
 
-    file: SeenFile
-    pixels: NDArray[np.uint8] | None
-    seconds: float
+    files: list[SeenFile] = dataclasses.field(default_factory=list)
+    calls: list[tuple[list[bytes], Future[NDArray[np.float32]]]] = dataclasses.field(
+        default_factory=list
+    )
+    whole: bool = False
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is missing any more."""
+        return self.whole and all(call.done() for _, call in self.calls)
+
+
+class _Busy:
+    """Counts the seconds in which at least one of several overlapping calls is under way."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running = 0
+        self._since = 0.0
+        self._first = 0.0
+        self.seconds = 0.0
+        self.idle = 0.0
+
+    def begin(self) -> None:
+        """A call begins."""
+        with self._lock:
+            now = time.perf_counter()
+            if not self._running:
+                if self._first:
+                    self.idle += now - self._since
+                self._first = self._first or now
+                self._since = now
+            self._running += 1
+
+    def end(self, _: object = None) -> None:
+        """A call ends."""
+        with self._lock:
+            self._running -= 1
+            if not self._running:
+                now = time.perf_counter()
+                self.seconds += now - self._since
+                self._since = now
 
 
 class Work:
@@ -67,7 +103,9 @@ class Work:
     decoded : int
         Images decoded.
     seconds : dict of str to float
-        ``load``, ``decode``, ``embed``, ``write``: see `Summary`.
+        ``load``, ``read``, ``decode``, ``embed``, ``write``, ``waiting``: see `Summary`.
+    environment : mapping of str to Any
+        Where the vectors were computed; empty if none were.
     """
 
     def __init__(self, known: Known, embedding: Embedding, workers: int = 1) -> None:
@@ -75,59 +113,33 @@ class Work:
         self.embedding = embedding
         self.embedded: set[bytes] = set()
         self.decoded = 0
-        self.seconds = dict.fromkeys(("load", "decode", "embed", "write"), 0.0)
-        self._workers = workers
+        self.seconds = dict.fromkeys(("load", "read", "decode", "embed", "write", "waiting"), 0.0)
+        self.environment: Mapping[str, Any] = {}
+        self.workers = workers
         self._fits_known = known.origin is None
+        self._busy = _Busy()
+        self._running: collections.deque[tuple[Future[NDArray[np.float32]], int]]
+        self._running = collections.deque()
 
     def over(self, images: Sequence[ImageReference], *, progress: bool) -> Iterator[SeenFile]:
         """Look at `images`, embed what is new, publish it, and yield what each file was."""
         shown = Progress(len(images), shown=progress)
-        pool = ThreadPoolExecutor(joblib.cpu_count(), thread_name_prefix="decode")
-        length = min(UNIT_IMAGES, math.ceil(len(images) / self._workers))
+        length = min(UNIT_IMAGES, math.ceil(len(images) / self.workers))
+        looked = look_ahead(images, self.known, self.embedding.request)
         try:
-            looked = self._looked_ahead(pool, images)
             parts = (itertools.islice(looked, length) for _ in range(0, len(images), length))
-            work = self._here if self._workers == 1 else self._by_crew
+            work = self._here if self.workers == 1 else self._by_crew
             yield from work(parts, shown)
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            for call, _ in self._running:
+                call.cancel()
+            looked.close()
             shown.close()
 
-    def _looked_ahead(
-        self, pool: ThreadPoolExecutor, images: Sequence[ImageReference]
-    ) -> Iterator[_Looked]:
-        waiting: collections.deque[Future[_Looked]] = collections.deque()
-        for image in images:
-            waiting.append(pool.submit(self._look, image))
-            if len(waiting) > _DECODED_AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
-    def _look(self, image: ImageReference) -> _Looked:
-        started = time.perf_counter()
-        pixels, width, height, reason = None, 0, 0, ""
-        size, mtime_ns, digest = 0, 0, UNREAD
-        try:
-            data, status = read(image.location)
-            size, mtime_ns = status.st_size, status.st_mtime_ns
-            digest = hashlib.sha256(data).digest()
-            twin = self.known.image(digest)
-            if twin is not None:
-                width, height = twin.width, twin.height
-            else:
-                decoded = decode(data, self.embedding.request.size, self.embedding.request.fit)
-                pixels, width, height = decoded.pixels, decoded.width, decoded.height
-        except (Unreadable, Undecodable) as error:
-            reason = str(error)
-        except MemoryError:
-            reason, digest = "needs more memory than there is now", UNREAD
-        file = SeenFile(image.path, size, mtime_ns, digest, width, height, reason)
-        return _Looked(file, pixels, time.perf_counter() - started)
-
-    def _new_pixels(self, one: _Looked) -> NDArray[np.uint8] | None:
+    def _new_pixels(self, one: Looked) -> NDArray[np.uint8] | None:
         """Count an image; its pixels, if nobody has met this content before."""
-        self.seconds["decode"] += one.seconds
+        self.seconds["read"] += one.read_seconds
+        self.seconds["decode"] += one.decode_seconds
         if one.pixels is None:
             return None
         self.decoded += 1
@@ -136,52 +148,84 @@ class Work:
         self.embedded.add(one.file.digest)
         return one.pixels
 
-    def _here(self, parts: Iterator[Iterator[_Looked]], shown: Progress) -> Iterator[SeenFile]:
-        """Embed in this process, batch by batch, so that little is held in memory."""
+    def _here(self, parts: Iterator[Iterator[Looked]], shown: Progress) -> Iterator[SeenFile]:
+        """Embed in this process; a unit is written while the engine is at the next one."""
         if self.known.origin is None:
             shown.say(f"loading {self.embedding.request} ...")
             _ = self.embedding.provenance  # weights that cannot be had end the run right here
+        unfinished: collections.deque[_OpenUnit] = collections.deque()
         for part in parts:
-            yield from self._unit_here(part, shown)
+            unit = _OpenUnit()
+            unfinished.append(unit)
+            for looked, pixels in self._calls(part, unit):
+                if pixels:
+                    self._submit(unit, pixels, looked, shown)
+                else:
+                    shown.add(looked)
+                while unfinished[0].done:
+                    yield from self._publish_open(unfinished.popleft())
+            unit.whole = True
+        for unit in unfinished:
+            yield from self._publish_open(unit)
+        while self._running:
+            self._wait_for_one(shown)
+        self.seconds["embed"] += self._busy.seconds
+        self.seconds["waiting"] += self._busy.idle
 
-    def _unit_here(self, looked: Iterator[_Looked], shown: Progress) -> list[SeenFile]:
-        files: list[SeenFile] = []
-        vectors: dict[bytes, NDArray[np.floating]] = {}
-        pending: dict[bytes, NDArray[np.uint8]] = {}
-        waiting = 0
+    def _calls(
+        self, looked: Iterator[Looked], unit: _OpenUnit
+    ) -> Iterator[tuple[int, dict[bytes, NDArray[np.uint8]]]]:
+        """Batches of new pixels by digest, each with the number of files looked at for it."""
+        pixels: dict[bytes, NDArray[np.uint8]] = {}
+        counted = 0
         for one in looked:
-            files.append(one.file)
-            waiting += 1
-            pixels = self._new_pixels(one)
-            if pixels is not None:
-                pending[one.file.digest] = pixels
-            if len(pending) == self._batch(pending):
-                vectors |= self._embed(pending)
-                pending.clear()
-                shown.add(waiting)
-                waiting = 0
-        if pending:
-            vectors |= self._embed(pending)
+            unit.files.append(one.file)
+            counted += 1
+            new = self._new_pixels(one)
+            if new is not None:
+                pixels[one.file.digest] = new
+            # Asking for the batch loads the backbone, which a run without new images never does.
+            if pixels and len(pixels) >= self.embedding.engine.batch:
+                yield counted, pixels
+                pixels, counted = {}, 0
+        if counted:
+            yield counted, pixels
+
+    def _submit(
+        self,
+        unit: _OpenUnit,
+        pixels: dict[bytes, NDArray[np.uint8]],
+        looked: int,
+        shown: Progress,
+    ) -> None:
+        if not self._fits_known and self.known.origin is not None:
+            self.embedding.require_same_as(self.known.origin, self.known.out)
+            self._fits_known = True
+        engine = self.embedding.engine
+        while len(self._running) >= max(engine.calls + 1, _SUBMITTED_AHEAD // engine.batch):
+            self._wait_for_one(shown)
+        self._busy.begin()
+        call = self.embedding.submit(pixels)
+        call.add_done_callback(self._busy.end)
+        self._running.append((call, looked))
+        unit.calls.append((list(pixels), call))
+
+    def _wait_for_one(self, shown: Progress) -> None:
+        call, looked = self._running.popleft()
+        call.result()
+        shown.add(looked)
+
+    def _publish_open(self, unit: _OpenUnit) -> list[SeenFile]:
+        vectors: dict[bytes, NDArray[np.floating]] = {}
+        for digests, call in unit.calls:
+            vectors |= zip(digests, self.embedding.stored(call.result()), strict=True)
         origin = self.known.origin
         if vectors or origin is None:
             canary = None if origin is None else origin.canary
             origin = self.embedding.origin(self.known.source, canary)
-        self._publish(origin, files, vectors)
-        shown.add(waiting)
-        return files
-
-    def _batch(self, pending: dict[bytes, NDArray[np.uint8]]) -> int:
-        # Asking for the batch loads the backbone, which a run without new images never does.
-        return self.embedding.batch if pending else 1
-
-    def _embed(self, pending: dict[bytes, NDArray[np.uint8]]) -> dict[bytes, NDArray[np.floating]]:
-        if not self._fits_known and self.known.origin is not None:
-            self.embedding.require_same_as(self.known.origin, self.known.out)
-            self._fits_known = True
-        started = time.perf_counter()
-        vectors = self.embedding.embed_contents(pending)
-        self.seconds["embed"] += time.perf_counter() - started
-        return vectors
+            self.environment = origin.environment
+        self._publish(origin, unit.files, vectors)
+        return unit.files
 
     def _publish(
         self,
@@ -193,28 +237,33 @@ class Work:
         units.publish(units.folder_of(self.known.out), origin, files, vectors)
         self.seconds["write"] += time.perf_counter() - started
 
-    def _by_crew(self, parts: Iterator[Iterator[_Looked]], shown: Progress) -> Iterator[SeenFile]:
+    def _by_crew(self, parts: Iterator[Iterator[Looked]], shown: Progress) -> Iterator[SeenFile]:
         """Have worker processes embed, a unit each at a time; this one only reads."""
-        with Crew(self._workers, self.embedding, self.known) as crew:
+        with Crew(self.workers, self.embedding, self.known) as crew:
             if self.known.origin is None:
-                shown.say(f"loading {self.embedding.request} in {self._workers} processes ...")
+                shown.say(f"loading {self.embedding.request} in {self.workers} processes ...")
             # Only where nothing is known does a run without new images have to load a backbone.
             origin = self.known.origin or crew.origin
             unchanged: list[SeenFile] = []
             work = self._units_for_crew(parts, origin, unchanged, shown)
             first = next(work, None)
             if first is not None:
+                self.environment = crew.origin.environment
+                started = time.perf_counter()
                 for done in crew.publish(itertools.chain([first], work)):
                     self.seconds["embed"] += done.embed_seconds
                     self.seconds["write"] += done.write_seconds
                     shown.add(len(done.files))
                     yield from done.files
+                worked = self.seconds["embed"] + self.seconds["write"]
+                there = self.workers * (time.perf_counter() - started)
+                self.seconds["waiting"] = max(0.0, there - worked)
             yield from unchanged
             self.seconds["load"] += crew.load_seconds
 
     def _units_for_crew(
         self,
-        parts: Iterator[Iterator[_Looked]],
+        parts: Iterator[Iterator[Looked]],
         origin: Origin,
         unchanged: list[SeenFile],
         shown: Progress,

@@ -33,3 +33,23 @@ class TrainingError(HeadstartError):
 
 class HeadError(HeadstartError):
     """A head file cannot be read, trusted or used."""
+
+
+class MissingExtra(HeadstartError):
+    """A part of headstart needs a library that is not installed; the message has the command.
+
+    Parameters
+    ----------
+    wanted : str
+        What the user asked for.
+    extra : str
+        The extra of this package that brings the library.
+    """
+
+    def __init__(self, wanted: str, extra: str) -> None:
+        super().__init__(f"{wanted} is not installed; install it with: {install_command(extra)}")
+
+
+def install_command(extra: str) -> str:
+    """What to type to get an extra of this package; pip finds it in what is installed."""
+    return f'python3 -m pip install "headstart[{extra}]"'

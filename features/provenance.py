@@ -39,7 +39,7 @@ class Provenance:
     normalisation : str
         The function that maps 0..255 to what the backbone was trained on.
     precision : str
-        Arithmetic of the graph: ``"f32"``.
+        Arithmetic of the graph: ``"f32"`` or ``"bf16"``.
     dtype : str
         dtype of the stored vectors: ``"float32"`` or ``"float16"``.
     augmentation : str

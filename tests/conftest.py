@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,14 @@ except ImportError:
     import cloudpickle
 
 COLOURS = {"blue": (30, 60, 200), "red": (200, 40, 30), "green": (40, 180, 60)}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory):
+    """Graphs that the tests convert are used again by other tests, and not by the user."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HEADSTART_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -76,9 +85,15 @@ class _MeanColour:
     """An engine of eight numbers an image, so that the pipeline can be tested without Keras."""
 
     batch = 4
+    calls = 1
 
     def __init__(self) -> None:
         self.images = 0
+
+    def submit(self, images):
+        future = Future()
+        future.set_result(self.embed(images))
+        return future
 
     def embed(self, images):
         self.images += len(images)
@@ -93,16 +108,24 @@ class StubEmbedding(Embedding):
 
     def __init__(self, weights_digest: str = "0" * 64, **settings) -> None:
         super().__init__(Request.checked(**{"weights": "random", "size": 71} | settings))
-        self.engine = _MeanColour()
+        self._stub = _MeanColour()
         self._weights_digest = weights_digest
         self.loads = 0
 
     @property
     def _loaded(self):
         self.loads += 1
-        return Backbone(None, self._weights_digest, self.request.size, 8), self.engine
+        return Backbone(None, self._weights_digest, self.request.size, 8), self._stub
 
-    def unloaded(self):
+    @property
+    def engine(self):
+        return self._stub
+
+    @engine.setter
+    def engine(self, engine):
+        self._stub = engine
+
+    def unloaded(self, threads):
         stub = StubEmbedding.__new__(StubEmbedding)
         stub.__dict__.update(self.__dict__)
         return stub

@@ -18,7 +18,7 @@ def _stub_backbone(monkeypatch, request, make_stub):
         return
 
     class Stub(make_stub):
-        def __init__(self, asked) -> None:
+        def __init__(self, asked, *how) -> None:
             super().__init__()
             self.request = asked
 
@@ -101,7 +101,9 @@ def test_extract_reports_what_it_did_in_text_and_json(here, cli):
     assert {"embedded": 0, "reused": 18, "duplicates": 1, "removed": 0, "skipped": 1}.items() <= (
         values.items()
     )
-    assert values["seconds"].keys() == {"total", "load", "decode", "embed", "write"}
+    assert values["seconds"].keys() == {
+        "total", "load", "read", "decode", "embed", "waiting", "write",
+    }  # fmt: skip
     assert values["rates"].keys() == {"total", "embed", "decode"}
 
 
@@ -293,7 +295,7 @@ def test_an_interrupt_says_how_to_go_on(here, cli, monkeypatch):
     def interrupt(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("headstart.extract.work.read", interrupt)
+    monkeypatch.setattr("headstart.extract.looking.read", interrupt)
     done = cli("extract", "photos", "-o", "pets.h5", *SMALL)
     assert done.code == 130
     assert done.err.endswith("is kept, and the same command goes on from there\n")

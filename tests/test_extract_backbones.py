@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from headstart.extract import backbones
 from headstart.extract.architectures import ARCHITECTURES, architecture
+from headstart.extract.engines.engine import Tuning
 from headstart.extract.engines.keras import KerasEngine
 from headstart.extract.request import Request
 from headstart.features import BackboneError, WrongUsage
@@ -76,7 +77,7 @@ def test_every_backbone_builds_at_its_default_and_its_smallest_size(keras, name)
     keras.backend.clear_session()
     built = backbones.build(Request.checked(backbone=name, weights="random", size=known.minimum))
     images = np.random.default_rng(0).integers(0, 256, (3, known.minimum, known.minimum, 3))
-    found = KerasEngine(built, batch=3).embed(images.astype(np.uint8))
+    found = KerasEngine(built, Tuning(batch=3)).embed(images.astype(np.uint8))
     assert np.isfinite(found).all()
     assert found.std(axis=0).max() > 1e-3
     keras.backend.clear_session()
@@ -117,7 +118,9 @@ def test_vectors_are_those_of_plain_keras(keras, xception, vectors):
 
 def test_a_vector_does_not_depend_on_batch_size_neighbours_or_order(xception, vectors):
     for batch in (1, 5, 64):
-        assert relative(KerasEngine(xception, batch=batch).embed(IMAGES), vectors).max() < 1e-5
+        assert (
+            relative(KerasEngine(xception, Tuning(batch=batch)).embed(IMAGES), vectors).max() < 1e-5
+        )
     order = np.random.default_rng(1).permutation(len(IMAGES))
     engine = KerasEngine(xception)
     assert relative(engine.embed(IMAGES[order]), vectors[order]).max() < 1e-5

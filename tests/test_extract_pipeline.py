@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from headstart.extract import pipeline, work
+from headstart.extract import looking, pipeline, work
 from headstart.extract.pipeline import run
 from headstart.features import (
     BackboneError,
@@ -55,12 +55,12 @@ def test_a_second_run_reads_no_image_and_loads_no_backbone(photos, out, stub, ma
         os.chmod(path, 0)
     again = make_stub()
     looked = []
-    original = work.read
-    work.read = lambda location: looked.append(location) or original(location)
+    original = looking.read
+    looking.read = lambda location: looked.append(location) or original(location)
     try:
         summary = run(again, photos, out)
     finally:
-        work.read = original
+        looking.read = original
     assert counts(summary) == {"reused": 18}
     assert looked == []
     assert again.loads == 0
@@ -362,14 +362,14 @@ def test_fresh_drops_unfinished_work_whose_canary_disagrees(
 def test_an_image_that_needs_too_much_memory_is_tried_again(
     photos, out, stub, make_stub, monkeypatch
 ):
-    original = work.decode
+    original = looking.decode
 
     def decode(data, *arguments):
         if data == (photos / "red" / "red04.png").read_bytes():
             raise MemoryError
         return original(data, *arguments)
 
-    monkeypatch.setattr(work, "decode", decode)
+    monkeypatch.setattr(looking, "decode", decode)
     assert counts(run(stub, photos, out)) == {"embedded": 17, "skipped": 1}
-    monkeypatch.setattr(work, "decode", original)
+    monkeypatch.setattr(looking, "decode", original)
     assert counts(run(make_stub(), photos, out)) == {"embedded": 1, "reused": 17}

@@ -16,8 +16,9 @@ BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
 
 
 @pytest.fixture
-def offline(monkeypatch):
+def offline(monkeypatch, tmp_path_factory):
     """Backbones with random weights in place of ImageNet's, each built once."""
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path_factory.mktemp("cache of the tour")))
     from headstart.extract import backbones
     from headstart.extract.weights import WeightsSource
 

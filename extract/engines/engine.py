@@ -1,0 +1,172 @@
+"""What every engine does: images go in from one side, vectors come out, several calls at once."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+import numpy as np
+
+from ...features.errors import BackboneError
+from ...features.words import first_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
+
+    from numpy.typing import NDArray
+
+    from ..backbones import Backbone
+
+    Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+_log = logging.getLogger("headstart")
+
+_NO_MEMORY: Final = (
+    "resource_exhausted",  # JAX
+    "resourceexhausted",  # TensorFlow
+    "oom when",
+    "out of memory",
+    "bad_alloc",  # what C++ libraries such as OpenVINO pass on
+    "bad allocation",
+    "allocate",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuning:
+    """How an engine uses the machine, for those who know better; it changes no vector.
+
+    Attributes
+    ----------
+    batch : int, optional
+        Images a call.
+    streams : int, optional
+        Calls that run side by side (``openvino`` only).
+    threads : int, optional
+        Processor cores to use.
+    """
+
+    batch: int | None = None
+    streams: int | None = None
+    threads: int | None = None
+
+
+class Engine(abc.ABC):
+    """Runs a frozen graph.
+
+    Every call has the same shape: a short batch is filled up with black images, so that the graph
+    is compiled once and a vector does not depend on how many images came with it. Where the memory
+    does not do for a call, all that follow take half as many images.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        What is run.
+    batch : int
+        Images a call.
+
+    Attributes
+    ----------
+    name : str
+        As it is asked for.
+    calls : int
+        Calls at a time that keep it busy.
+    """
+
+    name: ClassVar[str]
+    calls: int = 1
+
+    def __init__(self, backbone: Backbone, batch: int) -> None:
+        self._shape = (backbone.size, backbone.size, 3)
+        self._dimension = backbone.dimension
+        self._halving = threading.Lock()
+        self._compiled: tuple[int, Run] = batch, self._compile(batch)
+        self._pool = ThreadPoolExecutor(self.calls, thread_name_prefix="embed")
+
+    @property
+    def batch(self) -> int:
+        """Images a call."""
+        return self._compiled[0]
+
+    def submit(self, images: NDArray[np.uint8]) -> Future[NDArray[np.float32]]:
+        """Have the vectors of images computed; best of `batch` images, but any number will do.
+
+        Parameters
+        ----------
+        images : ndarray of uint8, shape (n, size, size, 3)
+            RGB.
+
+        Returns
+        -------
+        Future of ndarray of float32, shape (n, D)
+        """
+        return self._pool.submit(self._vectors, images)
+
+    def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Wait for the vectors of any number of images; see `submit`."""
+        batch = self.batch
+        parts = [images[start : start + batch] for start in range(0, len(images), batch)]
+        vectors = np.empty((len(images), self._dimension), np.float32)
+        start = 0
+        for part in self._pool.map(self._vectors, parts):
+            vectors[start : start + len(part)] = part
+            start += len(part)
+        return vectors
+
+    @abc.abstractmethod
+    def environment(self) -> dict[str, Any]:
+        """What runs the graph: recorded, never compared."""
+
+    @abc.abstractmethod
+    def _compile(self, batch: int) -> Run:
+        """Something that takes exactly `batch` images; called from several threads."""
+
+    def _vectors(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        vectors = np.empty((len(images), self._dimension), np.float32)
+        done = 0
+        while done < len(images):
+            batch, run = self._compiled
+            part = images[done : done + batch]
+            call = part
+            if len(part) < batch:
+                call = np.zeros((batch, *self._shape), np.uint8)
+                call[: len(part)] = part
+            try:
+                vectors[done : done + len(part)] = run(call)[: len(part)]
+            except Exception as error:
+                if not out_of_memory(error):
+                    raise
+                self._halve(batch, error)
+            else:
+                done += len(part)
+        return vectors
+
+    def _halve(self, batch: int, error: Exception) -> None:
+        with self._halving:
+            if self.batch != batch:
+                return  # another call has met the same wall
+            if batch == 1:
+                raise BackboneError(
+                    f"there is not enough memory to embed a single image: {first_line(error)}; "
+                    f"use a smaller --size, fewer --streams or --workers, or another backbone"
+                ) from error
+            _log.warning(
+                "not enough memory to embed %d images at once; going on with %d (--batch %d)",
+                batch,
+                batch // 2,
+                batch // 2,
+            )
+            self._compiled = batch // 2, self._compile(batch // 2)
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether a library wants to say that memory ran out; few have a class of errors for it."""
+    if isinstance(error, MemoryError):
+        return True
+    said = f"{type(error).__name__} {error}".lower()
+    return any(word in said for word in _NO_MEMORY)

@@ -1,0 +1,43 @@
+"""What this machine computes with, as far as it can be told without loading a heavy library."""
+
+from __future__ import annotations
+
+import functools
+import glob
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Final
+
+_BF16_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+"""As Linux names them in /proc/cpuinfo; ``bf16`` is that of Arm."""
+
+_GPU_DEVICES: Final = ("/dev/nvidia[0-9]*", "/dev/kfd", "/dev/dxg")
+"""NVIDIA's driver, AMD's, and the one of Windows inside its Linux."""
+
+SLOW_BF16: Final = "TODO"
+
+
+@functools.cache
+def has_bf16() -> bool | None:
+    """Whether the processor has bf16 arithmetic; None where there is no telling."""
+    try:
+        described = Path("/proc/cpuinfo").read_text("utf-8", "replace")
+    except OSError:
+        return None
+    flags: set[str] = set()
+    for line in described.splitlines():
+        name, _, value = line.partition(":")
+        if name.strip().casefold() in ("flags", "features"):
+            flags.update(value.split())
+    return bool(flags & _BF16_FLAGS) if flags else None
+
+
+def may_have_gpu() -> bool:
+    """False if there is certainly no GPU that Keras could use; otherwise its backend has to say."""
+    if sys.platform == "darwin":
+        try:
+            return bool(version("tensorflow-metal"))
+        except PackageNotFoundError:
+            return False
+    return any(glob.glob(pattern) for pattern in _GPU_DEVICES)

@@ -1,0 +1,154 @@
+"""What a run did, where its time went, and what would make the next one faster."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Final
+
+import joblib
+
+from ..features.errors import install_command
+from . import engines, hardware
+from .engines import OPENVINO
+
+if TYPE_CHECKING:
+    from ..features.store import FeatureStore
+    from .work import Work
+
+_LITTLE_S: Final = 5.0
+"""A shorter run needs no advice."""
+
+_IDLE: Final = 0.2
+"""Share of the time that an engine may wait for images before they are what limits."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """What a run did.
+
+    Every listed image is counted once as embedded, reused, duplicate or skipped.
+
+    Attributes
+    ----------
+    images : int
+        Listed by the source.
+    embedded : int
+        Distinct contents that went through the backbone.
+    reused : int
+        Distinct contents whose vectors were known from earlier runs.
+    duplicates : int
+        Further files with the bytes of one of those.
+    removed : int
+        Images that the file held before and the source lists no more.
+    skipped : int
+        In the ledger, with the reason.
+    weights : str
+        ``"imagenet"``, ``"random"`` or the weights file.
+    engine : str
+        What ran the backbone; empty if nothing had to be embedded.
+    seconds : dict of str to float
+        ``total``: wall time. ``load``: of the backbone. ``embed``: in which the engine was at work.
+        ``waiting``: in which it had no images, between its first and its last. ``write``: units and
+        sealing, of the main thread, beside embedding. ``read`` and ``decode`` are summed over the
+        reading threads, which work beside all that: waiting for bytes, and processor time for
+        hashing, decoding and resizing. With several workers ``embed``, ``waiting`` and ``write``
+        are summed over them, and ``load`` is that of the first.
+    rates : dict of str to float
+        Images a second: ``total``, ``embed`` (of one worker) and ``decode`` (of one core).
+    limits : str
+        What took most of the time: ``"embed"``, ``"read"``, ``"decode"``, ``"write"``, ``"load"``;
+        empty after a short run.
+    advice : str
+        What follows from that; may be empty.
+    """
+
+    images: int
+    embedded: int
+    reused: int
+    duplicates: int
+    removed: int
+    skipped: int
+    weights: str
+    engine: str
+    seconds: dict[str, float]
+    rates: dict[str, float]
+    limits: str
+    advice: str
+
+
+def summarise(store: FeatureStore, work: Work, *, removed: int, total: float) -> Summary:
+    """Sum a finished run up.
+
+    Parameters
+    ----------
+    store : FeatureStore
+        The sealed file.
+    work : Work
+        What was done for it.
+    removed : int
+        Images that were in it before and are no more.
+    total : float
+        Wall time in seconds.
+    """
+    contents = {digest.tobytes() for digest in store.digests}
+    embedded = len(contents & work.embedded)
+    skipped = len(store.skipped_files)
+    seconds = {"total": total, **work.seconds}
+    counts = {"total": len(store) + skipped, "embed": embedded, "decode": work.decoded}
+    rates = {
+        name: round(count / seconds[name], 1) if seconds[name] else 0.0
+        for name, count in counts.items()
+    }
+    limits = _limiting(seconds, work.workers) if embedded else ""
+    return Summary(
+        images=len(store) + skipped,
+        embedded=embedded,
+        reused=len(contents) - embedded,
+        duplicates=len(store) - len(contents),
+        removed=removed,
+        skipped=skipped,
+        weights=str(work.embedding.request.weights),
+        engine=str(work.environment.get("engine", "")) if embedded else "",
+        seconds={name: round(value, 3) for name, value in seconds.items()},
+        rates=rates,
+        limits=limits,
+        advice=_advice(limits, work, rates["decode"]),
+    )
+
+
+def _limiting(seconds: dict[str, float], workers: int) -> str:
+    if seconds["total"] < _LITTLE_S:
+        return ""
+    if seconds["load"] > seconds["total"] / 2:
+        return "load"
+    if seconds["write"] > seconds["embed"]:
+        return "write"
+    there = seconds["embed"] + seconds["waiting"]
+    if seconds["waiting"] > _IDLE * there:
+        return "read" if seconds["read"] > seconds["decode"] else "decode"
+    # Where decoding and embedding share the cores, neither waits: whoever uses more of them limits.
+    if seconds["decode"] > joblib.cpu_count() * there / workers / 2:
+        return "decode"
+    return "embed"
+
+
+def _advice(limits: str, work: Work, decode_rate: float) -> str:
+    request, environment = work.embedding.request, work.environment
+    if limits == "load":
+        return "that costs the same for any number of images"
+    if limits == "write":
+        return "put the output on a faster disk"
+    if limits == "read":
+        return "the files come slowly; copy them to a faster disk first"
+    if limits == "decode":
+        return (
+            f"one core decodes {decode_rate:.0f} images a second; a copy of them scaled down to "
+            f"{4 * request.size} pixels is decoded faster every time"
+        )
+    faster = []
+    if limits == "embed" and environment.get("device") == "CPU" and not engines.installed(OPENVINO):
+        faster.append(f"the openvino engine is faster on a CPU: {install_command(OPENVINO)}")
+    on_cpu = environment.get("engine") == OPENVINO or environment.get("device") == "CPU"
+    if limits == "embed" and on_cpu and request.precision == "f32" and hardware.has_bf16():
+        faster.append("--precision bf16 is about twice as fast on this CPU, into a file of its own")
+    return "; ".join(faster)
