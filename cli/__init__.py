@@ -4,6 +4,6 @@ This folder is imported as ``headstart.cli``. Importing it loads click and nothi
 each command imports what it needs, so that help comes at once.
 """
 
-from .main import main
+from .main import main, run
 
-__all__ = ["main"]
+__all__ = ["main", "run"]

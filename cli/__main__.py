@@ -1,5 +1,5 @@
 """``python -m headstart.cli`` does what the command ``headstart`` does."""
 
-from . import main
+from . import run
 
-main()
+run()

@@ -16,6 +16,14 @@ TRUST = click.option(
     help="Load a head that this machine did not write. Doing so runs the code in it.",
 )
 
+ENGINE = click.option(
+    "--engine",
+    default="auto",
+    show_default=True,
+    metavar="auto|keras|openvino",
+    help="What runs the backbone; auto: Keras on a GPU, else OpenVINO if it is installed.",
+)
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(version("headstart"), message="headstart %(version)s")
@@ -82,13 +90,7 @@ def headstart(debug: bool) -> None:
     metavar="float32|float16",
     help="Of the stored vectors.",
 )
-@click.option(
-    "--engine",
-    default="auto",
-    show_default=True,
-    metavar="auto|keras|openvino",
-    help="What runs the backbone; auto: Keras on a GPU, else OpenVINO if it is installed.",
-)
+@ENGINE
 @click.option(
     "--batch", type=click.IntRange(min=1), metavar="N", help="Images a call [default: chosen]."
 )
@@ -264,10 +266,18 @@ def evaluate(head: str, file: str, split: str | None, trust: bool, as_json: bool
     metavar="FILE",
     help="Where the backbone's weights file is now, if it has moved since the head was trained.",
 )
+@ENGINE
 @TRUST
 @JSON
 def predict(
-    head: str, source: str, out: str, top: int, weights: str | None, trust: bool, as_json: bool
+    head: str,
+    source: str,
+    out: str,
+    top: int,
+    weights: str | None,
+    engine: str,
+    trust: bool,
+    as_json: bool,
 ) -> None:
     """Predict the label of every image of a folder, a manifest or a feature file.
 
@@ -277,7 +287,7 @@ def predict(
     from .predictions import predict_into
 
     report.predictions(
-        predict_into(Path(out), head, source, top=top, weights=weights, trust=trust),
+        predict_into(Path(out), head, source, top=top, weights=weights, engine=engine, trust=trust),
         as_json=as_json,
     )
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import logging
 import os
 import sys
+import traceback
 import warnings
 from typing import NoReturn
 
@@ -42,6 +45,26 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             raise
         code = _report(error)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def run() -> NoReturn:
+    """Be the command `headstart`: `main` on the arguments of the process, and out at once.
+
+    Taking the interpreter and all libraries apart in the usual way costs 0.3 s, an eighth of what
+    it takes to predict one image.
+    """
+    code: int | str | None = 1
+    try:
+        main()
+    except SystemExit as error:
+        code = error.code
+    except BaseException:  # with --debug
+        traceback.print_exc()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code if isinstance(code, int) else 0)
 
 
 class _Lines(logging.Handler):

@@ -53,6 +53,7 @@ def predict_into(
     *,
     top: int = 1,
     weights: str | None = None,
+    engine: str = "auto",
     trust: bool = False,
 ) -> Predicted:
     """Predict every image of `source` and write the table `out` (``.csv`` or ``.jsonl``).
@@ -71,7 +72,7 @@ def predict_into(
     ):
         raise HeadstartError(f"{out}: is one of the inputs; choose another output")
     head = load_head(head_file, trust=trust)
-    with _features(head, head_file, source, out.parent, weights) as store:
+    with _features(head, head_file, source, out.parent, weights, engine) as store:
         rows = list(_rows(head, store, top))
     with durable.replacing(out) as temporary:
         temporary.write_bytes(writers[out.suffix](rows))
@@ -86,7 +87,7 @@ def predict_into(
 
 @contextlib.contextmanager
 def _features(
-    head: Head, head_file: str, source: str, folder: Path, weights: str | None
+    head: Head, head_file: str, source: str, folder: Path, weights: str | None, engine: str
 ) -> Iterator[FeatureStore]:
     """The features of `source`, embedded as the head's own were, if it is not a feature file."""
     if is_hdf5(Path(source)):
@@ -94,6 +95,7 @@ def _features(
         return
     from ..extract.embedding import Embedding
     from ..extract.pipeline import run
+    from ..extract.reference import Reference
     from ..extract.request import Request
     from ..extract.weights import WeightsSource
 
@@ -102,16 +104,17 @@ def _features(
         if weights is None
         else WeightsSource.named(weights)
     )
-    embedding = Embedding(Request.repeating(head.provenance, origin))
-    embedding.require_same(
+    embedding = Embedding(Request.repeating(head.provenance, origin), engine)
+    reference = Reference(
         head.provenance,
         head.canary,
-        that=head_file,
-        remedy="Use the backbone weights that the head was trained with (--weights FILE).",
+        head_file,
+        "Use the backbone weights that the head was trained with (--weights FILE).",
+        str(head.environment.get("engine", "")),
     )
     with tempfile.TemporaryDirectory(prefix=".headstart-", dir=folder) as temporary:
         features = Path(temporary) / "features.h5"
-        run(embedding, source, features, labels="none", progress=True)
+        run(embedding, source, features, labels="none", reference=reference, progress=True)
         yield FeatureStore(features)
 
 

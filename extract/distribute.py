@@ -23,6 +23,7 @@ from joblib.externals.loky import ProcessPoolExecutor
 from ..features import units
 from ..features.errors import HeadstartError
 from ..features.orphan import end_with
+from .reference import Reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -75,6 +76,8 @@ class Crew:
     embedding : Embedding
         What they do to images; each loads its own.
     known : Known
+        Where their units go.
+    reference : Reference or None
         What their vectors must agree with.
 
     Attributes
@@ -83,10 +86,12 @@ class Crew:
         What loading cost the first of them.
     """
 
-    def __init__(self, workers: int, embedding: Embedding, known: Known) -> None:
+    def __init__(
+        self, workers: int, embedding: Embedding, known: Known, reference: Reference | None
+    ) -> None:
         self.workers = workers
         self.load_seconds = 0.0
-        self._known = known.origin
+        self._reference = reference
         # Together the workers have one thread a core.
         mine = embedding.unloaded(threads=max(1, joblib.cpu_count() // workers))
         self._orders = _Orders(secrets.token_hex(8), mine, known.out, known.source)
@@ -108,7 +113,7 @@ class Crew:
         should do at once, and if they cannot be had this says so before any image is decoded.
         """
         with self._told_of_deaths():
-            begun = self._executor.submit(_begin, self._orders, self._known)
+            begun = self._executor.submit(_begin, self._orders, self._reference)
             origin: Origin
             origin, self.load_seconds = begun.result()
         return origin
@@ -146,23 +151,22 @@ _present: tuple[str, Embedding] | None = None
 """In a worker: the present run, and its embedding, which keeps what it has loaded."""
 
 
-def _embedding(orders: _Orders, known: Origin | None) -> Embedding:
+def _embedding(orders: _Orders, reference: Reference | None) -> Embedding:
     global _present
     if _present is None or _present[0] != orders.run:
-        if known is not None:
-            orders.embedding.require_same_as(known, orders.out)
+        orders.embedding.require_same(reference)
         _present = orders.run, orders.embedding  # only now: whoever failed must fail again
     return _present[1]
 
 
-def _begin(orders: _Orders, known: Origin | None) -> tuple[Origin, float]:
-    embedding = _embedding(orders, known)
-    origin = embedding.origin(orders.source, None if known is None else known.canary)
+def _begin(orders: _Orders, reference: Reference | None) -> tuple[Origin, float]:
+    embedding = _embedding(orders, reference)
+    origin = embedding.origin(orders.source, None if reference is None else reference.canary)
     return origin, embedding.load_seconds
 
 
 def _unit(orders: _Orders, origin: Origin, unit: UnitWork) -> Done:
-    embedding = _embedding(orders, origin)
+    embedding = _embedding(orders, Reference.to(origin, orders.out))
     started = time.perf_counter()
     vectors = embedding.embed_contents(unit.pixels)
     embedded = time.perf_counter()

@@ -7,11 +7,10 @@ import datetime
 import functools
 import platform
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..features.canary import require_agreement
 from ..features.errors import BackboneError
 from ..features.provenance import Provenance, require_same_fields
 from ..features.units import Origin
@@ -19,11 +18,11 @@ from . import engines
 from .backbones import versions
 from .canary import canary_images
 from .engines.engine import Tuning
+from .reference import REMEDY, Reference
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from concurrent.futures import Future
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
     from .backbones import Backbone
     from .engines.engine import Engine
     from .request import Request
-
-_REMEDY: Final = "Choose another output, or replace this one with --fresh."
 
 
 class Embedding:
@@ -104,7 +101,17 @@ class Embedding:
     @functools.cached_property
     def canary(self) -> NDArray[np.floating]:
         """Vectors of the test images, (C, D)."""
-        return self.embed(canary_images(self.request.size, self.request.fit))
+        return self.stored(np.concatenate([call.result() for call in self.canary_calls]))
+
+    @functools.cached_property
+    def canary_calls(self) -> list[Future[NDArray[np.float32]]]:
+        """The calls that compute `canary`; to ask for them early saves waiting for it later."""
+        images = canary_images(self.request.size, self.request.fit)
+        batch = self.engine.batch
+        return [
+            self.engine.submit(images[start : start + batch])
+            for start in range(0, len(images), batch)
+        ]
 
     def origin(self, source: str, canary: NDArray[np.floating] | None = None) -> Origin:
         """What the units of vectors embedded here and now carry.
@@ -180,43 +187,18 @@ class Embedding:
             self.request.declared(),
             this=str(known.out),
             that="this run",
-            remedy=_REMEDY,
+            remedy=REMEDY,
         )
         if not self.request.weights.same(known.origin.environment.get("weights", {})):
-            self.require_same_as(known.origin, known.out)
+            self.require_same(Reference.to(known.origin, known.out))
 
-    def require_same_as(self, known: Origin, out: Path) -> None:
-        """Load, and refuse to add to vectors that come out differently here; see `require_same`."""
-        self.require_same(known.provenance, known.canary, that=str(out), remedy=_REMEDY)
-
-    def require_same(
-        self,
-        provenance: Provenance,
-        canary: NDArray[np.floating],
-        *,
-        that: str,
-        remedy: str,
-    ) -> None:
+    def require_same(self, reference: Reference | None) -> None:
         """Load, and refuse to go on beside vectors of other weights or another way of computing.
-
-        Parameters
-        ----------
-        provenance, canary
-            What came with those vectors.
-        that, remedy : str
-            Whose they are, and what the user can do, for the message.
 
         Raises
         ------
         ProvenanceMismatch
-            Naming the fields that differ, or by how much the canaries disagree.
+            See `Reference.require`.
         """
-        self.provenance.require_same(provenance, this="this run", that=that, remedy=remedy)
-        require_agreement(
-            self.canary,
-            canary,
-            self.request.precision,
-            this="this machine",
-            that=f"where {that} was made",
-            remedy=remedy,
-        )
+        if reference is not None:
+            reference.require(self.provenance, self.canary)

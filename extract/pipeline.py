@@ -28,6 +28,7 @@ from .work import Work
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .reference import Reference
     from .sources import ImageReference
 
 
@@ -136,9 +137,13 @@ def run(
     labels: str = "folder",
     fresh: bool = False,
     workers: int = 1,
+    reference: Reference | None = None,
     progress: bool = False,
 ) -> Summary:
-    """Do the work of `extract` and report on it; the parameters and errors are the same."""
+    """Do the work of `extract` and report on it; the parameters and errors are the same.
+
+    With a `reference`, nothing is kept unless new vectors agree with it.
+    """
     started = time.perf_counter()
     if workers < 1:
         raise WrongUsage(f"workers {workers}: at least one process has to do the work")
@@ -153,6 +158,7 @@ def run(
                 os.path.abspath(source),
                 fresh=fresh,
                 workers=workers,
+                reference=reference,
                 progress=progress,
                 started=started,
             )
@@ -170,6 +176,7 @@ def _run(
     *,
     fresh: bool,
     workers: int,
+    reference: Reference | None,
     progress: bool,
     started: float,
 ) -> Summary:
@@ -181,7 +188,7 @@ def _run(
 
     stats = {image.path: _stat(image) for image in listing}
     todo = [image for image in listing if _must_read(known.seen(stats[image.path]))]
-    work = Work(known, embedding, workers)
+    work = Work(known, embedding, workers, reference)
     if todo:
         for file in work.over(todo, progress=progress):
             stats[file.path] = FileStat(file.path, file.size, file.mtime_ns)

@@ -14,6 +14,7 @@ from ..features import units
 from .distribute import Crew, UnitWork
 from .looking import look_ahead
 from .progress import Progress
+from .reference import Reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -90,11 +91,13 @@ class Work:
     Parameters
     ----------
     known : Known
-        What need not be embedded again, and what new vectors have to agree with.
+        What need not be embedded again, and what new vectors have to agree with first of all.
     embedding : Embedding
         Makes the vectors.
     workers : int, default=1
         Processes that embed; 1 is this one itself.
+    reference : Reference, optional
+        What new vectors have to agree with, where `known` has none.
 
     Attributes
     ----------
@@ -108,7 +111,13 @@ class Work:
         Where the vectors were computed; empty if none were.
     """
 
-    def __init__(self, known: Known, embedding: Embedding, workers: int = 1) -> None:
+    def __init__(
+        self,
+        known: Known,
+        embedding: Embedding,
+        workers: int = 1,
+        reference: Reference | None = None,
+    ) -> None:
         self.known = known
         self.embedding = embedding
         self.embedded: set[bytes] = set()
@@ -116,7 +125,8 @@ class Work:
         self.seconds = dict.fromkeys(("load", "read", "decode", "embed", "write", "waiting"), 0.0)
         self.environment: Mapping[str, Any] = {}
         self.workers = workers
-        self._fits_known = known.origin is None
+        self._reference = Reference.to(known.origin, known.out) or reference
+        self._compared = self._reference is None
         self._busy = _Busy()
         self._running: collections.deque[tuple[Future[NDArray[np.float32]], int]]
         self._running = collections.deque()
@@ -153,6 +163,7 @@ class Work:
         if self.known.origin is None:
             shown.say(f"loading {self.embedding.request} ...")
             _ = self.embedding.provenance  # weights that cannot be had end the run right here
+            _ = self.embedding.canary_calls  # beside the first images being read
         unfinished: collections.deque[_OpenUnit] = collections.deque()
         for part in parts:
             unit = _OpenUnit()
@@ -198,9 +209,9 @@ class Work:
         looked: int,
         shown: Progress,
     ) -> None:
-        if not self._fits_known and self.known.origin is not None:
-            self.embedding.require_same_as(self.known.origin, self.known.out)
-            self._fits_known = True
+        # The test images go first; that they agree is known soon after, or before anything is kept.
+        if all(call.done() for call in self.embedding.canary_calls):
+            self._compare()
         engine = self.embedding.engine
         while len(self._running) >= max(engine.calls + 1, _SUBMITTED_AHEAD // engine.batch):
             self._wait_for_one(shown)
@@ -210,6 +221,11 @@ class Work:
         self._running.append((call, looked))
         unit.calls.append((list(pixels), call))
 
+    def _compare(self) -> None:
+        if not self._compared:
+            self.embedding.require_same(self._reference)
+            self._compared = True
+
     def _wait_for_one(self, shown: Progress) -> None:
         call, looked = self._running.popleft()
         call.result()
@@ -217,6 +233,8 @@ class Work:
 
     def _publish_open(self, unit: _OpenUnit) -> list[SeenFile]:
         vectors: dict[bytes, NDArray[np.floating]] = {}
+        if unit.calls:
+            self._compare()
         for digests, call in unit.calls:
             vectors |= zip(digests, self.embedding.stored(call.result()), strict=True)
         origin = self.known.origin
@@ -239,7 +257,7 @@ class Work:
 
     def _by_crew(self, parts: Iterator[Iterator[Looked]], shown: Progress) -> Iterator[SeenFile]:
         """Have worker processes embed, a unit each at a time; this one only reads."""
-        with Crew(self.workers, self.embedding, self.known) as crew:
+        with Crew(self.workers, self.embedding, self.known, self._reference) as crew:
             if self.known.origin is None:
                 shown.say(f"loading {self.embedding.request} in {self.workers} processes ...")
             # Only where nothing is known does a run without new images have to load a backbone.

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -48,9 +49,16 @@ def engine(make_stub):
     return make
 
 
-class _Changed:
-    batch = 4
+class _Engine:
+    batch, calls = 4, 1
 
+    def submit(self, images):
+        future = Future()
+        future.set_result(self.embed(images))
+        return future
+
+
+class _Changed(_Engine):
     def __init__(self, engine, change, after):
         self.engine, self.change, self.after, self.images = engine, change, after, 0
 
@@ -105,10 +113,8 @@ def test_workers_that_would_compute_other_vectors_are_refused(
         run(make_stub("1" * 64), photos, out, workers=2)
 
 
-class _OnlyInOneProcess:
+class _OnlyInOneProcess(_Engine):
     """An engine that computes something else in every process but the first that asks."""
-
-    batch = 4
 
     def __init__(self, engine, marker):
         self.engine, self.marker = engine, marker
