@@ -58,7 +58,7 @@ def run() -> NoReturn:
         main()
     except SystemExit as error:
         code = error.code
-    except BaseException:  # with --debug
+    except (Exception, KeyboardInterrupt):  # with --debug
         traceback.print_exc()
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):

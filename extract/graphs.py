@@ -22,6 +22,7 @@ from ..features.errors import BackboneError
 from ..features.words import first_line
 from . import backbones
 from .backbones import Backbone, versions
+from .engines.openvino import import_openvino
 
 if TYPE_CHECKING:
     from .request import Request
@@ -114,8 +115,9 @@ def _place(request: Request) -> Path:
 
 
 def _converted(backbone: Backbone) -> Any:
-    import openvino
     import tensorflow as tf
+
+    openvino = import_openvino()
 
     # Any number of images: the engine fixes it when it compiles.
     signature = [tf.TensorSpec((None, backbone.size, backbone.size, 3), tf.uint8)]
@@ -129,9 +131,7 @@ def _converted(backbone: Backbone) -> Any:
 
 
 def _write(model: Any, place: Path, backbone: Backbone) -> None:
-    import openvino
-
-    openvino.save_model(model, place / _GRAPH, compress_to_fp16=False)
+    import_openvino().save_model(model, place / _GRAPH, compress_to_fp16=False)
     about = {
         "weights_digest": backbone.weights_digest,
         "dimension": backbone.dimension,
