@@ -227,15 +227,18 @@ def _scores_json(name: str, scores: Scores, seconds: float, more: Mapping[str, A
 
 def _made_by(provenance: Mapping[str, Any], environment: Mapping[str, Any]) -> list[str]:
     weights = environment.get("weights", {})
+    engine = environment.get("engine", "keras")  # the only one before there was a choice
+    engine += f" {environment.get(engine)}"
     return [
         (
             f"  made by: {provenance['backbone']} at {provenance['size']} pixels, "
-            f"{provenance['fit']}, {weights.get('path') or weights.get('kind')} weights "
+            f"{provenance['precision']}, {provenance['fit']}, "
+            f"{weights.get('path') or weights.get('kind')} weights "
             f"({provenance['weights_digest'][:12]}...)"
         ),
         (
-            f"  made with: headstart {environment.get('headstart')}, keras "
-            f"{environment.get('keras')}, {environment.get('device')}, {environment.get('sealed')}"
+            f"  made with: headstart {environment.get('headstart')}, {engine}, "
+            f"{environment.get('device')}, {environment.get('sealed')}"
         ),
     ]
 

@@ -52,6 +52,7 @@ class Done:
     """A published unit, with the seconds that a worker spent on it."""
 
     files: list[SeenFile]
+    load_seconds: float
     embed_seconds: float
     write_seconds: float
 
@@ -93,7 +94,7 @@ class Crew:
         self.load_seconds = 0.0
         self._reference = reference
         # Together the workers have one thread a core.
-        mine = embedding.unloaded(threads=max(1, joblib.cpu_count() // workers))
+        mine = embedding.unloaded(share=max(1, joblib.cpu_count() // workers))
         self._orders = _Orders(secrets.token_hex(8), mine, known.out, known.source)
         self._executor = ProcessPoolExecutor(
             max_workers=workers, initializer=end_with, initargs=(os.getpid(),)
@@ -166,9 +167,11 @@ def _begin(orders: _Orders, reference: Reference | None) -> tuple[Origin, float]
 
 
 def _unit(orders: _Orders, origin: Origin, unit: UnitWork) -> Done:
+    arrived = time.perf_counter()
     embedding = _embedding(orders, Reference.to(origin, orders.out))
     started = time.perf_counter()
     vectors = embedding.embed_contents(unit.pixels)
     embedded = time.perf_counter()
     units.publish(units.folder_of(orders.out), origin, unit.files, vectors)
-    return Done(unit.files, embedded - started, time.perf_counter() - embedded)
+    written = time.perf_counter()
+    return Done(unit.files, started - arrived, embedded - started, written - embedded)

@@ -15,9 +15,9 @@ from ..features.errors import BackboneError
 from ..features.provenance import Provenance, require_same_fields
 from ..features.units import Origin
 from . import engines
-from .backbones import versions
 from .canary import canary_images
 from .engines.engine import Tuning
+from .libraries import versions
 from .reference import REMEDY, Reference
 
 if TYPE_CHECKING:
@@ -106,12 +106,7 @@ class Embedding:
     @functools.cached_property
     def canary_calls(self) -> list[Future[NDArray[np.float32]]]:
         """The calls that compute `canary`; to ask for them early saves waiting for it later."""
-        images = canary_images(self.request.size, self.request.fit)
-        batch = self.engine.batch
-        return [
-            self.engine.submit(images[start : start + batch])
-            for start in range(0, len(images), batch)
-        ]
+        return self.engine.submit_all(canary_images(self.request.size, self.request.fit))
 
     def origin(self, source: str, canary: NDArray[np.floating] | None = None) -> Origin:
         """What the units of vectors embedded here and now carry.
@@ -129,15 +124,9 @@ class Embedding:
         }
         return Origin(self.provenance, environment, self.canary if canary is None else canary)
 
-    def unloaded(self, threads: int) -> Embedding:
-        """The same with nothing loaded, so that it can be sent to another process.
-
-        Parameters
-        ----------
-        threads : int
-            Cores that it may use there, unless the user has said how many.
-        """
-        tuning = dataclasses.replace(self.tuning, threads=self.tuning.threads or threads)
+    def unloaded(self, share: int) -> Embedding:
+        """The same with nothing loaded, for one of several processes: `share` cores are its own."""
+        tuning = dataclasses.replace(self.tuning, share=share)
         return Embedding(self.request, self._engine, tuning)
 
     def submit(self, pixels: Mapping[bytes, NDArray[np.uint8]]) -> Future[NDArray[np.float32]]:

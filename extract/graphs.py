@@ -6,12 +6,16 @@ deleted at any time.
 
 from __future__ import annotations
 
+import atexit
+import dataclasses
 import hashlib
 import json
 import logging
 import os
 import secrets
 import shutil
+import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,8 +25,9 @@ from ..features import durable
 from ..features.errors import BackboneError
 from ..features.words import first_line
 from . import backbones
-from .backbones import Backbone, versions
-from .engines.openvino import import_openvino
+from .backbones import Backbone
+from .libraries import import_keras, import_openvino, versions
+from .weights import RANDOM, RANDOM_RECIPE, sha256
 
 if TYPE_CHECKING:
     from .request import Request
@@ -33,6 +38,7 @@ _RECIPE: Final = 1
 _GRAPH: Final = "graph.xml"
 _FILES: Final = (_GRAPH, "graph.bin")
 _ABOUT: Final = "about.json"
+_ABANDONED_S: Final = 24 * 3600.0
 
 _log = logging.getLogger("headstart")
 
@@ -44,10 +50,7 @@ def folder() -> Path:
 
 
 def cached(request: Request) -> Backbone | None:
-    """The converted graph of `request`, if it is in the cache and sound.
-
-    A damaged one is removed, with a line on the log.
-    """
+    """The converted graph of `request`, if it is in the cache; a damaged one is said and passed."""
     place = _place(request)
     if not place.is_dir():
         return None
@@ -55,12 +58,14 @@ def cached(request: Request) -> Backbone | None:
         return _read(place, request)
     except (OSError, ValueError, KeyError, TypeError) as error:
         _log.warning("%s: damaged (%s); converting this graph again", place, first_line(error))
-        shutil.rmtree(place, ignore_errors=True)
         return None
 
 
 def convert(request: Request) -> Backbone:
     """Build the graph of `request` with Keras, convert it and keep the result.
+
+    Where the cache cannot be written, the result is kept for this process only, with a line on the
+    log.
 
     Returns
     -------
@@ -70,44 +75,43 @@ def convert(request: Request) -> Backbone:
     Raises
     ------
     BackboneError
-        If the weights cannot be had or do not fit, if Keras does not run on TensorFlow, or if the
-        result cannot be written.
+        If the weights cannot be had or do not fit, or if Keras does not run on TensorFlow.
     """
-    if backbones.import_keras().backend.backend() != "tensorflow":
+    if import_keras().backend.backend() != "tensorflow":
         raise BackboneError(
             "the openvino engine converts graphs by TensorFlow, and Keras is set to another "
             "backend; unset KERAS_BACKEND for this first run, or use --engine keras"
         )
-    backbone = backbones.build(request)
+    # OpenVINO brings its own precision when it runs the graph, so one graph serves them all.
+    backbone = backbones.build(dataclasses.replace(request, precision="f32"))
     model = _converted(backbone)
     place = _place(request)
-    temporary = place.with_name(f".{place.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
-        temporary.mkdir(parents=True)
-        _write(model, temporary, backbone)
-        try:
-            os.replace(temporary, place)
-        except OSError:
-            if not place.is_dir():  # otherwise another process was first, with the same graph
-                raise
-        return _read(place, request)
-    except (OSError, RuntimeError) as error:
-        raise BackboneError(
-            f"{place.parent}: the converted graph cannot be kept there: {first_line(error)}; set "
-            f"HEADSTART_CACHE to a folder with room for it, or use --engine keras"
-        ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(place.parent)
+        _publish(model, place, backbone)
+    except OSError as error:
+        _log.warning(
+            "%s: the converted graph cannot be kept there (%s), so every run converts it anew; "
+            "HEADSTART_CACHE can name another folder",
+            place.parent,
+            error.strerror or first_line(error),
+        )
+        place = Path(tempfile.mkdtemp(prefix="headstart-"))
+        atexit.register(shutil.rmtree, place, ignore_errors=True)
+        _write(model, place, backbone)
+    return _read(place, request)
 
 
 def _place(request: Request) -> Path:
     # All that goes into the graph, as far as it is known without building it: what the weights
-    # called "imagenet" are is up to the version of Keras. Precision is chosen when it is run.
+    # called "imagenet" are is up to the version of Keras.
+    weights = request.weights
     recipe = {
         "recipe": _RECIPE,
         "backbone": request.architecture.name,
         "size": request.size,
-        "weights": [request.weights.kind, request.weights.sha256],
+        "weights": [weights.kind, weights.sha256, RANDOM_RECIPE if weights.kind == RANDOM else ""],
         **versions("keras", "tensorflow", "openvino"),
     }
     identity = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
@@ -118,7 +122,6 @@ def _converted(backbone: Backbone) -> Any:
     import tensorflow as tf
 
     openvino = import_openvino()
-
     # Any number of images: the engine fixes it when it compiles.
     signature = [tf.TensorSpec((None, backbone.size, backbone.size, 3), tf.uint8)]
     traced = tf.function(
@@ -130,26 +133,55 @@ def _converted(backbone: Backbone) -> Any:
     return openvino.Model([vectors.get_node()], model.get_parameters())
 
 
+def _publish(model: Any, place: Path, backbone: Backbone) -> None:
+    """Write a graph so that it appears whole, in place of a damaged one if there is one."""
+    temporary = _beside(place)
+    try:
+        temporary.mkdir()
+        _write(model, temporary, backbone)
+        if place.exists():
+            os.replace(place, _beside(place))  # swept one day: somebody may be reading it
+        os.replace(temporary, place)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _beside(place: Path) -> Path:
+    return place.with_name(f".{place.name}.{secrets.token_hex(4)}.tmp")
+
+
+def _sweep(graphs: Path) -> None:
+    """Remove what killed conversions and replaced graphs left."""
+    for left in graphs.glob(".*.tmp"):
+        if time.time() - left.stat().st_mtime > _ABANDONED_S:
+            shutil.rmtree(left, ignore_errors=True)
+
+
 def _write(model: Any, place: Path, backbone: Backbone) -> None:
     import_openvino().save_model(model, place / _GRAPH, compress_to_fp16=False)
-    about = {
-        "weights_digest": backbone.weights_digest,
-        "dimension": backbone.dimension,
-        "sha256": {name: _sha256(place / name) for name in _FILES},
-    }
-    (place / _ABOUT).write_text(json.dumps(about), "ascii")
+    about = json.dumps(
+        {
+            "weights_digest": backbone.weights_digest,
+            "dimension": backbone.dimension,
+            "sha256": {name: sha256(place / name) for name in _FILES},
+        }
+    )
+    (place / _ABOUT).write_text(f"{about}\n{_checksum(about)}\n", "ascii")
     for name in (*_FILES, _ABOUT):
         durable.sync(place / name)
 
 
 def _read(place: Path, request: Request) -> Backbone:
-    about = json.loads((place / _ABOUT).read_text("ascii"))
-    for name in _FILES:
-        if _sha256(place / name) != about["sha256"][name]:
+    text, checksum = (place / _ABOUT).read_text("ascii").splitlines()
+    about = json.loads(text)
+    for name, found, expected in (
+        (_ABOUT, _checksum(text), checksum),
+        *((name, sha256(place / name), about["sha256"][name]) for name in _FILES),
+    ):
+        if found != expected:
             raise ValueError(f"{name} has another checksum than when it was written")
-    return Backbone(place / _GRAPH, about["weights_digest"], request.size, int(about["dimension"]))
+    return Backbone(place / _GRAPH, about["weights_digest"], request.size, about["dimension"])
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _checksum(text: str) -> str:
+    return hashlib.sha256(text.encode("ascii")).hexdigest()

@@ -15,7 +15,11 @@ _BF16_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 _GPU_DEVICES: Final = ("/dev/nvidia[0-9]*", "/dev/kfd", "/dev/dxg")
 """NVIDIA's driver, AMD's, and the one of Windows inside its Linux."""
 
-SLOW_BF16: Final = "TODO"
+SLOW_BF16: Final = (
+    "this processor has no bf16 arithmetic (AVX512_BF16, AMX, or bf16 of Arm), so bf16 is emulated: "
+    "Xception ran 2.8 times slower in it than in f32 (4.4 against 12.5 images a second) with these "
+    "instructions switched off; --precision f32 is the faster one here"
+)
 
 
 @functools.cache
@@ -34,7 +38,7 @@ def has_bf16() -> bool | None:
 
 
 def may_have_gpu() -> bool:
-    """False if there is certainly no GPU that Keras could use; otherwise its backend has to say."""
+    """Whether there is a sign of a GPU; if so, Keras' backend has to say whether it can use it."""
     if sys.platform == "darwin":
         try:
             return bool(version("tensorflow-metal"))

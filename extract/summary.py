@@ -12,6 +12,8 @@ from . import engines, hardware
 from .engines import OPENVINO
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ..features.store import FeatureStore
     from .work import Work
 
@@ -99,7 +101,7 @@ def summarise(store: FeatureStore, work: Work, *, removed: int, total: float) ->
         name: round(count / seconds[name], 1) if seconds[name] else 0.0
         for name, count in counts.items()
     }
-    limits = _limiting(seconds, work.workers) if embedded else ""
+    limits = limiting(seconds, work.workers, joblib.cpu_count()) if embedded else ""
     return Summary(
         images=len(store) + skipped,
         embedded=embedded,
@@ -116,7 +118,16 @@ def summarise(store: FeatureStore, work: Work, *, removed: int, total: float) ->
     )
 
 
-def _limiting(seconds: dict[str, float], workers: int) -> str:
+def limiting(seconds: Mapping[str, float], workers: int, cores: int) -> str:
+    """What took most of the time of a run; see `Summary`.
+
+    Parameters
+    ----------
+    seconds : mapping of str to float
+        As in `Summary`.
+    workers, cores : int
+        Processes that embedded, and processor cores that they shared with decoding.
+    """
     if seconds["total"] < _LITTLE_S:
         return ""
     if seconds["load"] > seconds["total"] / 2:
@@ -125,9 +136,11 @@ def _limiting(seconds: dict[str, float], workers: int) -> str:
         return "write"
     there = seconds["embed"] + seconds["waiting"]
     if seconds["waiting"] > _IDLE * there:
+        if seconds["write"] > seconds["waiting"] / 2:
+            return "write"  # while this process wrote, the engine ran out of images
         return "read" if seconds["read"] > seconds["decode"] else "decode"
     # Where decoding and embedding share the cores, neither waits: whoever uses more of them limits.
-    if seconds["decode"] > joblib.cpu_count() * there / workers / 2:
+    if seconds["decode"] > cores * there / workers / 2:
         return "decode"
     return "embed"
 

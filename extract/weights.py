@@ -29,7 +29,7 @@ RANDOM: Final = "random"
 FILE: Final = "file"
 
 _RANDOM_SEED: Final = 0
-_RANDOM_RECIPE: Final = "He normal, seed 0, BatchNorm calibrated on 32 synthetic images, version 1"
+RANDOM_RECIPE: Final = "He normal, seed 0, BatchNorm calibrated on 32 synthetic images, version 1"
 
 # A firewall that swallows packets must not hold a run up for minutes; Keras sets no limit.
 _DOWNLOAD_TIMEOUT_S: Final = 20.0
@@ -75,8 +75,7 @@ class WeightsSource:
                 f"weights {name}: a file ending in .h5 or .weights.h5 is expected; whole models "
                 f"are not loaded, because loading one runs its code: save its weights alone"
             )
-        with path.open("rb") as file:
-            return cls(FILE, str(path), hashlib.file_digest(file, "sha256").hexdigest())
+        return cls(FILE, str(path), sha256(path))
 
     @classmethod
     def recorded(cls, record: Mapping[str, Any]) -> WeightsSource:
@@ -105,6 +104,12 @@ class WeightsSource:
 
     def __str__(self) -> str:
         return self.path or self.kind
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes (hexadecimal)."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest(model: Any) -> str:
@@ -137,6 +142,12 @@ def load_file(model: Any, source: WeightsSource) -> str:
     # Keras only warns when it leaves part of a model as it was initialised.
     if skipped:
         raise _foreign(model, source, str(skipped[0].message))
+    # What was loaded is kept under the checksum of the file, so it must be that file.
+    if (found := sha256(Path(str(source.path)))) != source.sha256:
+        raise BackboneError(
+            f"{source.path}: not the weights file that was asked for: its SHA-256 is {found}, "
+            f"expected {source.sha256}; put that file back, or say where it is with --weights FILE"
+        )
     return digest(model)
 
 
@@ -184,7 +195,7 @@ def fill_random(model: Any, calibration: NDArray[np.float32]) -> str:
         elif isinstance(getattr(layer, "rate", None), float):
             layer.rate = 0.0  # no dropout while measuring
     model(calibration, training=True)
-    recipe = hashlib.sha256(f"{_RANDOM_RECIPE} {drawn_digest}".encode())
+    recipe = hashlib.sha256(f"{RANDOM_RECIPE} {drawn_digest}".encode())
     return recipe.hexdigest()
 
 

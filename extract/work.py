@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from ..features import units
+from . import engines
 from .distribute import Crew, UnitWork
 from .looking import look_ahead
 from .progress import Progress
@@ -39,9 +40,14 @@ _SUBMITTED_AHEAD: Final = 32
 
 @dataclasses.dataclass
 class _OpenUnit:
-    """A unit in the making: files looked at, and the calls whose vectors it will hold."""
+    """A unit in the making: files looked at, and the calls whose vectors it will hold.
+
+    `pixels` are those of the next call, and `looked` the files that were looked at for it.
+    """
 
     files: list[SeenFile] = dataclasses.field(default_factory=list)
+    pixels: dict[bytes, NDArray[np.uint8]] = dataclasses.field(default_factory=dict)
+    looked: int = 0
     calls: list[tuple[list[bytes], Future[NDArray[np.float32]]]] = dataclasses.field(
         default_factory=list
     )
@@ -59,19 +65,16 @@ class _Busy:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._running = 0
-        self._since = 0.0
-        self._first = 0.0
-        self.seconds = 0.0
-        self.idle = 0.0
+        self._since = self._first = time.perf_counter()
+        self._busy = 0.0
 
     def begin(self) -> None:
         """A call begins."""
         with self._lock:
             now = time.perf_counter()
             if not self._running:
-                if self._first:
-                    self.idle += now - self._since
-                self._first = self._first or now
+                if not self._busy:
+                    self._first = now
                 self._since = now
             self._running += 1
 
@@ -80,9 +83,16 @@ class _Busy:
         with self._lock:
             self._running -= 1
             if not self._running:
-                now = time.perf_counter()
-                self.seconds += now - self._since
-                self._since = now
+                self._busy += time.perf_counter() - self._since
+                self._since = time.perf_counter()
+
+    def seconds(self) -> tuple[float, float]:
+        """Busy and idle, from the first call to the last."""
+        with self._lock:
+            # Whoever waits for a call is told before `end` is, so one may be open still.
+            last = time.perf_counter() if self._running else self._since
+            busy = self._busy + (last - self._since)
+            return busy, last - self._first - busy
 
 
 class Work:
@@ -133,6 +143,7 @@ class Work:
 
     def over(self, images: Sequence[ImageReference], *, progress: bool) -> Iterator[SeenFile]:
         """Look at `images`, embed what is new, publish it, and yield what each file was."""
+        engines.warn_of_slow_bf16(self.embedding.request.precision)
         shown = Progress(len(images), shown=progress)
         length = min(UNIT_IMAGES, math.ceil(len(images) / self.workers))
         looked = look_ahead(images, self.known, self.embedding.request)
@@ -168,47 +179,35 @@ class Work:
         for part in parts:
             unit = _OpenUnit()
             unfinished.append(unit)
-            for looked, pixels in self._calls(part, unit):
-                if pixels:
-                    self._submit(unit, pixels, looked, shown)
-                else:
-                    shown.add(looked)
+            for one in part:
+                self._take(unit, one, shown)
                 while unfinished[0].done:
                     yield from self._publish_open(unfinished.popleft())
+            self._submit(unit, shown)
             unit.whole = True
         for unit in unfinished:
             yield from self._publish_open(unit)
         while self._running:
             self._wait_for_one(shown)
-        self.seconds["embed"] += self._busy.seconds
-        self.seconds["waiting"] += self._busy.idle
+        self.seconds["embed"], self.seconds["waiting"] = self._busy.seconds()
 
-    def _calls(
-        self, looked: Iterator[Looked], unit: _OpenUnit
-    ) -> Iterator[tuple[int, dict[bytes, NDArray[np.uint8]]]]:
-        """Batches of new pixels by digest, each with the number of files looked at for it."""
-        pixels: dict[bytes, NDArray[np.uint8]] = {}
-        counted = 0
-        for one in looked:
-            unit.files.append(one.file)
-            counted += 1
-            new = self._new_pixels(one)
-            if new is not None:
-                pixels[one.file.digest] = new
+    def _take(self, unit: _OpenUnit, one: Looked, shown: Progress) -> None:
+        unit.files.append(one.file)
+        unit.looked += 1
+        pixels = self._new_pixels(one)
+        if pixels is not None:
+            unit.pixels[one.file.digest] = pixels
             # Asking for the batch loads the backbone, which a run without new images never does.
-            if pixels and len(pixels) >= self.embedding.engine.batch:
-                yield counted, pixels
-                pixels, counted = {}, 0
-        if counted:
-            yield counted, pixels
+            if len(unit.pixels) >= self.embedding.engine.batch:
+                self._submit(unit, shown)
 
-    def _submit(
-        self,
-        unit: _OpenUnit,
-        pixels: dict[bytes, NDArray[np.uint8]],
-        looked: int,
-        shown: Progress,
-    ) -> None:
+    def _submit(self, unit: _OpenUnit, shown: Progress) -> None:
+        """Hand the pixels gathered for `unit` to the engine, once it has room for them."""
+        pixels, looked = unit.pixels, unit.looked
+        unit.pixels, unit.looked = {}, 0
+        if not pixels:
+            shown.add(looked)
+            return
         # The test images go first; that they agree is known soon after, or before anything is kept.
         if all(call.done() for call in self.embedding.canary_calls):
             self._compare()
@@ -267,13 +266,13 @@ class Work:
             first = next(work, None)
             if first is not None:
                 self.environment = crew.origin.environment
-                started = time.perf_counter()
+                started, worked = time.perf_counter(), 0.0
                 for done in crew.publish(itertools.chain([first], work)):
                     self.seconds["embed"] += done.embed_seconds
                     self.seconds["write"] += done.write_seconds
+                    worked += done.load_seconds + done.embed_seconds + done.write_seconds
                     shown.add(len(done.files))
                     yield from done.files
-                worked = self.seconds["embed"] + self.seconds["write"]
                 there = self.workers * (time.perf_counter() - started)
                 self.seconds["waiting"] = max(0.0, there - worked)
             yield from unchanged

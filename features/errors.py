@@ -36,18 +36,7 @@ class HeadError(HeadstartError):
 
 
 class MissingExtra(HeadstartError):
-    """A part of headstart needs a library that is not installed; the message has the command.
-
-    Parameters
-    ----------
-    wanted : str
-        What the user asked for.
-    extra : str
-        The extra of this package that brings the library.
-    """
-
-    def __init__(self, wanted: str, extra: str) -> None:
-        super().__init__(f"{wanted} is not installed; install it with: {install_command(extra)}")
+    """A part of headstart needs a library that is not installed; the message has the command."""
 
 
 def install_command(extra: str) -> str:

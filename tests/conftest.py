@@ -95,6 +95,9 @@ class _MeanColour:
         future.set_result(self.embed(images))
         return future
 
+    def submit_all(self, images):
+        return [self.submit(images)]
+
     def embed(self, images):
         self.images += len(images)
         halves = np.array_split(images.astype(np.float32), 2, axis=1)
@@ -125,7 +128,7 @@ class StubEmbedding(Embedding):
     def engine(self, engine):
         self._stub = engine
 
-    def unloaded(self, threads):
+    def unloaded(self, share):
         stub = StubEmbedding.__new__(StubEmbedding)
         stub.__dict__.update(self.__dict__)
         return stub

@@ -3,7 +3,7 @@ import io
 import numpy as np
 import pytest
 from headstart.extract.decode import Undecodable, decode
-from PIL import Image
+from PIL import Image, JpegImagePlugin
 
 GRADIENT = np.stack(
     [
@@ -104,6 +104,34 @@ def test_fit_crops_or_pads_to_a_square_and_keeps_proportions():
     assert (padded[25:35, 25:35] == 255).all()
     assert (padded[25:35, :18] == 0).all()
     assert 0 < pixels(encoded(wide), 20, "stretch").mean() < 255
+
+
+LARGE = np.kron(GRADIENT, np.ones((32, 32, 1), np.uint8))  # 2,048 x 1,536
+
+
+@pytest.mark.parametrize(("size", "turned"), [(150, False), (150, True), (400, False)])
+def test_a_large_jpeg_is_decoded_at_reduced_scale_and_looks_the_same(size, turned, monkeypatch):
+    exif = Image.Exif()
+    exif[0x0112] = 6 if turned else 1
+    data = encoded(LARGE, "JPEG", quality=90, exif=exif)
+    asked = []
+    draft = JpegImagePlugin.JpegImageFile.draft
+    monkeypatch.setattr(
+        JpegImagePlugin.JpegImageFile,
+        "draft",
+        lambda image, *arguments: asked.append(draft(image, *arguments)),
+    )
+    reduced = decode(data, size)
+    # The shorter side may not fall below 4 x 150 = 600: half of 1,536 is allowed, a quarter is not.
+    assert [result[1][2:] for result in asked] == [(1024, 768) if size == 150 else (2048, 1536)]
+    assert (reduced.width, reduced.height) == ((1536, 2048) if turned else (2048, 1536))
+    monkeypatch.setattr(JpegImagePlugin.JpegImageFile, "draft", lambda *_: None)
+    assert mean_difference(reduced.pixels, decode(data, size).pixels) < 0.5
+
+
+def test_small_inputs_see_the_whole_jpeg(monkeypatch):
+    monkeypatch.setattr(JpegImagePlugin.JpegImageFile, "draft", None)
+    assert decode(encoded(LARGE, "JPEG"), 149).width == 2048
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,9 @@ class _Engine:
         future.set_result(self.embed(images))
         return future
 
+    def submit_all(self, images):
+        return [self.submit(images)]
+
 
 class _Changed(_Engine):
     def __init__(self, engine, change, after):

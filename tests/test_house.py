@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from headstart.extract import engines
 
 ROOT = Path(__file__).resolve().parents[1]
 MAY_IMPORT = {
@@ -16,7 +17,7 @@ MAY_IMPORT = {
     "classify": {"classify", "features"},
     "cli": {"cli", "classify", "extract", "features"},
 }
-HEAVY = {"tensorflow", "keras"}
+HEAVY = {"tensorflow", "keras", "openvino", "jax", "torch"}
 
 
 def modules():
@@ -88,6 +89,24 @@ def test_everything_after_extraction_works_with_tensorflow_unimportable(
         ["extract", "photos", "-o", "pets.h5", "--weights", "random", "--size", "71"],
     )
     assert (tmp_path / "out.csv").exists()
+
+
+@pytest.mark.skipif(not engines.installed("openvino"), reason="openvino is not installed")
+def test_new_images_need_no_tensorflow_where_the_graph_is_in_the_cache(tmp_path, cli, fill_photos):
+    fill_photos(tmp_path / "photos")
+    settings = ["--backbone", "MobileNetV2", "--size", "32", "--weights", "random"]
+    features, head = tmp_path / "pets.h5", tmp_path / "pets.joblib"
+    assert cli("extract", tmp_path / "photos", "-o", features, *settings).code == 0
+    assert cli("train", features, "-o", head).code == 0
+    fill_photos(tmp_path / "photos", count=11)
+    loaded = run_without_tensorflow(
+        tmp_path,
+        ["extract", "photos", "-o", "pets.h5", *settings],
+        ["extract", "photos", "-o", "bf16.h5", *settings, "--precision", "bf16"],
+        ["predict", "pets.joblib", "photos", "-o", "out.csv"],
+    )
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 1 + 22
+    assert not [name for name in loaded if name.startswith("openvino_telemetry.")]
 
 
 def test_help_loads_nothing_of_weight(tmp_path):

@@ -4,6 +4,8 @@ Only the download of ImageNet weights is replaced, by random weights of the same
 """
 
 import dataclasses
+import importlib.util
+import json
 import os
 import re
 import shlex
@@ -55,6 +57,15 @@ def test_every_command_and_snippet_of_the_tour_runs(
                     ran += 1
     assert ran > 10
     assert {"pets.h5", "pets.joblib", "predictions.csv", "predictions.jsonl"} <= set(os.listdir())
+
+
+def test_the_figures_are_those_of_the_committed_benchmark():
+    root = Path(__file__).resolve().parents[1] / "benchmarks"
+    spec = importlib.util.spec_from_file_location("extraction", root / "extraction.py")
+    extraction = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(extraction)
+    (results,) = sorted((root / "results").glob("extraction-*.json"))
+    assert extraction.table(json.loads(results.read_text())) in README
 
 
 def test_the_two_commands_are_one_line_each_and_stand_first():

@@ -1,11 +1,34 @@
 """Real photographs and real pretrained weights; skipped where HEADSTART_TEST_DATA is not set."""
 
+import io
 import json
 
+import numpy as np
+import pytest
+from headstart.extract import engines
+from headstart.extract.decode import decode
+from headstart.extract.embedding import Embedding
+from headstart.extract.pipeline import extract
+from headstart.extract.request import Request
+from headstart.features.canary import distance
+from PIL import Image, JpegImagePlugin
 
-def test_cats_and_dogs_by_the_four_commands(data, tmp_path, cli):
-    photos = data / "images" / "cats_vs_dogs"
-    weights = data / "weights" / "mobilenet_v2_imagenet_notop.weights.h5"
+needs_openvino = pytest.mark.skipif(
+    not engines.installed("openvino"), reason="openvino is not installed"
+)
+
+
+@pytest.fixture
+def weights(data):
+    return data / "weights" / "mobilenet_v2_imagenet_notop.weights.h5"
+
+
+@pytest.fixture
+def photos(data):
+    return data / "images" / "cats_vs_dogs"
+
+
+def test_cats_and_dogs_by_the_four_commands(photos, weights, tmp_path, cli):
     features, head = tmp_path / "pets.h5", tmp_path / "pets.joblib"
     settings = ("--backbone", "MobileNetV2", "--weights", weights, "--size", "150")
     done = cli("extract", photos, "-o", features, *settings, "--json")
@@ -23,3 +46,75 @@ def test_cats_and_dogs_by_the_four_commands(data, tmp_path, cli):
     right = sum(row["path"].startswith(row["label"] + "/") for row in rows)
     assert len(rows) == 200
     assert right / 200 == trained["accuracy"]
+
+
+@needs_openvino
+def test_neither_engine_nor_batch_nor_workers_nor_streams_show_in_the_file(
+    photos, weights, tmp_path
+):
+    settings = {"backbone": "MobileNetV2", "weights": weights, "size": 96}
+    ways = {
+        "usual": {"engine": "openvino"},
+        "workers": {"engine": "openvino", "workers": 2},
+        "tuned": {"engine": "openvino", "batch": 3, "streams": 1, "threads": 1},
+        "keras": {"engine": "keras"},
+    }
+    stores = {
+        name: extract(photos, tmp_path / f"{name}.h5", **settings, **way)
+        for name, way in ways.items()
+    }
+    usual = stores.pop("usual")
+    assert {store.fingerprint for store in stores.values()} == {usual.fingerprint}
+    assert stores["workers"].content_digest == usual.content_digest
+    for store in stores.values():
+        assert store.paths == usual.paths
+        assert distance(store.features, usual.features) < 1e-4
+
+
+@needs_openvino
+def test_bf16_costs_cats_and_dogs_no_half_point(photos, weights, tmp_path):
+    from headstart.classify import train
+
+    right = [
+        200
+        * train(
+            extract(
+                photos,
+                tmp_path / f"{precision}.h5",
+                backbone="MobileNetV2",
+                weights=weights,
+                size=150,
+                precision=precision,
+                engine="openvino",
+            )
+        ).scores.accuracy
+        for precision in ("f32", "bf16")
+    ]
+    assert abs(round(right[0]) - round(right[1])) <= 1  # of 200
+
+
+def test_a_reduced_decode_keeps_the_vector_within_three_nines(photos, weights, monkeypatch):
+    """Photographs enlarged, with the grain of a camera, so that there is something to reduce."""
+    generator = np.random.default_rng(0)
+    files = []
+    for path in sorted(photos.rglob("*.jpg"))[::20]:
+        image = Image.open(path).convert("RGB")
+        image = image.resize((4 * image.width, 4 * image.height), Image.Resampling.LANCZOS)
+        grain = generator.normal(0, 4, (image.height, image.width, 3))
+        noisy = np.clip(np.asarray(image) + grain, 0, 255).astype(np.uint8)
+        buffer = io.BytesIO()
+        Image.fromarray(noisy).save(buffer, "JPEG", quality=90)
+        files.append(buffer.getvalue())
+    request = Request.checked(backbone="MobileNetV2", weights=weights, size=150)
+    embedding = Embedding(request)
+
+    def vectors():
+        return embedding.embed(np.stack([decode(data, request.size).pixels for data in files]))
+
+    reduced = vectors()
+    monkeypatch.setattr(JpegImagePlugin.JpegImageFile, "draft", lambda *_: None)
+    whole = vectors()
+    cosines = (reduced * whole).sum(1) / np.linalg.norm(reduced, axis=1)
+    cosines /= np.linalg.norm(whole, axis=1)
+    assert (cosines < 1 - 1e-7).sum() > 10  # or nothing was reduced
+    assert cosines.min() >= 0.999

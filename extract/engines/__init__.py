@@ -6,8 +6,9 @@ import importlib.util
 import logging
 from typing import TYPE_CHECKING, Final
 
-from ...features.errors import MissingExtra, WrongUsage
+from ...features.errors import MissingExtra, WrongUsage, install_command
 from .. import hardware
+from ..libraries import import_keras
 
 if TYPE_CHECKING:
     from ..backbones import Backbone
@@ -18,6 +19,9 @@ AUTO: Final = "auto"
 KERAS: Final = "keras"
 OPENVINO: Final = "openvino"
 ENGINES: Final = (AUTO, KERAS, OPENVINO)
+
+LARGEST_BATCH: Final = 256
+"""No call goes beyond a unit, so that a finished one can be written."""
 
 _log = logging.getLogger("headstart")
 
@@ -35,11 +39,15 @@ def require_usable(engine: str, tuning: Tuning) -> None:
     if engine not in ENGINES:
         raise WrongUsage(f"engine {engine!r}: use one of {', '.join(ENGINES)}")
     if engine == OPENVINO and not installed(OPENVINO):
-        raise MissingExtra("the openvino engine", OPENVINO)
+        raise MissingExtra(
+            f"the openvino engine is not installed; install it with: {install_command(OPENVINO)}"
+        )
     for name in ("batch", "streams", "threads"):
         value = getattr(tuning, name)
         if value is not None and value < 1:
             raise WrongUsage(f"{name} {value}: at least 1")
+    if tuning.batch is not None and tuning.batch > LARGEST_BATCH:
+        raise WrongUsage(f"batch {tuning.batch}: at most {LARGEST_BATCH}, the images of a unit")
     if tuning.streams is not None and engine != OPENVINO:
         raise WrongUsage("streams are a setting of the openvino engine: add --engine openvino")
 
@@ -63,22 +71,34 @@ def load(request: Request, engine: str, tuning: Tuning) -> tuple[Backbone, Engin
     BackboneError
         If the weights cannot be had or do not fit.
     """
-    if (_chosen() if engine == AUTO else engine) == OPENVINO:
+    name = _chosen() if engine == AUTO else engine
+    if name == OPENVINO:
         from .. import graphs
         from .openvino import OpenVINOEngine
 
-        _warn_of_slow_bf16(request)
-        backbone = graphs.cached(request) or graphs.convert(request)
-        return backbone, OpenVINOEngine(backbone, request.precision, tuning)
-    from ..backbones import build, use_threads
-    from .keras import KerasEngine, gpus
+        backbone = graphs.cached(request)
+        if backbone is None and (engine == OPENVINO or _keras_backend() == "tensorflow"):
+            backbone = graphs.convert(request)
+        if backbone is not None:
+            return backbone, OpenVINOEngine(backbone, request.precision, tuning)
+    from ..backbones import build
+    from .keras import KerasEngine, use_threads
 
-    if tuning.threads is not None:
-        use_threads(tuning.threads)
+    if tuning.threads or tuning.share:
+        use_threads(tuning)
     backbone = build(request)
-    if not gpus():
-        _warn_of_slow_bf16(request)
     return backbone, KerasEngine(backbone, tuning)
+
+
+def _keras_backend() -> str:
+    backend: str = import_keras().backend.backend()
+    return backend
+
+
+def warn_of_slow_bf16(precision: str) -> None:
+    """Say on the log that bf16 will be slow, where it will."""
+    if precision == "bf16" and hardware.has_bf16() is False and not hardware.may_have_gpu():
+        _log.warning("%s", hardware.SLOW_BF16)
 
 
 def installed(library: str) -> bool:
@@ -97,8 +117,3 @@ def _chosen() -> str:
     from .keras import gpus
 
     return KERAS if gpus() else OPENVINO
-
-
-def _warn_of_slow_bf16(request: Request) -> None:
-    if request.precision == "bf16" and hardware.has_bf16() is False:
-        _log.warning("%s", hardware.SLOW_BF16)

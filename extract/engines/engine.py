@@ -33,7 +33,9 @@ _NO_MEMORY: Final = (
     "out of memory",
     "bad_alloc",  # what C++ libraries such as OpenVINO pass on
     "bad allocation",
-    "allocate",
+    "failed to allocate",
+    "cannot allocate",
+    "alloc_failed",  # cuDNN and cuBLAS
 )
 
 
@@ -49,11 +51,14 @@ class Tuning:
         Calls that run side by side (``openvino`` only).
     threads : int, optional
         Processor cores to use.
+    share : int, optional
+        Cores that are this process's among several workers, unless `threads` says otherwise.
     """
 
     batch: int | None = None
     streams: int | None = None
     threads: int | None = None
+    share: int | None = None
 
 
 class Engine(abc.ABC):
@@ -85,7 +90,7 @@ class Engine(abc.ABC):
         self._shape = (backbone.size, backbone.size, 3)
         self._dimension = backbone.dimension
         self._halving = threading.Lock()
-        self._compiled: tuple[int, Run] = batch, self._compile(batch)
+        self._compiled = self._fitting(batch)
         self._pool = ThreadPoolExecutor(self.calls, thread_name_prefix="embed")
 
     @property
@@ -107,16 +112,15 @@ class Engine(abc.ABC):
         """
         return self._pool.submit(self._vectors, images)
 
+    def submit_all(self, images: NDArray[np.uint8]) -> list[Future[NDArray[np.float32]]]:
+        """Have the vectors of any number of images computed, a call for each `batch` of them."""
+        batch = self.batch
+        return [self.submit(images[k : k + batch]) for k in range(0, len(images), batch)]
+
     def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Wait for the vectors of any number of images; see `submit`."""
-        batch = self.batch
-        parts = [images[start : start + batch] for start in range(0, len(images), batch)]
-        vectors = np.empty((len(images), self._dimension), np.float32)
-        start = 0
-        for part in self._pool.map(self._vectors, parts):
-            vectors[start : start + len(part)] = part
-            start += len(part)
-        return vectors
+        vectors = [call.result() for call in self.submit_all(images)]
+        return np.concatenate([np.empty((0, self._dimension), np.float32), *vectors])
 
     @abc.abstractmethod
     def environment(self) -> dict[str, Any]:
@@ -124,7 +128,7 @@ class Engine(abc.ABC):
 
     @abc.abstractmethod
     def _compile(self, batch: int) -> Run:
-        """Something that takes exactly `batch` images; called from several threads."""
+        """Something that takes exactly `batch` images, from several threads; may set `calls`."""
 
     def _vectors(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         vectors = np.empty((len(images), self._dimension), np.float32)
@@ -146,22 +150,35 @@ class Engine(abc.ABC):
                 done += len(part)
         return vectors
 
+    def _fitting(self, batch: int) -> tuple[int, Run]:
+        """The graph compiled for `batch` images, or for as many as there is memory for."""
+        while True:
+            try:
+                return batch, self._compile(batch)
+            except Exception as error:
+                if not out_of_memory(error):
+                    raise
+                batch = _half(batch, error)
+
     def _halve(self, batch: int, error: Exception) -> None:
         with self._halving:
-            if self.batch != batch:
-                return  # another call has met the same wall
-            if batch == 1:
-                raise BackboneError(
-                    f"there is not enough memory to embed a single image: {first_line(error)}; "
-                    f"use a smaller --size, fewer --streams or --workers, or another backbone"
-                ) from error
-            _log.warning(
-                "not enough memory to embed %d images at once; going on with %d (--batch %d)",
-                batch,
-                batch // 2,
-                batch // 2,
-            )
-            self._compiled = batch // 2, self._compile(batch // 2)
+            if self.batch == batch:  # otherwise another call has met the same wall
+                self._compiled = self._fitting(_half(batch, error))
+
+
+def _half(batch: int, error: Exception) -> int:
+    if batch == 1:
+        raise BackboneError(
+            f"there is not enough memory to embed a single image: {first_line(error)}; use a "
+            f"smaller --size, fewer --streams or --workers, or another backbone"
+        ) from error
+    _log.warning(
+        "not enough memory to embed %d images at once; going on with %d (--batch %d)",
+        batch,
+        batch // 2,
+        batch // 2,
+    )
+    return batch // 2
 
 
 def out_of_memory(error: Exception) -> bool:

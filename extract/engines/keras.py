@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
-from ..backbones import import_keras, versions
+from ...features.errors import WrongUsage
+from ..libraries import import_keras, versions
 from .engine import Engine, Tuning
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from ..backbones import Backbone
     from .engine import Run
 
 _PIXELS_A_CALL: Final = 720_000
 _SMALLEST_BATCH, _LARGEST_BATCH = 8, 64
+_THREADS_VARIABLE: Final = "TF_NUM_INTRAOP_THREADS"
 
 
 class KerasEngine(Engine):
@@ -26,19 +31,19 @@ class KerasEngine(Engine):
         Its graph is a Keras model.
     tuning : Tuning, optional
         By default 8 images a call at 299 pixels, where larger batches gain nothing but waste more
-        on a short one, up to 64 at small sizes, where they gain half as much again.
+        on a short one, up to 64 at small sizes, where they gain half as much again; a power of
+        two, which divides a unit.
     """
 
     name: ClassVar[str] = "keras"
 
     def __init__(self, backbone: Backbone, tuning: Tuning | None = None) -> None:
-        batch = tuning.batch if tuning else None
-        if batch is None:
-            fitting = _PIXELS_A_CALL // backbone.size**2
-            batch = min(_LARGEST_BATCH, max(_SMALLEST_BATCH, fitting))
+        tuning = tuning or Tuning()
         self._graph = backbone.graph
         self._backend = import_keras().backend.backend()
-        super().__init__(backbone, batch)
+        fitting = max(1, _PIXELS_A_CALL // backbone.size**2)
+        usual = min(_LARGEST_BATCH, max(_SMALLEST_BATCH, 1 << (fitting.bit_length() - 1)))
+        super().__init__(backbone, tuning.batch or usual)
 
     def environment(self) -> dict[str, Any]:
         """Keras, its backend and the device."""
@@ -62,6 +67,8 @@ class KerasEngine(Engine):
 def _by_tensorflow(graph: Any, shape: tuple[int, ...]) -> Run:
     import tensorflow as tf
 
+    # Recent GPUs would otherwise multiply with ten bits where float32 is asked for.
+    tf.config.experimental.enable_tensor_float_32_execution(False)
     call = tf.function(
         lambda images: graph(images, training=False),
         input_signature=[tf.TensorSpec(shape, tf.uint8)],
@@ -78,7 +85,37 @@ def _by_jax(graph: Any) -> Run:
         [variable.value for variable in graph.non_trainable_variables],
     )
     call = jax.jit(lambda kept, images: graph.stateless_call(*kept, images, training=False)[0])
-    return lambda images: np.asarray(call(weights, images))
+
+    def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        with jax.default_matmul_precision("float32"):  # as above
+            return np.asarray(call(weights, images))
+
+    return run
+
+
+def use_threads(tuning: Tuning) -> None:
+    """Have TensorFlow, before it starts, use as many cores as it should.
+
+    Raises
+    ------
+    WrongUsage
+        If the user asked for a number and it can no longer be set.
+    """
+    backend = import_keras().backend.backend()
+    if tuning.threads is None and (backend != "tensorflow" or _THREADS_VARIABLE in os.environ):
+        return  # a share is no more than a wish
+    if backend != "tensorflow":
+        raise WrongUsage(f"threads cannot be set where Keras runs on {backend}")
+    import tensorflow
+
+    try:
+        tensorflow.config.threading.set_intra_op_parallelism_threads(tuning.threads or tuning.share)
+    except RuntimeError as error:
+        if tuning.threads is not None:
+            raise WrongUsage(
+                f"threads {tuning.threads}: TensorFlow has started in this process with another "
+                f"number of threads; ask for them before anything else uses it"
+            ) from error
 
 
 def gpus() -> list[str]:

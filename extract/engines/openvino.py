@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 import threading
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from ..backbones import versions
+from ..libraries import import_openvino, versions
 from .engine import Engine, Tuning
 
 if TYPE_CHECKING:
@@ -51,8 +49,8 @@ class OpenVINOEngine(Engine):
         }
         if tuning.streams is not None:
             self._settings["NUM_STREAMS"] = tuning.streams
-        if tuning.threads is not None:
-            self._settings["INFERENCE_NUM_THREADS"] = tuning.threads
+        if threads := tuning.threads or tuning.share:
+            self._settings["INFERENCE_NUM_THREADS"] = threads
         fitting = _PIXELS_A_CALL // backbone.size**2
         super().__init__(backbone, tuning.batch or min(_LARGEST_BATCH, max(1, fitting)))
 
@@ -82,12 +80,6 @@ class OpenVINOEngine(Engine):
             return vectors
 
         return run
-
-
-def import_openvino() -> Any:
-    """Import OpenVINO without its telemetry, which would report every import to its makers."""
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    return importlib.import_module("openvino")
 
 
 def _initialise_binding(compiled: Any) -> None:
