@@ -4,7 +4,10 @@ import csv
 import json
 import os
 import shutil
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 from headstart.features import FeatureStore
 
@@ -328,3 +331,17 @@ def test_every_command_has_help_that_names_its_options(cli):
     for command in ("extract", "info", "train", "evaluate", "predict", "demo"):
         assert command in text
         assert "Usage: headstart " + command in cli(command, "--help").out
+
+
+def test_the_command_ends_once_it_is_done_though_its_worker_processes_are_idle(make_store):
+    """joblib keeps its workers for five minutes; leaving must not wait for them."""
+    generator = np.random.default_rng(0)
+    labels = ["a", "b"] * 260
+    store = make_store(generator.normal(size=(520, 2000)), labels)  # enough for processes
+    command = ["train", str(store.path), "-o", str(store.path.with_name("svm.joblib"))]
+    subprocess.run(
+        [sys.executable, "-m", "headstart.cli", *command, "--head", "svm", "--folds", "2"],
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )

@@ -73,7 +73,7 @@ def _by_tensorflow(graph: Any, shape: tuple[int, ...]) -> Run:
         lambda images: graph(images, training=False),
         input_signature=[tf.TensorSpec(shape, tf.uint8)],
     ).get_concrete_function()
-    return lambda images: call(tf.constant(images)).numpy()  # type: ignore[no-any-return]
+    return lambda images: call(tf.constant(images)).numpy()
 
 
 def _by_jax(graph: Any) -> Run:
