@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import sys
 from concurrent.futures import Future
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from headstart.extract.backbones import Backbone
+from headstart.extract.canary import canary_images
 from headstart.extract.embedding import Embedding
 from headstart.extract.request import Request
 from headstart.features import units
@@ -90,20 +92,18 @@ class _MeanColour:
     def __init__(self) -> None:
         self.images = 0
 
-    def submit(self, images):
-        future = Future()
-        future.set_result(self.embed(images))
-        return future
-
-    def submit_all(self, images):
-        return [self.submit(images)]
-
     def embed(self, images):
         self.images += len(images)
         halves = np.array_split(images.astype(np.float32), 2, axis=1)
         means = [half.mean(axis=(1, 2)) for half in halves]
         spread = [images.std(axis=(1, 2)).mean(axis=1, keepdims=True), np.ones((len(images), 1))]
         return np.concatenate([*means, *spread], axis=1).astype(np.float32) / 100
+
+
+def _ready(vectors):
+    call = Future()
+    call.set_result(vectors)
+    return call
 
 
 class StubEmbedding(Embedding):
@@ -127,6 +127,13 @@ class StubEmbedding(Embedding):
     @engine.setter
     def engine(self, engine):
         self._stub = engine
+
+    def submit(self, pixels):
+        return _ready(self.engine.embed(np.stack(list(pixels.values()))))
+
+    @functools.cached_property
+    def canary_calls(self):
+        return [_ready(self.engine.embed(canary_images(self.request.size, self.request.fit)))]
 
     def unloaded(self, share):
         stub = StubEmbedding.__new__(StubEmbedding)

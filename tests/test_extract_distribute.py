@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -49,19 +48,9 @@ def engine(make_stub):
     return make
 
 
-class _Engine:
-    batch, calls = 4, 1
+class _Changed:
+    batch = 4
 
-    def submit(self, images):
-        future = Future()
-        future.set_result(self.embed(images))
-        return future
-
-    def submit_all(self, images):
-        return [self.submit(images)]
-
-
-class _Changed(_Engine):
     def __init__(self, engine, change, after):
         self.engine, self.change, self.after, self.images = engine, change, after, 0
 
@@ -116,8 +105,10 @@ def test_workers_that_would_compute_other_vectors_are_refused(
         run(make_stub("1" * 64), photos, out, workers=2)
 
 
-class _OnlyInOneProcess(_Engine):
+class _OnlyInOneProcess:
     """An engine that computes something else in every process but the first that asks."""
+
+    batch = 4
 
     def __init__(self, engine, marker):
         self.engine, self.marker = engine, marker
