@@ -135,15 +135,16 @@ def _converted(backbone: Backbone) -> Any:
 
 def _publish(model: Any, place: Path, backbone: Backbone) -> None:
     """Write a graph so that it appears whole, in place of a damaged one if there is one."""
-    temporary = _beside(place)
+    temporary, damaged = _beside(place), _beside(place)
     try:
         temporary.mkdir()
         _write(model, temporary, backbone)
         if place.exists():
-            os.replace(place, _beside(place))  # swept one day: somebody may be reading it
+            os.replace(place, damaged)
         os.replace(temporary, place)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        for left in (temporary, damaged):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _beside(place: Path) -> Path:
@@ -151,7 +152,7 @@ def _beside(place: Path) -> Path:
 
 
 def _sweep(graphs: Path) -> None:
-    """Remove what killed conversions and replaced graphs left."""
+    """Remove what killed conversions left."""
     for left in graphs.glob(".*.tmp"):
         if time.time() - left.stat().st_mtime > _ABANDONED_S:
             shutil.rmtree(left, ignore_errors=True)

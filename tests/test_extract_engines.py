@@ -164,6 +164,7 @@ def test_a_damaged_graph_is_replaced_by_the_next_run(converted, monkeypatch, tmp
     sound.graph.write_bytes(b"")
     assert Embedding(request(**TINY), "openvino").provenance.weights_digest == sound.weights_digest
     assert graphs.cached(request(**TINY)) == sound
+    assert list(sound.graph.parents[1].iterdir()) == [sound.graph.parent]
 
 
 @needs_openvino
