@@ -45,6 +45,8 @@ class Progress:
 
     def add(self, images: int) -> None:
         """Count `images` more as done."""
+        if not images:
+            return
         self._bar.update(images)
         self._done += images
         now = time.monotonic()

@@ -373,3 +373,14 @@ def test_an_image_that_needs_too_much_memory_is_tried_again(
     assert counts(run(stub, photos, out)) == {"embedded": 17, "skipped": 1}
     monkeypatch.setattr(looking, "decode", original)
     assert counts(run(make_stub(), photos, out)) == {"embedded": 1, "reused": 17}
+
+
+def test_progress_says_nothing_before_the_first_image_counts(monkeypatch, capsys):
+    from headstart.extract import progress
+
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.0)
+    shown = progress.Progress(10, shown=True)
+    shown.add(0)
+    assert capsys.readouterr().err == ""
+    shown.add(5)
+    assert capsys.readouterr().err.startswith("5 of 10 images, ")
