@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
 import sys
 from concurrent.futures import Future
@@ -112,6 +111,7 @@ class StubEmbedding(Embedding):
     def __init__(self, weights_digest: str = "0" * 64, **settings) -> None:
         super().__init__(Request.checked(**{"weights": "random", "size": 71} | settings))
         self._stub = _MeanColour()
+        self._canary = None
         self._weights_digest = weights_digest
         self.loads = 0
 
@@ -131,13 +131,16 @@ class StubEmbedding(Embedding):
     def submit(self, pixels):
         return _ready(self.engine.embed(np.stack(list(pixels.values()))))
 
-    @functools.cached_property
+    @property  # a cached_property has a lock, which no other process can be sent
     def canary_calls(self):
-        return [_ready(self.engine.embed(canary_images(self.request.size, self.request.fit)))]
+        if self._canary is None:
+            self._canary = self.engine.embed(canary_images(self.request.size, self.request.fit))
+        return [_ready(self._canary)]
 
     def unloaded(self, share):
         stub = StubEmbedding.__new__(StubEmbedding)
         stub.__dict__.update(self.__dict__)
+        stub._canary = None
         return stub
 
     @property
