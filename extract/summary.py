@@ -9,6 +9,7 @@ import joblib
 
 from ..features.errors import install_command
 from . import engines, hardware
+from .decode import KEPT
 from .engines import OPENVINO
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ def _advice(limits: str, work: Work, decode_rate: float) -> str:
     if limits == "decode":
         return (
             f"one core decodes {decode_rate:.0f} images a second; a copy of them scaled down to "
-            f"{4 * request.size} pixels is decoded faster every time"
+            f"{KEPT * request.size} pixels is decoded faster every time"
         )
     faster = []
     if limits == "embed" and environment.get("device") == "CPU" and not engines.installed(OPENVINO):

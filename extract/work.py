@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from ..features import units
+from ..features.units import UNIT_IMAGES
 from . import engines
 from .distribute import Crew, UnitWork
 from .looking import look_ahead
@@ -29,10 +30,6 @@ if TYPE_CHECKING:
     from .embedding import Embedding
     from .looking import Looked
     from .sources import ImageReference
-
-UNIT_IMAGES: Final = 256
-"""Images a unit: the most that a killed run loses for each of its workers, about half a minute of
-Xception on two cores."""
 
 _SUBMITTED_AHEAD: Final = 32
 """Images waiting inside the engine, so that it goes on while this thread writes a unit (20 ms)."""
@@ -209,7 +206,7 @@ class Work:
             shown.add(looked)
             return
         # The test images go first; that they agree is known soon after, or before anything is kept.
-        if all(call.done() for call in self.embedding.canary_calls):
+        if not self._compared and all(call.done() for call in self.embedding.canary_calls):
             self._compare()
         engine = self.embedding.engine
         while len(self._running) >= max(engine.calls + 1, _SUBMITTED_AHEAD // engine.batch):

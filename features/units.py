@@ -12,7 +12,7 @@ import dataclasses
 import hashlib
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import h5py
 import numpy as np
@@ -74,6 +74,10 @@ class SeenFile:
     height: int
     reason: str = ""
 
+
+UNIT_IMAGES: Final = 256
+"""Images a unit: the most that a killed run loses for each of its workers, about half a minute of
+Xception on two cores."""
 
 UNREAD = bytes(layout.DIGEST_BYTES)
 """Digest of a file whose bytes could not be had: such a file is tried again by every run."""

@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from ...features.errors import MissingExtra, WrongUsage, install_command
+from ...features.units import UNIT_IMAGES
 from .. import hardware
 from ..libraries import import_keras
 
@@ -19,9 +20,6 @@ AUTO: Final = "auto"
 KERAS: Final = "keras"
 OPENVINO: Final = "openvino"
 ENGINES: Final = (AUTO, KERAS, OPENVINO)
-
-LARGEST_BATCH: Final = 256
-"""No call goes beyond a unit, so that a finished one can be written."""
 
 _log = logging.getLogger("headstart")
 
@@ -46,8 +44,8 @@ def require_usable(engine: str, tuning: Tuning) -> None:
         value = getattr(tuning, name)
         if value is not None and value < 1:
             raise WrongUsage(f"{name} {value}: at least 1")
-    if tuning.batch is not None and tuning.batch > LARGEST_BATCH:
-        raise WrongUsage(f"batch {tuning.batch}: at most {LARGEST_BATCH}, the images of a unit")
+    if tuning.batch is not None and tuning.batch > UNIT_IMAGES:
+        raise WrongUsage(f"batch {tuning.batch}: at most {UNIT_IMAGES}, the images of a unit")
     if tuning.streams is not None and engine != OPENVINO:
         raise WrongUsage("streams are a setting of the openvino engine: add --engine openvino")
 
