@@ -1,20 +1,25 @@
-"""True and predicted classes -> scores with an interval, beside the majority baseline."""
+"""True classes and probabilities -> scores with an interval, beside the majority baseline."""
 
 from __future__ import annotations
 
 import dataclasses
+import os
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from scipy.stats import binomtest
 from sklearn import metrics
+
+from .intervals import accuracy_interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-CONFIDENCE: Final = 0.95
+    from .examples import Examples
+
+_BINS: Final = 15  # of the calibration error, as in Guo et al. 2017
+_MISTAKES: Final = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +35,7 @@ class Scores:
     accuracy : float
         Share of right answers.
     interval : tuple of float
-        95% confidence interval of the accuracy (Wilson 1927, without continuity correction).
+        95% confidence interval of the accuracy (`intervals.accuracy_interval`).
     baseline : float
         Accuracy of always answering the class that was most frequent in training.
     balanced_accuracy : float
@@ -41,6 +46,17 @@ class Scores:
         Mean of minus the natural logarithm of the probability given to the true class.
     per_class : dict
         Class -> ``precision``, ``recall``, ``f1``, ``support``.
+    calibration_error : float or None
+        Expected calibration error: how far confidence is from accuracy, in the mean over rows
+        (Naeini et al. 2015; 15 bins of equal width). None in heads saved before it was measured,
+        as with the following.
+    reliability : tuple of dict
+        For each bin that is not empty its mean ``confidence``, ``accuracy`` and number of
+        ``images``.
+    confusion : tuple of tuple of int
+        Rows of each true class by predicted class, both in the order of `per_class`.
+    mistakes : tuple of dict
+        The most confident ones, at most 20: ``path``, ``label``, ``predicted``, ``confidence``.
     notes : tuple of str
         What was left out of the scoring and why, in sentences.
     """
@@ -54,6 +70,10 @@ class Scores:
     macro_f1: float
     log_loss: float
     per_class: dict[str, dict[str, float]]
+    calibration_error: float | None = None
+    reliability: tuple[dict[str, float], ...] = ()
+    confusion: tuple[tuple[int, ...], ...] = ()
+    mistakes: tuple[dict[str, Any], ...] = ()
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -67,8 +87,14 @@ def majority_class(labels: NDArray[np.str_]) -> str:
     return str(names[counts.argmax()])
 
 
+def answers(probabilities: NDArray[np.floating], classes: Sequence[str]) -> NDArray[np.str_]:
+    """(N, K) probabilities -> (N,) names of the most probable classes."""
+    names: NDArray[np.str_] = np.asarray(classes)[probabilities.argmax(axis=1)]
+    return names
+
+
 def score(
-    truth: NDArray[np.str_],
+    examples: Examples,
     probabilities: NDArray[np.floating],
     classes: Sequence[str],
     *,
@@ -80,8 +106,8 @@ def score(
 
     Parameters
     ----------
-    truth : ndarray of str, shape (N,)
-        The true classes; each must be one of `classes`.
+    examples : Examples
+        N rows with their true classes; each must be one of `classes`.
     probabilities : ndarray of shape (N, K)
         Rows sum to one.
     classes : sequence of K str
@@ -91,18 +117,19 @@ def score(
     basis, notes
         Passed on into the result.
     """
-    predicted = np.asarray(classes)[probabilities.argmax(axis=1)]
-    right = int(np.count_nonzero(predicted == truth))
-    interval = binomtest(right, len(truth)).proportion_ci(CONFIDENCE, method="wilson")
+    truth = examples.labels
+    predicted = answers(probabilities, classes)
+    right = predicted == truth
     precision, recall, f1, support = metrics.precision_recall_fscore_support(
         truth, predicted, labels=classes, zero_division=0
     )
     present = support > 0
+    reliability = _reliability(probabilities.max(axis=1), right)
     return Scores(
         basis=basis,
         rows=len(truth),
-        accuracy=right / len(truth),
-        interval=(float(interval.low), float(interval.high)),
+        accuracy=float(right.mean()),
+        interval=accuracy_interval(right, examples.identities),
         baseline=float(np.mean(truth == majority)),
         balanced_accuracy=float(recall[present].mean()),
         macro_f1=float(f1[present].mean()),
@@ -116,5 +143,45 @@ def score(
             }
             for k, name in enumerate(classes)
         },
+        calibration_error=sum(
+            abs(one["confidence"] - one["accuracy"]) * one["images"] for one in reliability
+        )
+        / len(truth),
+        reliability=reliability,
+        confusion=tuple(
+            tuple(row)
+            for row in metrics.confusion_matrix(truth, predicted, labels=classes).tolist()
+        ),
+        mistakes=_mistakes(examples, predicted, probabilities.max(axis=1)),
         notes=tuple(notes),
+    )
+
+
+def _reliability(
+    confidence: NDArray[np.floating], right: NDArray[np.bool_]
+) -> tuple[dict[str, float], ...]:
+    bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
+    return tuple(
+        {
+            "confidence": float(confidence[bins == one].mean()),
+            "accuracy": float(right[bins == one].mean()),
+            "images": int(np.count_nonzero(bins == one)),
+        }
+        for one in np.unique(bins)
+    )
+
+
+def _mistakes(
+    examples: Examples, predicted: NDArray[np.str_], confidence: NDArray[np.floating]
+) -> tuple[dict[str, Any], ...]:
+    wrong = np.flatnonzero(predicted != examples.labels)
+    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:_MISTAKES]
+    return tuple(
+        {
+            "path": os.fsdecode(examples.paths[row]),
+            "label": str(examples.labels[row]),
+            "predicted": str(predicted[row]),
+            "confidence": float(confidence[row]),
+        }
+        for row in worst
     )

@@ -15,12 +15,27 @@ import platformdirs
 
 from ..features import durable
 from ..features.errors import HeadError
+from ..features.words import first_line
 
 FORMAT: Final = "headstart-head"
-FORMAT_VERSION: Final = 1
-SUFFIX: Final = ".joblib"
+FORMAT_VERSION: Final = 2
+"""Version 1, of which this reads all, had no calibration error, confusions, mistakes and canary
+probabilities."""
+JOBLIB: Final = ".joblib"
+SKOPS: Final = ".skops"
+SUFFIXES: Final = (JOBLIB, SKOPS)
 
-_PICKLE_START: Final = b"\x80"  # first byte of every pickle since protocol 2
+_STARTS: Final = {JOBLIB: b"\x80", SKOPS: b"PK"}  # a pickle since protocol 2; a zip archive
+
+# What the heads that have a name are made of and skops does not trust by itself. They hold numbers
+# and call nothing: no file can do harm with them. Everything else is up to the user.
+_TRUSTED: Final = frozenset(
+    {
+        "sklearn.calibration._CalibratedClassifier",
+        "sklearn.calibration._SigmoidCalibration",
+        "sklearn.metrics.pairwise.rbf_kernel",
+    }
+)
 
 
 def write(path: Path, pipeline: Any, metadata: dict[str, Any]) -> None:
@@ -29,7 +44,8 @@ def write(path: Path, pipeline: Any, metadata: dict[str, Any]) -> None:
     Raises
     ------
     HeadError
-        If the name does not end in ``.joblib`` or its folder is missing.
+        If the name ends in neither ``.joblib`` nor ``.skops``, its folder is missing, or skops
+        cannot save such a classifier.
     OSError
         If it cannot be written; what stood there is untouched.
     """
@@ -38,10 +54,23 @@ def write(path: Path, pipeline: Any, metadata: dict[str, Any]) -> None:
         "pipeline": pipeline,
         "metadata": {"format": FORMAT, "format_version": FORMAT_VERSION, **metadata},
     }
+    data = io.BytesIO()
+    if path.suffix == JOBLIB:
+        joblib.dump(content, data)
+    else:
+        import skops.io
+
+        try:
+            skops.io.dump(content, data)
+        except Exception as error:
+            # Whatever an estimator of somebody else's may raise when it is taken apart.
+            raise HeadError(
+                f"{path}: skops cannot save this classifier ({first_line(error)}); save it as "
+                f"{JOBLIB}"
+            ) from error
     with durable.replacing(path) as temporary:
-        joblib.dump(content, temporary)
-        digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
-    _remember(digest)
+        temporary.write_bytes(data.getvalue())
+    _remember(hashlib.sha256(data.getvalue()).hexdigest())
 
 
 def check_name(path: Path) -> None:
@@ -52,8 +81,11 @@ def check_name(path: Path) -> None:
     HeadstartError
         Saying which names do.
     """
-    if path.suffix != SUFFIX:
-        raise HeadError(f"{path}: a head is saved as a {SUFFIX} file; name it NAME{SUFFIX}")
+    if path.suffix not in SUFFIXES:
+        raise HeadError(
+            f"{path}: a head is saved as {' or '.join('NAME' + suffix for suffix in SUFFIXES)}; "
+            f"name it so"
+        )
     durable.require_target(path)
 
 
@@ -66,7 +98,8 @@ def read(path: Path, *, trust: bool) -> tuple[Any, dict[str, Any]]:
         The file.
     trust : bool
         Load a file that this machine did not write. A ``.joblib`` file is a pickle: loading it
-        runs whatever code its author put in.
+        runs whatever code its author put in. A ``.skops`` file runs nothing, and needs trust only
+        if it holds other types than headstart's own heads do.
 
     Returns
     -------
@@ -81,36 +114,20 @@ def read(path: Path, *, trust: bool) -> tuple[Any, dict[str, Any]]:
         data = path.read_bytes()
     except OSError as error:
         raise HeadError(f"{path}: this head cannot be read: {error.strerror}") from error
-    if not data.startswith(_PICKLE_START):
+    if not data.startswith(_STARTS.get(path.suffix, b"no head")):
         raise HeadError(f"{path}: not a head; `headstart train FILE.h5 -o NAME.joblib` makes one")
-    digest = hashlib.sha256(data).hexdigest()
-    if not trust and digest not in _remembered():
-        raise HeadError(
-            f"{path}: this machine did not write it, and loading a {SUFFIX} file runs the code in "
-            f"it; if you trust its author, add --trust (SHA-256 {digest})"
-        )
-    content = _unpickled(path, data, trust=trust)
-    metadata = content.get("metadata") if isinstance(content, dict) else None
-    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
-        raise HeadError(f"{path}: a pickle, but not a headstart head")
-    if metadata.get("format_version") != FORMAT_VERSION:
-        raise HeadError(
-            f"{path}: head format version {metadata.get('format_version')}, this headstart reads "
-            f"version {FORMAT_VERSION}; train it again from its feature file"
-        )
-    return content["pipeline"], metadata
-
-
-def _unpickled(path: Path, data: bytes, *, trust: bool) -> Any:
+    ours = hashlib.sha256(data).hexdigest() in _remembered()
+    load = {JOBLIB: _load_joblib, SKOPS: _load_skops}[path.suffix]
     from sklearn.exceptions import InconsistentVersionWarning
 
     try:
-        # The bytes that were hashed are the bytes that are loaded.
         with warnings.catch_warnings():
             warnings.simplefilter(
                 "ignore" if trust else "error", category=InconsistentVersionWarning
             )
-            return joblib.load(io.BytesIO(data))
+            content = load(path, data, trust or ours)
+    except HeadError:
+        raise
     except InconsistentVersionWarning as error:
         raise HeadError(
             f"{path}: saved by scikit-learn {error.original_sklearn_version}, here is "
@@ -118,8 +135,39 @@ def _unpickled(path: Path, data: bytes, *, trust: bool) -> Any:
             f"install that version, or load it all the same with --trust"
         ) from error
     except Exception as error:
-        # Damaged pickles raise nearly any exception there is.
-        raise HeadError(f"{path}: damaged, it cannot be loaded: {error}") from error
+        # Damaged pickles and archives raise nearly any exception there is.
+        raise HeadError(f"{path}: damaged, it cannot be loaded: {first_line(error)}") from error
+    metadata = content.get("metadata") if isinstance(content, dict) else None
+    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
+        raise HeadError(f"{path}: it can be loaded, but is not a headstart head")
+    version = metadata.get("format_version")
+    if version not in range(1, FORMAT_VERSION + 1):
+        raise HeadError(
+            f"{path}: head format version {version}, this headstart reads versions up to "
+            f"{FORMAT_VERSION}; train it again from its feature file, or install a newer headstart"
+        )
+    return content.get("pipeline"), metadata
+
+
+def _load_joblib(path: Path, data: bytes, trusted: bool) -> Any:
+    if not trusted:
+        raise HeadError(
+            f"{path}: this machine did not write it, and loading a {JOBLIB} file runs the code in "
+            f"it; if you trust its author, add --trust (SHA-256 {hashlib.sha256(data).hexdigest()})"
+        )
+    return joblib.load(io.BytesIO(data))  # the bytes that were hashed are those that are loaded
+
+
+def _load_skops(path: Path, data: bytes, trusted: bool) -> Any:
+    import skops.io
+
+    foreign = sorted(set(skops.io.get_untrusted_types(data=data)) - _TRUSTED)
+    if foreign and not trusted:
+        raise HeadError(
+            f"{path}: this machine did not write it, and it holds types that no head that "
+            f"headstart makes has: {', '.join(foreign)}; if you trust its author, add --trust"
+        )
+    return skops.io.loads(data, trusted=[*_TRUSTED, *foreign])
 
 
 def _list_of_ours() -> Path:

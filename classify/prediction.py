@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import sklearn
@@ -14,11 +14,16 @@ from ..features.canary import require_agreement
 from ..features.errors import HeadError
 from ..features.provenance import Provenance
 from ..features.store import FeatureStore
+from ..features.words import first_line
 from . import persistence
 from .evaluation import Scores
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+_SAME_ANSWER: Final = 1e-3
+"""Probabilities that are nearer than this may come from another machine's arithmetic."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +68,7 @@ class Head:
     pipeline : sklearn.pipeline.Pipeline
         Fitted, plain scikit-learn; its ``classes_`` are names.
     name : str
-        The kind of head: ``"logistic"`` or ``"svm"``.
+        The kind of head, as given to ``--head``, or the class of a classifier of one's own.
     provenance : Provenance
         Of the features that it was trained on, and the only one that it takes.
     environment : dict
@@ -81,7 +86,9 @@ class Head:
     scores : Scores
         On images that it was not trained on.
     folds, seed : int
-        As asked for.
+        Of the cross-validation.
+    class_weight : str or None
+        ``"balanced"`` if all classes weighed the same.
     seconds : float
         Wall time of training, scoring included.
     """
@@ -99,6 +106,7 @@ class Head:
     folds: int
     seed: int
     seconds: float
+    class_weight: str | None = None
     scikit_learn: str = sklearn.__version__
 
     @property
@@ -171,12 +179,17 @@ class Head:
         return Prediction(self.label_names, probabilities(self.pipeline, matrix))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Save as ``.joblib``: ``{"pipeline": <plain scikit-learn>, "metadata": {...}}``.
+        """Save ``{"pipeline": <plain scikit-learn>, "metadata": {...}}``.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Its end says how: ``.joblib`` is a pickle, ``.skops`` loads without running code.
 
         Raises
         ------
         HeadError
-            If the name does not end in ``.joblib``.
+            If the name ends in neither.
         OSError
             If it cannot be written; what stood there is untouched.
         """
@@ -186,6 +199,7 @@ class Head:
             "fingerprint": self.provenance.fingerprint,
             "provenance": dataclasses.asdict(self.provenance),
             "scores": self.scores.to_dict(),
+            "canary_probabilities": probabilities(self.pipeline, self.canary),
         }
         persistence.write(Path(path), metadata.pop("pipeline"), metadata)
 
@@ -211,10 +225,11 @@ def load_head(path: str | os.PathLike[str], *, trust: bool = False) -> Head:
     Parameters
     ----------
     path : str or path-like
-        A ``.joblib`` file.
+        A ``.joblib`` or ``.skops`` file.
     trust : bool, default=False
-        Load it although this machine did not write it, or another scikit-learn did. The file is a
-        pickle: loading it runs whatever code its author put in.
+        Load it although this machine did not write it, or another scikit-learn did. A ``.joblib``
+        file is a pickle: loading it runs whatever code its author put in. A ``.skops`` file asks
+        for trust only if it holds other types than headstart's own heads do.
 
     Raises
     ------
@@ -227,17 +242,42 @@ def load_head(path: str | os.PathLike[str], *, trust: bool = False) -> Head:
             field.name: metadata[field.name]
             for field in dataclasses.fields(Head)
             if field.name != "pipeline"
+            and (field.name in metadata or field.default is dataclasses.MISSING)
         }
         values["provenance"] = Provenance(**metadata["provenance"])
         values["scores"] = Scores(**metadata["scores"])
         head = Head(pipeline=pipeline, **values)
-        whole = (
-            head.provenance.fingerprint == metadata["fingerprint"]
-            and head.label_names == metadata["label_names"]
-            and pipeline.n_features_in_ == head.provenance.dimension
-        )
-    except (AttributeError, KeyError, TypeError) as error:
-        raise HeadError(f"{path}: damaged: its metadata lacks {error}") from error
-    if not whole:
-        raise HeadError(f"{path}: damaged: metadata and classifier contradict each other")
+        contradiction = _contradiction(head, metadata)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise HeadError(f"{path}: damaged: {_lacks(error)}") from error
+    if contradiction:
+        raise HeadError(f"{path}: damaged: {contradiction}")
     return head
+
+
+def _lacks(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"its metadata lacks {error}"
+    return f"metadata and classifier contradict each other: {first_line(error)}"
+
+
+def _contradiction(head: Head, metadata: dict[str, Any]) -> str:
+    """What in a loaded head cannot be, if anything."""
+    if head.provenance.fingerprint != metadata["fingerprint"]:
+        return "fingerprint and provenance contradict each other"
+    if not head.label_names == metadata["label_names"] == list(head.training_counts):
+        return "its labels and those of its classifier contradict each other"
+    dimension = head.provenance.dimension
+    if head.pipeline.n_features_in_ != dimension or head.canary.shape[1:] != (dimension,):
+        return "the numbers of features of metadata and classifier contradict each other"
+    # The built-in test images pass through every coefficient that there is.
+    answers = probabilities(head.pipeline, head.canary)
+    if answers.shape != (len(head.canary), len(head.label_names)) or not np.isfinite(answers).all():
+        return "its classifier gives no finite probabilities"
+    apart = np.abs(answers - metadata.get("canary_probabilities", answers)).max(initial=0)
+    if apart > _SAME_ANSWER:
+        return (
+            f"its classifier gives the test images other probabilities than when it was saved, by "
+            f"up to {apart:.2g}"
+        )
+    return ""

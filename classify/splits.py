@@ -12,8 +12,6 @@ from ..features.errors import TrainingError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
-
 
 def contents(digests: NDArray[np.uint8]) -> NDArray[np.uint64]:
     """The first 8 bytes of each SHA-256, (N, 32) uint8 -> (N,) uint64: who is identical to whom.
@@ -27,7 +25,7 @@ def contents(digests: NDArray[np.uint8]) -> NDArray[np.uint64]:
 
 def stratified_folds(
     labels: NDArray[np.str_], identities: NDArray[np.uint64], folds: int, seed: int
-) -> list[Fold]:
+) -> list[NDArray[np.intp]]:
     """Cut rows into folds with equal shares of each class.
 
     Parameters
@@ -43,7 +41,8 @@ def stratified_folds(
 
     Returns
     -------
-    list of (training rows, held-out rows)
+    list of ndarray of int
+        The rows of each fold; every row is in one.
 
     Raises
     ------
@@ -61,8 +60,7 @@ def stratified_folds(
             f"held out of it; add images or leave the class out"
         )
     splitter = StratifiedKFold(min(folds, int(counts[rarest])), shuffle=True, random_state=seed)
-    cut: list[Fold] = []
-    for training, held_out in splitter.split(first, labels[first]):
-        sides = [np.flatnonzero(np.isin(spread, side)) for side in (training, held_out)]
-        cut.append((sides[0], sides[1]))
-    return cut
+    return [
+        np.flatnonzero(np.isin(spread, held_out))
+        for _, held_out in splitter.split(first, labels[first])
+    ]

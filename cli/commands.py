@@ -13,7 +13,23 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON obje
 TRUST = click.option(
     "--trust",
     is_flag=True,
-    help="Load a head that this machine did not write. Doing so runs the code in it.",
+    help="Load a head that this machine did not write. A .joblib file runs the code in it.",
+)
+FOLDS = click.option(
+    "--folds", type=click.IntRange(min=2), default=5, show_default=True, help="Of cross-validation."
+)
+SEED = click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Of the shuffling.",
+)
+PLOTS = click.option(
+    "--plots",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Draw the scores into this folder, as PNG files.",
 )
 
 ENGINE = click.option(
@@ -166,7 +182,7 @@ def info(file: str, skipped: bool, trust: bool, as_json: bool) -> None:
     """Say what is in a feature file or a head."""
     from . import report
 
-    if Path(file).suffix == ".joblib":
+    if Path(file).suffix in (".joblib", ".skops"):
         from ..classify.prediction import load_head
 
         head = load_head(file, trust=trust)
@@ -192,35 +208,67 @@ def verify(file: str, as_json: bool) -> int:
 
 @headstart.command()
 @click.argument("file", metavar="FILE.h5")
-@click.option("-o", "--out", required=True, metavar="HEAD.joblib", help="The trained head.")
 @click.option(
-    "--head", default="logistic", show_default=True, metavar="logistic|svm", help="What to train."
+    "-o",
+    "--out",
+    required=True,
+    metavar="HEAD.joblib|HEAD.skops",
+    help="The trained head; a .skops file loads anywhere without running code.",
 )
 @click.option(
-    "--folds", type=click.IntRange(min=2), default=5, show_default=True, help="Of cross-validation."
-)
-@click.option(
-    "--seed",
-    type=click.IntRange(0, 2**32 - 1),
-    default=0,
+    "--head",
+    default="logistic",
     show_default=True,
-    help="Of the shuffling.",
+    metavar="logistic|svm|svm-rbf|all",
+    help="What to train; all: every kind, of which the best is saved.",
 )
+@FOLDS
+@SEED
+@click.option(
+    "--class-weight",
+    metavar="balanced",
+    help="Let all classes weigh the same, however few images they have.",
+)
+@PLOTS
 @JSON
-def train(file: str, out: str, head: str, folds: int, seed: int, as_json: bool) -> None:
+def train(
+    file: str,
+    out: str,
+    head: str,
+    folds: int,
+    seed: int,
+    class_weight: str | None,
+    plots: Path | None,
+    as_json: bool,
+) -> None:
     """Train a head on a feature file, score it and save it.
 
     Scores come from the file's test split if it has one, else from cross-validation.
     """
+    from ..classify.heads import ALL
     from ..classify.persistence import check_name
     from ..classify.training import train as fit
+    from ..classify.training import train_all
     from ..features.store import FeatureStore
     from . import report
+    from .plots import draw, plots_folder
 
     check_name(Path(out))
-    trained = fit(FeatureStore(file), head, folds=folds, seed=seed)
+    if plots:
+        plots_folder(plots)
+    store, standings = FeatureStore(file), None
+    if head == ALL:
+        trained, standings = train_all(store, folds=folds, seed=seed, class_weight=class_weight)
+    else:
+        trained = fit(store, head, folds=folds, seed=seed, class_weight=class_weight)
     trained.save(out)
-    report.training(trained, out, as_json=as_json)
+    drawn = []
+    if plots:
+        from ..classify.curve import learning_curve
+
+        title = f"{trained.name} on {file}"
+        drawn = draw(plots, title, trained.scores, learning_curve(trained, store))
+    report.training(trained, standings, out, drawn, as_json=as_json)
 
 
 @headstart.command()
@@ -231,9 +279,12 @@ def train(file: str, out: str, head: str, folds: int, seed: int, as_json: bool) 
     metavar="train|validation|test|all",
     help="Which rows [default: the test split if there is one, else all].",
 )
+@PLOTS
 @TRUST
 @JSON
-def evaluate(head: str, file: str, split: str | None, trust: bool, as_json: bool) -> None:
+def evaluate(
+    head: str, file: str, split: str | None, plots: Path | None, trust: bool, as_json: bool
+) -> None:
     """Score a head on labelled features that it was not trained on."""
     import time
 
@@ -241,12 +292,48 @@ def evaluate(head: str, file: str, split: str | None, trust: bool, as_json: bool
     from ..classify.training import evaluate as score
     from ..features.store import FeatureStore
     from . import report
+    from .plots import draw, plots_folder
 
+    if plots:
+        plots_folder(plots)
     started = time.perf_counter()
     loaded = load_head(head, trust=trust)
     scores = score(loaded, FeatureStore(file), split)
     seconds = time.perf_counter() - started
-    report.evaluation(loaded.name, scores, seconds, as_json=as_json)
+    drawn = draw(plots, f"{loaded.name} on {file}, {scores.basis}", scores) if plots else []
+    report.evaluation(loaded.name, scores, seconds, drawn, as_json=as_json)
+
+
+@headstart.command()
+@click.argument("files", metavar="A.h5 B.h5 ...", nargs=-1, required=True)
+@click.option(
+    "--pixels",
+    metavar="SOURCE",
+    help="The images themselves: their bare pixels become a baseline.",
+)
+@FOLDS
+@SEED
+@JSON
+def compare(
+    files: tuple[str, ...], pixels: str | None, folds: int, seed: int, as_json: bool
+) -> None:
+    """Rank feature files of the same images, to choose a backbone by.
+
+    All get the same folds of cross-validation and a logistic head. Images of the test split stay
+    out. A file made with --weights random is a baseline, and so are bare pixels.
+    """
+    from ..classify.comparison import compare as rank
+    from ..features.store import FeatureStore
+    from . import report
+
+    read_pixels = None
+    if pixels is not None:
+        from .pixels import pixels_of
+
+        read_pixels = pixels_of(pixels)
+    stores = [FeatureStore(file) for file in files]
+    comparison = rank(stores, pixels=read_pixels, folds=folds, seed=seed)
+    report.comparison(comparison, as_json=as_json)
 
 
 @headstart.command()

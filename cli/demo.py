@@ -12,7 +12,6 @@ import numpy as np
 from . import report
 
 if TYPE_CHECKING:
-    from ..classify.evaluation import Scores
     from ..classify.prediction import Head
     from ..features.store import FeatureStore
 
@@ -30,8 +29,9 @@ The same with your own photographs, one folder per class:
 
 def run(directory: Path) -> None:
     """Run the demo in `directory`, which is made if it is not there."""
-    from ..classify.heads import RECIPES
-    from ..classify.training import train
+    from ..classify.comparison import compare
+    from ..classify.training import train_all
+    from .pixels import pixels_of
 
     started = time.perf_counter()
     images, features, saved = (
@@ -40,15 +40,12 @@ def run(directory: Path) -> None:
     _write_digits(images)
     store = _extract(images, features)
 
-    click.echo("\nHeads on the test split, beside plain pixels without any backbone:")
-    heads = [train(store, name, seed=_SEED) for name in RECIPES]
-    best = min(heads, key=lambda head: head.scores.log_loss)
-    _leaderboard(
-        [
-            *((f"{head.name} on Xception", head.scores, head.seconds) for head in heads),
-            ("logistic on pixels", *_pixel_scores(store, images)),
-        ]
-    )
+    click.echo("\nThe heads, all trained on that file:")
+    best, standings = train_all(store, seed=_SEED)
+    for line in report.leaderboard(standings):
+        click.echo(line)
+    click.echo("\nBeside the bare pixels, without any backbone:")
+    report.comparison(compare([store], pixels=pixels_of(str(images)), seed=_SEED), as_json=False)
     best.save(saved)
     click.echo(f"\nThe {best.name} head is saved as {saved}. What it says of a few test images:")
     _show_predictions(best, store)
@@ -111,32 +108,6 @@ def _extract(images: Path, features: Path) -> FeatureStore:
     return FeatureStore(features)
 
 
-def _pixel_scores(store: FeatureStore, images: Path) -> tuple[Scores, float]:
-    """The same recipe on the 8 x 8 grey values themselves."""
-    from PIL import Image
-
-    from ..classify.evaluation import majority_class, score
-    from ..classify.heads import recipe
-    from ..classify.prediction import probabilities
-    from ..classify.splits import contents, stratified_folds
-    from ..features.layout import TEST
-
-    started = time.perf_counter()
-    pixels = np.stack([np.asarray(Image.open(images / path)).ravel() for path in store.paths])
-    labels = np.asarray(store.label_names)[store.labels]
-    test = store.splits == TEST
-    folds = stratified_folds(labels[~test], contents(store.digests[~test]), 5, _SEED)
-    pipeline, _ = recipe("logistic").fit(pixels[~test], labels[~test], folds, _SEED)
-    scores = score(
-        labels[test],
-        probabilities(pipeline, pixels[test]),
-        pipeline.classes_.tolist(),
-        majority=majority_class(labels[~test]),
-        basis="test split",
-    )
-    return scores, time.perf_counter() - started
-
-
 def _show_predictions(head: Head, store: FeatureStore) -> None:
     from ..features.layout import TEST
 
@@ -147,19 +118,3 @@ def _show_predictions(head: Head, store: FeatureStore) -> None:
         rows.tolist(), prediction.labels.tolist(), prediction.confidences.tolist(), strict=True
     ):
         click.echo(f"  {store.paths[row]}: {label}, {report.percent(confidence)} sure")
-
-
-def _leaderboard(entries: list[tuple[str, Scores, float]]) -> None:
-    rows = [
-        (
-            name,
-            report.percent(scores.accuracy),
-            f"{report.percent(scores.interval[0])} to {report.percent(scores.interval[1])}",
-            f"{scores.log_loss:.3f}",
-            f"{seconds:.1f}",
-        )
-        for name, scores, seconds in entries
-    ]
-    header = ("", "accuracy", "95% interval", "log loss", "seconds")
-    for line in report.table(header, rows):
-        click.echo("  " + line)

@@ -13,14 +13,19 @@ from ..features.layout import NO_LABEL, SPLIT_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
+    from ..classify.comparison import Comparison
     from ..classify.evaluation import Scores
     from ..classify.prediction import Head
+    from ..classify.training import Standing
     from ..extract.summary import Summary
     from ..features.store import FeatureStore
     from .predictions import Predicted
 
 _MOST_CLASSES = 30
+_MOST_CONFUSED = 12
+_MOST_MISTAKES = 5
 _LIMITS = {
     "load": "loading the backbone",
     "read": "reading",
@@ -135,20 +140,92 @@ def head(head: Head, *, as_json: bool) -> None:
     )
 
 
-def training(head: Head, out: str, *, as_json: bool) -> None:
+def training(
+    head: Head,
+    standings: Sequence[Standing] | None,
+    out: str,
+    drawn: Sequence[Path],
+    *,
+    as_json: bool,
+) -> None:
     """After `train`."""
     if as_json:
-        _scores_json(head.name, head.scores, head.seconds, {"parameters": head.parameters})
+        more: dict[str, Any] = {"parameters": head.parameters, "plots": drawn}
+        if standings is not None:
+            more["leaderboard"] = [dataclasses.asdict(one) for one in standings]
+        _scores_json(head.name, head.scores, head.seconds, more)
         return
-    _lines(_trained(head), *_score_lines(head.scores), f"saved as {out}")
+    if standings is not None:
+        _lines(*leaderboard(standings), "")
+    _lines(_trained(head), *_score_lines(head.scores), f"saved as {out}", *_drawn(drawn))
 
 
-def evaluation(name: str, scores: Scores, seconds: float, *, as_json: bool) -> None:
+def evaluation(
+    name: str, scores: Scores, seconds: float, drawn: Sequence[Path], *, as_json: bool
+) -> None:
     """After `evaluate`."""
     if as_json:
-        _scores_json(name, scores, seconds, {})
+        _scores_json(name, scores, seconds, {"plots": drawn})
         return
-    _lines(f"{name} head", *_score_lines(scores))
+    _lines(f"{name} head", *_score_lines(scores), *_drawn(drawn))
+
+
+def leaderboard(standings: Sequence[Standing]) -> list[str]:
+    """Heads side by side, best first."""
+    header = ("", "accuracy", "behind the best", "log loss", "calibration error", "seconds")
+    rows = [
+        (
+            one.head,
+            percent(one.scores.accuracy),
+            _behind(one.behind) if place else "",
+            f"{one.scores.log_loss:.3f}",
+            percent(one.scores.calibration_error or 0),
+            f"{one.seconds:.1f}",
+        )
+        for place, one in enumerate(standings)
+    ]
+    scores = standings[0].scores
+    above = (
+        f"{scores.basis}, {_count(scores.rows, 'image')}; best first, by the log loss of "
+        f"cross-validation on the training images"
+    )
+    return [above, *("  " + line for line in table(header, rows))]
+
+
+def comparison(found: Comparison, *, as_json: bool) -> None:
+    """After `compare`."""
+    if as_json:
+        print_json(dataclasses.asdict(found))
+        return
+    header = ("", "features", "accuracy", "95% interval", "behind the best", "log loss")
+    rows = [
+        (
+            one.name + (f" ({one.baseline})" if one.baseline not in ("", one.name) else ""),
+            f"{one.dimension:,}",
+            percent(one.accuracy),
+            f"{percent(one.interval[0])} to {percent(one.interval[1])}",
+            _behind(one.behind) if place else "",
+            f"{one.log_loss:.3f}",
+        )
+        for place, one in enumerate(found.ranks)
+    ]
+    _lines(
+        f"{found.folds}-fold cross-validation of a logistic head, {_count(found.images, 'image')}; "
+        f"always guessing the commonest class: {percent(found.majority)}",
+        *("  " + line for line in table(header, rows)),
+        *(f"  note: {note}" for note in found.notes),
+    )
+    warned = [one for one in found.ranks if one.no_better_than]
+    for one in warned:
+        _lines(
+            f"{one.name} is no better than {' and '.join(one.no_better_than)}: its backbone does "
+            f"not suit these images"
+        )
+    if not any(one.baseline for one in found.ranks):
+        _lines(
+            "There is no baseline among them: --pixels SOURCE adds one, and so does a file made "
+            "with `headstart extract --weights random`"
+        )
 
 
 def predictions(predicted: Predicted, *, as_json: bool) -> None:
@@ -181,14 +258,25 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}%"
 
 
+def _behind(behind: tuple[float, float, float]) -> str:
+    difference, low, high = (100 * value for value in behind)
+    return f"{difference:.1f} points ({low:.1f} to {high:.1f})"
+
+
+def _drawn(paths: Sequence[Path]) -> list[str]:
+    return [f"drawn: {', '.join(map(str, paths))}"] if paths else []
+
+
 def _trained(head: Head) -> str:
-    parameters = ", ".join(f"{name} = {value:g}" for name, value in head.parameters.items())
+    parameters = ", ".join(f"{name} = {value:.3g}" for name, value in head.parameters.items())
     counts = head.training_counts
     shown = ", ".join(f"{count:,} {name}" for name, count in counts.items())
     if len(counts) > _MOST_CLASSES:
         shown = f"{len(counts)} classes"
     total = _count(sum(counts.values()), "image")
-    return f"{head.name} ({parameters}) trained on {total} ({shown}) in {head.seconds:.1f} s"
+    if parameters:
+        parameters = f" ({parameters})"
+    return f"{head.name}{parameters} trained on {total} ({shown}) in {head.seconds:.1f} s"
 
 
 def _score_lines(scores: Scores) -> list[str]:
@@ -203,6 +291,7 @@ def _score_lines(scores: Scores) -> list[str]:
         (
             f"  balanced accuracy {percent(scores.balanced_accuracy)}, macro F1 "
             f"{scores.macro_f1:.3f}, log loss {scores.log_loss:.3f}"
+            + _unless_missing(", expected calibration error {}", scores.calibration_error)
         ),
     ]
     rows = [
@@ -218,7 +307,33 @@ def _score_lines(scores: Scores) -> list[str]:
     lines += ["  " + line for line in table(("", "precision", "recall", "F1", "images"), rows)]
     if len(scores.per_class) > len(shown):
         lines.append(f"  ... and {len(scores.per_class) - len(shown)} classes more (--json)")
+    lines += _confusion_lines(scores)
+    if scores.mistakes:
+        lines.append("  most confident mistakes:")
+        header = ("", "is", "taken for", "confidence")
+        mistakes = [
+            (one["path"], one["label"], one["predicted"], percent(one["confidence"]))
+            for one in scores.mistakes[:_MOST_MISTAKES]
+        ]
+        lines += ["    " + line for line in table(header, mistakes)]
     return lines + [f"  note: {note}" for note in scores.notes]
+
+
+def _confusion_lines(scores: Scores) -> list[str]:
+    if not 2 < len(scores.confusion) <= _MOST_CONFUSED:
+        return []  # of two classes the table above says the same
+    names = list(scores.per_class)
+    rows = [
+        (name, *(f"{count:,}" if count else "." for count in counts))
+        for name, counts in zip(names, scores.confusion, strict=True)
+    ]
+    return ["  confusion: true class by predicted class"] + [
+        "    " + line for line in table(("", *(name[:12] for name in names)), rows)
+    ]
+
+
+def _unless_missing(text: str, share: float | None) -> str:
+    return "" if share is None else text.format(percent(share))
 
 
 def _scores_json(name: str, scores: Scores, seconds: float, more: Mapping[str, Any]) -> None:

@@ -1,12 +1,20 @@
 import json
+import os
+import pickle
 import subprocess
 import sys
 
 import joblib
 import numpy as np
 import pytest
+import skops.io
 from headstart.classify import load_head, train
+from headstart.classify.heads import RECIPES
+from headstart.classify.persistence import FORMAT, SUFFIXES
 from headstart.features import HeadError, HeadstartError
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 
 @pytest.fixture
@@ -24,11 +32,12 @@ def saved(store, tmp_path):
     return path
 
 
-@pytest.mark.parametrize("name", ["logistic", "svm"])
-def test_a_saved_head_predicts_what_it_predicted_before(store, tmp_path, name):
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_saved_head_predicts_what_it_predicted_before(store, tmp_path, name, suffix):
     head = train(store, name)
-    head.save(tmp_path / "head.joblib")
-    loaded = load_head(tmp_path / "head.joblib")
+    head.save(tmp_path / f"head{suffix}")
+    loaded = load_head(tmp_path / f"head{suffix}")
     np.testing.assert_array_equal(
         loaded.predict(store).probabilities, head.predict(store).probabilities
     )
@@ -37,7 +46,7 @@ def test_a_saved_head_predicts_what_it_predicted_before(store, tmp_path, name):
     assert loaded.label_names == ["cat", "dog"]
 
 
-@pytest.mark.parametrize("name", ["logistic", "svm"])
+@pytest.mark.parametrize("name", RECIPES)
 def test_the_file_is_plain_scikit_learn_and_loads_where_headstart_is_not(store, tmp_path, name):
     head = train(store, name)
     path = tmp_path / "head.joblib"
@@ -103,11 +112,90 @@ def test_truncated_and_foreign_files_are_refused_even_when_trusted(saved, share)
         load_head(saved, trust=True)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.9])
+def test_a_truncated_skops_file_is_refused(store, tmp_path, share):
+    path = tmp_path / "head.skops"
+    train(store).save(path)
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(HeadError, match=r"head\.skops: (not a head|damaged)"):
+        load_head(path, trust=True)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_skops_file_of_a_stranger_loads_without_trust(store, tmp_path, monkeypatch, name):
+    """That also rules out that it is a pickle, or holds one."""
+    train(store, name).save(tmp_path / "head.skops")
+    monkeypatch.setenv("HEADSTART_STATE", str(tmp_path / "another machine"))
+
+    def refuse(*arguments, **options):
+        raise AssertionError("unpickled")
+
+    monkeypatch.setattr(pickle, "loads", refuse)
+    monkeypatch.setattr(pickle, "load", refuse)
+    monkeypatch.setattr(joblib, "load", refuse)
+    assert load_head(tmp_path / "head.skops").label_names == ["cat", "dog"]
+
+
+def test_a_skops_file_with_other_types_needs_trust(store, tmp_path, monkeypatch):
+    path = tmp_path / "head.skops"
+    train(store, RandomForestClassifier(3)).save(path)
+    assert load_head(path).name == "RandomForestClassifier"  # written here
+    monkeypatch.setenv("HEADSTART_STATE", str(tmp_path / "another machine"))
+    with pytest.raises(HeadError, match=r"it holds types .*sklearn\.tree.*--trust"):
+        load_head(path)
+    assert load_head(path, trust=True).name == "RandomForestClassifier"
+
+
+def test_a_payload_planted_in_a_skops_file_does_not_run(store, tmp_path):
+    """A function in place of the kernel's, as an attacker would write it with skops itself."""
+    witness = tmp_path / "exploded"
+    head = train(store)
+    planted = FunctionTransformer(os.system, kw_args={"command": f"touch {witness}"})
+    pipeline = Pipeline([("kernel", planted), *head.pipeline.steps])
+    content = {"pipeline": pipeline, "metadata": {"format": FORMAT, "format_version": 2}}
+    path = tmp_path / "gift.skops"
+    skops.io.dump(content, path)
+    with pytest.raises(HeadError, match=r"gift\.skops: .*posix\.system.*--trust"):
+        load_head(path)
+    assert not witness.exists()
+
+
+def test_neither_format_is_read_under_the_name_of_the_other(saved, tmp_path):
+    disguised = tmp_path / "head.skops"
+    disguised.write_bytes(saved.read_bytes())
+    with pytest.raises(HeadError, match=r"head\.skops: not a head"):
+        load_head(disguised, trust=True)
+
+
+def test_coefficients_that_are_not_finite_are_refused(saved):
+    content = joblib.load(saved)
+    content["pipeline"]["classify"].coef_[0, 3] = np.nan
+    joblib.dump(content, saved)
+    with pytest.raises(HeadError, match=r"damaged: its classifier gives no finite prob|NaN"):
+        load_head(saved, trust=True)
+
+
+def test_heads_of_the_first_version_are_still_read(saved):
+    content = joblib.load(saved)
+    metadata = content["metadata"] | {"format_version": 1}
+    for name in ("class_weight", "canary_probabilities"):
+        del metadata[name]
+    for name in ("calibration_error", "reliability", "confusion", "mistakes"):
+        del metadata["scores"][name]
+    joblib.dump(content | {"metadata": metadata}, saved)
+    old = load_head(saved, trust=True)
+    assert old.scores.calibration_error is None
+    assert old.class_weight is None
+
+
 def test_metadata_that_contradicts_the_classifier_is_refused(saved):
     for change, message in (
         (lambda m: m | {"label_names": ["dog", "cat"]}, "contradict"),
         (lambda m: m | {"fingerprint": "0" * 64}, "contradict"),
-        (lambda m: m | {"format_version": 2}, "version 2"),
+        (lambda m: m | {"format_version": 3}, "format version 3"),
+        (lambda m: m | {"training_counts": {"dog": 1, "cat": 1}}, "labels"),
+        (lambda m: m | {"canary": m["canary"][:, 1:]}, "numbers of features"),
+        (lambda m: m | {"canary_probabilities": 1 - m["canary_probabilities"]}, "other probab"),
         (lambda m: {k: v for k, v in m.items() if k != "canary"}, "lacks 'canary'"),
         (lambda m: {}, "not a headstart head"),
     ):

@@ -5,8 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from headstart.classify import evaluate, train
-from headstart.classify.heads import RECIPES, recipe
-from headstart.classify.splits import stratified_folds
+from headstart.classify.heads import RECIPES
 from headstart.features import (
     FeatureFileError,
     HeadError,
@@ -15,11 +14,7 @@ from headstart.features import (
     WrongUsage,
 )
 from sklearn.dummy import DummyClassifier
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss
-from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 
 def clouds(rows, classes=3, columns=40, apart=1.0, seed=0):
@@ -60,26 +55,6 @@ def test_scores_are_scikit_learns_own_on_the_test_split(split_store, name):
     assert scores.baseline == dummy.score(np.zeros((scores.rows, 1)), split_store.labels[test])
     assert scores.accuracy > scores.baseline + 0.2
     assert scores.interval[0] < scores.accuracy < scores.interval[1]
-
-
-@pytest.mark.parametrize("rows", [120, 400])
-def test_the_logistic_head_is_what_a_plain_grid_search_finds(rows):
-    """Also with fewer rows than columns, where the search works in a rotated basis."""
-    features, labels = clouds(rows, columns=150)
-    labels = np.array(labels)
-    chosen = recipe("logistic")
-    folds = stratified_folds(labels, np.arange(rows, dtype=np.uint64), 5, seed=0)
-    pipeline, parameters = chosen.fit(features, labels, folds, seed=0)
-    plain = GridSearchCV(
-        make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)),
-        {"logisticregression__C": chosen.grid},
-        cv=folds,
-        scoring="neg_log_loss",
-    ).fit(features, labels)
-    assert parameters["C"] == plain.best_params_["logisticregression__C"]
-    np.testing.assert_allclose(
-        pipeline.predict_proba(features), plain.predict_proba(features), atol=1e-4
-    )
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -152,7 +127,8 @@ def test_rows_without_a_label_are_left_out_and_counted(make_store):
     [
         ([None] * 12, None, "none of its 12 images has a label"),
         (["cat"] * 12, None, "only one class, 'cat', among the 12"),
-        (["cat"] * 11 + ["dog"], None, "'dog' has (only one|fewer than 3) distinct"),
+        (["cat"] * 11 + ["dog"], None, "'dog' has only one distinct"),
+        (["cat"] * 10 + ["dog"] * 2, None, "'dog' has only 2 distinct images.* at least 3 folds"),
         (["cat", "dog"] * 6, ["test"] * 12, "all 12 labelled images are in the test split"),
         (["cat", "dog"] * 4 + ["fox"] * 4, ["train"] * 8 + ["test"] * 4, "'fox' has images in the"),
     ],
@@ -275,14 +251,3 @@ def test_a_head_refuses_matrices_of_another_shape_or_with_holes(split_store):
     with pytest.raises(HeadError, match="NaN"):
         head.predict(np.full((3, 40), np.nan))
     assert head.predict(np.zeros((0, 40))).labels.shape == (0,)
-
-
-def test_the_interval_is_wilsons():
-    """Newcombe (1998), Statistics in Medicine 17, table I: 81 of 263 gives 0.2553 to 0.3662."""
-    from headstart.classify.evaluation import score
-
-    truth = np.array(["a"] * 81 + ["b"] * 182)
-    scores = score(truth, np.tile([0.9, 0.1], (263, 1)), ["a", "b"], majority="b", basis="x")
-    assert scores.accuracy == pytest.approx(81 / 263)
-    assert scores.interval == pytest.approx((0.2553, 0.3662), abs=5e-5)
-    assert scores.baseline == pytest.approx(182 / 263)

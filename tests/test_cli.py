@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import shutil
-import subprocess
 import sys
 
 import numpy as np
@@ -218,8 +217,14 @@ def test_info_on_a_head_shows_its_scores_and_settings(trained, cli):
         (["info", "nowhere.h5"], "nowhere.h5: no such file"),
         (["info", "list.csv"], "list.csv: not a headstart feature file"),
         (["train", "list.csv", "-o", "x.joblib"], "list.csv: not a headstart feature file"),
-        (["train", "pets.h5", "-o", "x.pkl"], "x.pkl: a head is saved as a .joblib file"),
+        (
+            ["train", "pets.h5", "-o", "x.pkl"],
+            "x.pkl: a head is saved as NAME.joblib or NAME.skops",
+        ),
         (["train", "pets.h5", "-o", "x.joblib", "--head", "svn"], "did you mean svm?"),
+        (["train", "pets.h5", "-o", "x.joblib", "--folds", "2"], "at least 3 folds are needed"),
+        (["train", "pets.h5", "-o", "x.joblib", "--class-weight", "even"], "use 'balanced'"),
+        (["compare", "pets.h5", "list.csv"], "list.csv: not a headstart feature file"),
         (["evaluate", "list.csv", "pets.h5"], "list.csv: not a head"),
         (["evaluate", "pets.joblib", "pets.h5"], "trained on every image"),
         (["evaluate", "pets.joblib", "pets.h5", "--split", "tset"], "split 'tset': use train,"),
@@ -238,7 +243,8 @@ def test_bad_input_gets_one_line_and_leaves_nothing_behind(trained, cli, argumen
     (trained / "list.csv").write_text("file,label\n")
     before = {path: path.is_file() and path.read_bytes() for path in trained.rglob("*")}
     usage = "use one of" in message or "did you mean" in message or "too small" in message
-    usage = usage or "split 'tset'" in message or "w.h5" in message
+    usage = usage or "split 'tset'" in message or "w.h5" in message or "use 'bal" in message
+    usage = usage or "3 folds" in message
     assert message in failed(cli(*arguments), code=2 if usage else 1)
     after = {path: path.is_file() and path.read_bytes() for path in trained.rglob("*")}
     assert after == before
@@ -328,21 +334,57 @@ def test_a_fault_of_our_own_is_one_line_too(here, cli, monkeypatch):
 
 def test_every_command_has_help_that_names_its_options(cli):
     text = cli("--help").out
-    for command in ("extract", "info", "train", "evaluate", "predict", "demo"):
+    for command in ("extract", "info", "train", "evaluate", "compare", "predict", "demo"):
         assert command in text
         assert "Usage: headstart " + command in cli(command, "--help").out
 
 
-def test_the_command_ends_once_it_is_done_though_its_worker_processes_are_idle(make_store):
-    """joblib keeps its workers for five minutes; leaving must not wait for them."""
-    generator = np.random.default_rng(0)
-    labels = ["a", "b"] * 260
-    store = make_store(generator.normal(size=(520, 2000)), labels)  # enough for processes
-    command = ["train", str(store.path), "-o", str(store.path.with_name("svm.joblib"))]
-    done = subprocess.run(
-        [sys.executable, "-m", "headstart.cli", *command, "--head", "svm", "--folds", "2"],
-        check=False,
-        capture_output=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
+def test_all_heads_are_compared_and_the_best_is_saved(trained, cli):
+    done = cli("train", "pets.h5", "-o", "best.skops", "--head", "all", "--json")
+    values = json.loads(done.out)
+    assert sorted(one["head"] for one in values["leaderboard"]) == ["logistic", "svm", "svm-rbf"]
+    assert values["leaderboard"][0]["head"] == values["head"]
+    assert json.loads(cli("info", "best.skops", "--json").out)["name"] == values["head"]
+    text = cli("train", "pets.h5", "-o", "best.skops", "--head", "all").out
+    assert "behind the best" in text
+    assert "saved as best.skops" in text
+
+
+def test_plots_are_drawn_with_something_on_them(trained, cli):
+    from PIL import Image
+
+    done = cli("train", "pets.h5", "-o", "x.joblib", "--plots", "plots/today")
+    assert done.code == 0, done.err
+    assert "drawn: plots/today/confusion.png" in done.out
+    fill = cli("extract", "photos/blue", "-o", "blue.h5", *SMALL)
+    assert fill.code == 0
+    for name in ("confusion", "reliability", "learning-curve"):
+        with Image.open(f"plots/today/{name}.png") as image:
+            assert min(image.size) > 400
+            assert len(set(image.convert("L").getdata())) > 20
+
+
+def test_without_matplotlib_plots_are_refused_before_the_work(trained, cli, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    line = failed(cli("train", "pets.h5", "-o", "x.joblib", "--plots", "plots"))
+    assert 'python3 -m pip install "headstart[plots]"' in line
+    assert not os.path.exists("x.joblib")
+    assert not os.path.exists("plots")
+
+
+def test_compare_ranks_files_beside_random_weights_and_pixels(trained, cli):
+    cli("extract", "photos", "-o", "float.h5", *SMALL[:-2], "--dtype", "float16")
+    done = cli("compare", "pets.h5", "float.h5", "--pixels", "photos")
+    assert done.code == 0, done.err
+    assert "pets.h5 (random weights)" in done.out
+    assert "raw pixels" in done.out
+    values = json.loads(cli("compare", "pets.h5", "float.h5", "--json").out)
+    assert [one["images"] for one in [values]] == [18]
+    assert len(values["ranks"]) == 2
+    assert "There is no baseline" not in done.out
+
+
+def test_compare_says_which_images_it_misses(trained, cli):
+    line = failed(cli("compare", "pets.h5", "--pixels", "photos/red"))
+    assert "images of the feature files are not there" in line
+    assert "only one feature file" in failed(cli("compare", "pets.h5"), code=2)

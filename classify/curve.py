@@ -1,0 +1,99 @@
+"""A trained head -> its learning curve: accuracy against images per class."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from .heads import recipe
+from .intervals import accuracy_interval
+from .lesson import Lesson
+from .recipe import Cut, chosen_codes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..features.store import FeatureStore
+    from .prediction import Head
+
+_SMALLEST: Final = 2
+_MOST_VALUES: Final = 2**25
+"""Decision values up to which every fold has a curve of its own; beyond that one fold must do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CurvePoint:
+    """One point of a learning curve.
+
+    Attributes
+    ----------
+    per_class : int
+        Training images of each class (all of a class that has fewer).
+    accuracy : float
+        On images left out.
+    interval : tuple of float
+        Its 95% interval.
+    """
+
+    per_class: int
+    accuracy: float
+    interval: tuple[float, float]
+
+
+def learning_curve(head: Head, store: FeatureStore) -> list[CurvePoint]:
+    """Train a head's kind on ever more images of each class, and score it on images left out.
+
+    Parameters
+    ----------
+    head : Head
+        One of the kinds that have a name; its parameters are kept for all sizes.
+    store : FeatureStore
+        The file that it was trained on. Its test split is not used.
+
+    Returns
+    -------
+    list of CurvePoint
+        Sizes double; the last has all images that cross-validation can train on.
+
+    Raises
+    ------
+    WrongUsage
+        If the head is a classifier of one's own.
+    """
+    lesson = Lesson.of(store, head.folds, head.seed, head.class_weight)
+    made, task, folds = recipe(head.name), lesson.task, lesson.folds
+    everything = np.arange(len(task.codes))
+    sizes = _sizes(int(np.bincount(task.codes).max() * (1 - 1 / len(folds))))
+    if len(everything) * len(task.names) * len(sizes) * len(folds) > _MOST_VALUES:
+        folds = folds[:1]
+    generator = np.random.default_rng(head.seed)
+    cuts = []
+    for held_out in folds:
+        shuffled = generator.permutation(np.setdiff1d(everything, held_out))
+        place = _place_in_class(task.codes[shuffled])
+        cuts += [Cut(np.sort(shuffled[place < size]), (held_out,)) for size in sizes]
+    answers = [values for (values,) in made.at(head.parameters, task, cuts).decisions]
+    points = []
+    rows = np.concatenate(folds)
+    for number, size in enumerate(sizes):
+        chosen = np.concatenate([chosen_codes(one) for one in answers[number :: len(sizes)]])
+        right = chosen == task.codes[rows]
+        interval = accuracy_interval(right, lesson.examples.identities[rows])
+        points.append(CurvePoint(size, float(right.mean()), interval))
+    return points
+
+
+def _sizes(most: int) -> list[int]:
+    doubling = [_SMALLEST * 2**k for k in range(64) if _SMALLEST * 2**k < most]
+    return [*doubling, most]
+
+
+def _place_in_class(codes: NDArray[np.intp]) -> NDArray[np.intp]:
+    """For each row, how many rows before it have the same class."""
+    order = np.argsort(codes, kind="stable")
+    counts = np.bincount(codes)
+    place = np.empty(len(codes), np.intp)
+    place[order] = np.arange(len(codes)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return place

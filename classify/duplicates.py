@@ -1,0 +1,83 @@
+"""Rows to score + rows trained on -> which of the former have a near-duplicate among the latter."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from sklearn.utils.extmath import randomized_range_finder
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SIMILAR: Final = 0.9
+"""Cosine, after the mean vector is subtracted, from which on two images count as near-duplicates.
+
+Measured with MobileNetV2 on 200 photographs of cats and dogs: half of the copies that were saved at
+JPEG quality 40, cropped by a twentieth or halved in size reach 0.94 to 0.98, mirrored ones 0.9;
+two different photographs at most 0.82, and the median of the most similar ones is 0.42.
+"""
+
+_BASIS: Final = 256
+_SAMPLE: Final = 4096
+_BLOCK: Final = 512
+
+
+class Similarity:
+    """Finds near-duplicates among the rows of one feature matrix.
+
+    Parameters
+    ----------
+    *features : ndarray of shape (n, D)
+        All rows, those to score and those trained on; numbered through.
+
+    Notes
+    -----
+    Of two unit vectors, the cosine is at most that of their parts in any subspace plus the product
+    of the lengths of what lies outside. In the 256 directions in which images differ most that is
+    little, so that nearly all pairs can be ruled out at an eighth of the cost, and none by mistake.
+    """
+
+    def __init__(self, *features: NDArray[np.float32]) -> None:
+        centred = np.concatenate(features)
+        centred -= centred.mean(axis=0, dtype=np.float64).astype(np.float32)
+        lengths = np.linalg.norm(centred, axis=1, keepdims=True)
+        self._unit = np.divide(centred, lengths, out=centred, where=lengths > 0)
+        sample = self._unit[:: -(-len(centred) // _SAMPLE)]
+        basis = randomized_range_finder(
+            sample.T, size=min(_BASIS, *sample.shape), n_iter=2, random_state=0
+        )
+        self._inside = self._unit @ basis.astype(np.float32)
+        outside = 1 - np.einsum("ij,ij->i", self._inside, self._inside)
+        self._outside = np.sqrt(np.maximum(outside, 0))
+
+    def nearest(
+        self, rows: NDArray[np.intp], among: NDArray[np.intp]
+    ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+        """For each of `rows`, the most similar one `among` others, and its cosine.
+
+        Returns
+        -------
+        partners : ndarray of int, shape (n,)
+            Row numbers; -1 where no cosine exceeds `SIMILAR`.
+        cosines : ndarray of float32, shape (n,)
+            0 there.
+        """
+        partners = np.full(len(rows), -1)
+        cosines = np.zeros(len(rows), np.float32)
+        inside, outside = self._inside[among], self._outside[among]
+        for start in range(0, len(rows), _BLOCK):
+            block = rows[start : start + _BLOCK]
+            bound = self._inside[block] @ inside.T
+            bound += self._outside[block, None] * outside
+            possible = bound > SIMILAR
+            left, right = np.flatnonzero(possible.any(axis=1)), np.flatnonzero(possible.any(axis=0))
+            if not len(left):
+                continue
+            exact = self._unit[block[left]] @ self._unit[among[right]].T
+            best = exact.argmax(axis=1)
+            highest = exact[np.arange(len(left)), best]
+            found = highest > SIMILAR
+            partners[start + left[found]] = among[right[best[found]]]
+            cosines[start + left[found]] = highest[found]
+        return partners, cosines

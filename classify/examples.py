@@ -1,0 +1,158 @@
+"""A feature file -> the labelled rows to train on and to test on, and what was left out."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..features.errors import TrainingError
+from ..features.layout import NO_LABEL, TEST, VALIDATION
+from .splits import contents
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..features.store import FeatureStore
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples:
+    """Labelled rows.
+
+    Attributes
+    ----------
+    features : ndarray of float32, shape (N, D)
+        Vectors.
+    labels : ndarray of str, shape (N,)
+        Class names.
+    identities : ndarray of uint64, shape (N,)
+        Which rows are one image (`splits.contents`).
+    paths : ndarray of bytes, shape (N,)
+        Where the images are, relative to the source.
+    """
+
+    features: NDArray[np.floating]
+    labels: NDArray[np.str_]
+    identities: NDArray[np.uint64]
+    paths: NDArray[np.bytes_]
+
+    def rows(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> Examples:
+        """Some of them."""
+        return Examples(*(getattr(self, one.name)[chosen] for one in dataclasses.fields(self)))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def labelled(store: FeatureStore) -> tuple[Examples, NDArray[np.int8]]:
+    """All rows that have a label, and the split of each.
+
+    Raises
+    ------
+    TrainingError
+        If there is none, or one with values that are not finite.
+    """
+    rows = store.labels != NO_LABEL
+    if not rows.any():
+        raise TrainingError(
+            f"{store.path}: none of its {len(store)} images has a label; put the images of each "
+            f"class into a folder of its own, or give a manifest with a 'label' column, and run "
+            f"`headstart extract` again (nothing is embedded twice)"
+        )
+    features = store.features if rows.all() else store.features[rows]
+    examples = Examples(
+        # scikit-learn would compute means and products of float16 in float16.
+        features.astype(np.float32, copy=False),
+        np.asarray(store.label_names)[store.labels[rows]],
+        contents(store.digests[rows]),
+        np.asarray(store.raw_paths)[rows],
+    )
+    require_finite(examples.features, str(store.path), examples.paths)
+    return examples, store.splits[rows]
+
+
+def require_finite(features: NDArray[np.floating], where: str, paths: NDArray[np.bytes_]) -> None:
+    """Refuse vectors with NaN or infinite values, naming the first.
+
+    Raises
+    ------
+    TrainingError
+        With the number of such rows.
+    """
+    bad = ~np.isfinite(features).all(axis=1)
+    if bad.any():
+        first = paths[bad][0].decode("utf-8", "surrogateescape")
+        raise TrainingError(
+            f"{where}: {int(bad.sum())} of its vectors have NaN or infinite values, the first that "
+            f"of {first}; extract the images again with --fresh, in f32 if it was bf16"
+        )
+
+
+def training_and_test(store: FeatureStore) -> tuple[Examples, Examples | None, list[str]]:
+    """What to train on; what to test on, if the file has a test split; what was left out.
+
+    Raises
+    ------
+    TrainingError
+        If nothing is left to train on, only one class is, or the test split has one that training
+        has not.
+    """
+    examples, splits = labelled(store)
+    notes = []
+    if len(examples) < len(store):
+        notes.append(f"{len(store) - len(examples)} images without a label are left out")
+    contradictory = _contradictory(examples)
+    if contradictory.any():
+        notes.append(
+            f"{int(contradictory.sum())} images are left out, because files of the same bytes have "
+            f"different labels"
+        )
+        examples, splits = examples.rows(~contradictory), splits[~contradictory]
+    if (splits == VALIDATION).any():
+        notes.append(
+            f"{int((splits == VALIDATION).sum())} images of the validation split are trained on "
+            f"too: regularisation is chosen by cross-validation"
+        )
+    test = None
+    in_test = splits == TEST
+    if in_test.any():
+        examples, test = examples.rows(~in_test), examples.rows(in_test)
+        leaked = np.isin(examples.identities, test.identities)
+        if leaked.any():
+            notes.append(
+                f"{int(leaked.sum())} training images are in the test split too; they are left out "
+                f"of the training"
+            )
+            examples = examples.rows(~leaked)
+    _require_classes(store, examples, test)
+    return examples, test, notes
+
+
+def _require_classes(store: FeatureStore, examples: Examples, test: Examples | None) -> None:
+    names = np.unique(examples.labels).tolist()
+    if test is not None and not names:
+        raise TrainingError(
+            f"{store.path}: all {len(test)} labelled images are in the test split; some must be "
+            f"left to train on"
+        )
+    if len(names) < 2:
+        raise TrainingError(
+            f"{store.path}: only one class, {', '.join(map(repr, names))}, among the "
+            f"{len(examples)} labelled training images; a classifier needs at least two"
+        )
+    unseen = sorted(set(test.labels.tolist()) - set(names)) if test is not None else []
+    if unseen:
+        raise TrainingError(
+            f"{store.path}: class {unseen[0]!r} has images in the test split and none to train on; "
+            f"add training images of it or take it out"
+        )
+
+
+def _contradictory(examples: Examples) -> NDArray[np.bool_]:
+    """Rows whose bytes appear under another label too: nobody can say which one is true."""
+    _, codes = np.unique(examples.labels, return_inverse=True)
+    pairs = np.unique(np.stack([examples.identities, codes.astype(np.uint64)]), axis=1)
+    images, labels = np.unique(pairs[0], return_counts=True)
+    return np.isin(examples.identities, images[labels > 1])

@@ -1,0 +1,163 @@
+"""The RBF kernel as matrix products: an SVM with scikit-learn's solver and none of its waiting."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import psutil
+from sklearn.kernel_approximation import Nystroem
+from sklearn.metrics.pairwise import rbf_kernel
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.svm import SVC
+
+from .linear import Svm
+from .recipe import Cut, Step, Task, chosen_codes
+from .solver import LinearPath
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from .recipe import Decisions, Parameters
+
+_STRENGTHS: Final = (1.0, 10.0)
+"""Beyond C = 10 nothing changes: this kernel has then separated all that it can."""
+_WIDTHS: Final = (0.25, 1.0)
+"""Values of gamma, in multiples of scikit-learn's default, one over the number of features."""
+
+_LANDMARKS: Final = 1024
+_LANDMARK_STRENGTHS: Final = (1e-3, 1e-2)
+
+_BYTES: Final = 16
+"""Memory for an entry of the kernel matrix: in float32, on the way to it, and for the solver."""
+
+_log = logging.getLogger("headstart")
+
+
+@dataclasses.dataclass(frozen=True)
+class Rbf:
+    """A support vector machine with an RBF kernel, on standardised features.
+
+    Where the kernel matrix would take more than half of the free memory, a line says so and the
+    kernel is approximated by 1,024 landmarks (Nystroem; Williams & Seeger 2000), the machine linear
+    in them.
+    """
+
+    name: str = "svm-rbf"
+    searches: bool = True
+    calibrated: bool = True
+
+    def search(self, task: Task, cuts: Sequence[Cut], judge: Callable[[Step], float]) -> None:
+        """Try the whole grid; a kernel is computed once for all C."""
+        grid = _grid(task)
+        decided = [list(_decide(grid, task, cut)) for cut in cuts]
+        for place, parameters in enumerate(grid):
+            judge(Step(parameters, [of_cut[place] for of_cut in decided]))
+
+    def at(self, parameters: Parameters, task: Task, cuts: Sequence[Cut]) -> Step:
+        """Fit a machine for every cut."""
+        return Step(parameters, [next(_decide([parameters], task, cut)) for cut in cuts])
+
+    def costs(self, decisions: Decisions, codes: NDArray[np.intp]) -> NDArray[np.floating]:
+        """1 for a wrong answer: the votes of its machines are no probabilities."""
+        return np.asarray(chosen_codes(decisions) != codes, np.float64)
+
+    def probabilities(self, decisions: Decisions) -> NDArray[np.float64]:
+        """Never asked for: its probabilities come from calibration."""
+        raise NotImplementedError
+
+    def fit(self, parameters: Parameters, task: Task) -> list[tuple[str, Any]]:
+        """Fit on all rows; keep the support vectors only."""
+        scaler = StandardScaler().fit(task.features)
+        scaled = scaler.transform(task.features)
+        if "landmarks" in parameters:
+            nystroem = _nystroem(parameters, task).fit(scaled)
+            mapped = dataclasses.replace(task, features=nystroem.transform(scaled))
+            (_, second), last = Svm().fit({"C": parameters["C"]}, mapped)
+            return [("scale", scaler), ("kernel", nystroem), ("scale_kernel", second), last]
+        kernel = rbf_kernel(scaled, gamma=parameters["gamma"])
+        support = _svc(parameters, task).fit(kernel, task.labels).support_
+        # Rows that are no support vectors have no say; without them the solution is the same, and
+        # what is exported holds only the others.
+        kernel = kernel[np.ix_(support, support)]
+        machine = _svc(parameters, task).fit(kernel, task.labels[support])
+        against = FunctionTransformer(
+            rbf_kernel, kw_args={"Y": scaled[support], "gamma": parameters["gamma"]}
+        )
+        return [("scale", scaler), ("kernel", against), ("classify", machine)]
+
+
+def _grid(task: Task) -> list[Parameters]:
+    rows, dimension = task.features.shape
+    needed = rows**2 * _BYTES
+    if needed <= free_memory() / 2:
+        return [{"C": c, "gamma": g / dimension} for g in _WIDTHS for c in _STRENGTHS]
+    _log.info(
+        "svm-rbf: the kernel of %s images takes %.1f GB, more than half of the free memory; it is "
+        "approximated by %s landmarks (Nystroem)",
+        f"{rows:,}",
+        needed / 1e9,
+        f"{_LANDMARKS:,}",
+    )
+    landmarks = {"gamma": 1 / dimension, "landmarks": _LANDMARKS}
+    return [{"C": c, **landmarks} for c in _LANDMARK_STRENGTHS]
+
+
+def _decide(grid: Sequence[Parameters], task: Task, cut: Cut) -> Iterator[list[Decisions]]:
+    """Decision values of the held-out rows with each parameters of the grid."""
+    scaler = StandardScaler().fit(task.features[cut.training])
+    inside = scaler.transform(task.features[cut.training])
+    outside = [scaler.transform(task.features[rows]) for rows in cut.held_out]
+    if "landmarks" in grid[0]:
+        yield from _decide_by_landmarks(grid, task, cut, inside, outside)
+        return
+    gamma = None
+    for parameters in grid:
+        if parameters["gamma"] != gamma:
+            gamma = parameters["gamma"]
+            kernel = rbf_kernel(inside, gamma=gamma)
+            across = [rbf_kernel(rows, inside, gamma=gamma) for rows in outside]
+        machine = _svc(parameters, task).fit(kernel, task.labels[cut.training])
+        decisions = [machine.decision_function(rows) for rows in across]
+        yield [values.reshape(len(values), -1) for values in decisions]
+
+
+def _decide_by_landmarks(
+    grid: Sequence[Parameters],
+    task: Task,
+    cut: Cut,
+    inside: NDArray[np.floating],
+    outside: list[NDArray[np.floating]],
+) -> Iterator[list[Decisions]]:
+    nystroem = _nystroem(grid[0], task).fit(inside)
+    mapped = np.concatenate([nystroem.transform(rows) for rows in (inside, *outside)])
+    codes = np.concatenate([task.codes[rows] for rows in (cut.training, *cut.held_out)])
+    training, *held_out = np.split(
+        np.arange(len(codes)), np.cumsum([len(inside), *map(len, outside)])[:-1]
+    )
+    path = LinearPath(
+        mapped, codes, len(task.names), [training], Svm().loss, balanced=task.balanced
+    )
+    for parameters in grid:
+        yield path.solve(parameters["C"], [held_out])[0]
+
+
+def _svc(parameters: Parameters, task: Task) -> SVC:
+    return SVC(kernel="precomputed", C=parameters["C"], class_weight=task.class_weight)
+
+
+def _nystroem(parameters: Parameters, task: Task) -> Nystroem:
+    return Nystroem(
+        gamma=parameters["gamma"],
+        n_components=int(parameters["landmarks"]),
+        random_state=task.seed,
+    )
+
+
+def free_memory() -> int:
+    """Bytes that can be had without swapping."""
+    return int(psutil.virtual_memory().available)

@@ -1,0 +1,136 @@
+"""A feature file -> a lesson: what is to be learned from it, and how that will be scored."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from ..features.errors import TrainingError, WrongUsage
+from .duplicates import SIMILAR, Similarity
+from .evaluation import Scores, answers, majority_class, score
+from .examples import Examples, training_and_test
+from .recipe import Task
+from .splits import stratified_folds
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..features.store import FeatureStore
+
+BALANCED: Final = "balanced"
+
+_FEWEST: Final = 3
+_WHY: Final = f"at least {_FEWEST} folds are needed: to train, to choose by and to score"
+
+
+@dataclasses.dataclass(frozen=True)
+class Lesson:
+    """What is to be learned from a feature file, and how it will be scored."""
+
+    store: FeatureStore
+    examples: Examples
+    test: Examples | None
+    folds: list[NDArray[np.intp]]
+    task: Task
+    notes: list[str]
+
+    @classmethod
+    def of(cls, store: FeatureStore, folds: int, seed: int, class_weight: str | None) -> Lesson:
+        """Check everything, and cut the training rows into folds.
+
+        Raises
+        ------
+        TrainingError
+            If nobody could train on it.
+        WrongUsage
+            If an option has a value that it cannot have.
+        """
+        if folds < 2:
+            raise WrongUsage(f"folds {folds}: at least 2 are needed to hold something out")
+        if not 0 <= seed < 2**32:
+            raise WrongUsage(f"seed {seed}: a number from 0 to {2**32 - 1} is expected")
+        if class_weight not in (None, BALANCED):
+            raise WrongUsage(f"class_weight {class_weight!r}: use {BALANCED!r} or leave it out")
+        examples, test, notes = training_and_test(store)
+        cut = stratified_folds(examples.labels, examples.identities, folds, seed)
+        names, codes, counts = np.unique(examples.labels, return_inverse=True, return_counts=True)
+        if len(cut) < folds:
+            scarce = names[counts.argmin()]
+            notes.append(
+                f"{len(cut)} folds instead of {folds}, because class {str(scarce)!r} has only "
+                f"{len(cut)} distinct images"
+            )
+        if test is None and folds < _FEWEST:
+            raise WrongUsage(f"folds {folds}: without a test split {_WHY}")
+        if test is None and len(cut) < _FEWEST:
+            raise TrainingError(
+                f"{store.path}: class {str(names[counts.argmin()])!r} has only {len(cut)} distinct "
+                f"images, but without a test split {_WHY}; add images of it, or leave it out"
+            )
+        task = Task(examples.features, codes, names, class_weight == BALANCED, seed)
+        return cls(store, examples, test, cut, task, notes)
+
+    @property
+    def scored(self) -> Examples:
+        """The rows that scores are of."""
+        return self.examples if self.test is None else self.test
+
+    def right(self, probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which answers are right."""
+        right: NDArray[np.bool_] = answers(probabilities, self.names) == self.scored.labels
+        return right
+
+    @property
+    def names(self) -> list[str]:
+        """The classes."""
+        names: list[str] = self.task.names.tolist()
+        return names
+
+    def score(self, probabilities: NDArray[np.float64]) -> Scores:
+        """Score the probabilities of the scored rows."""
+        cross_validated = f"{len(self.folds)}-fold cross-validation"
+        return score(
+            self.scored,
+            probabilities,
+            self.names,
+            majority=majority_class(self.examples.labels),
+            basis=cross_validated if self.test is None else "test split",
+            notes=[*self.notes, *self._near_duplicates(self.right(probabilities))],
+        )
+
+    @functools.cached_property
+    def _partners(self) -> tuple[NDArray[np.intp], list[str]]:
+        """Which scored rows have a near-duplicate that was trained on; where one such pair is."""
+        trained, paths = len(self.examples), self.examples.paths
+        if self.test is None:
+            similarity = Similarity(self.examples.features)
+            everything = np.arange(trained)
+            asked = [(rows, np.setdiff1d(everything, rows)) for rows in self.folds]
+        else:
+            similarity = Similarity(self.examples.features, self.test.features)
+            asked = [(np.arange(len(self.test)) + trained, np.arange(trained))]
+            paths = np.concatenate([paths, self.test.paths])
+        rows = np.concatenate([one for one, _ in asked])
+        found = [similarity.nearest(*one) for one in asked]
+        partners = np.concatenate([one for one, _ in found])
+        cosines = np.concatenate([one for _, one in found])
+        first = int(cosines.argmax())
+        pair = [os.fsdecode(paths[row]) for row in (rows[first], partners[first])]
+        affected = np.sort(rows[partners >= 0])
+        return (affected if self.test is None else affected - trained), pair
+
+    def _near_duplicates(self, right: NDArray[np.bool_]) -> list[str]:
+        rows, pair = self._partners
+        if not len(rows):
+            return []
+        others = np.delete(right, rows)
+        without = f"; without them accuracy is {100 * others.mean():.1f}%" if len(others) else ""
+        note = (
+            f"{len(rows)} of {len(right)} scored images have a near-duplicate among those trained "
+            f"on (cosine above {SIMILAR}; {pair[0]} and {pair[1]} are the most alike){without}"
+        )
+        return [note]

@@ -1,0 +1,164 @@
+"""Linear heads on standardised features: logistic regression and the linear SVM."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from scipy.special import expit, softmax
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
+
+from .recipe import Cut, Step
+from .solver import LinearPath, LogLoss, SquaredHinge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from .recipe import Decisions, Parameters, Task
+    from .solver import Loss
+
+    Coefficients = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+STRENGTHS: Final = tuple(float(f"{10 ** (k / 2):.2g}") for k in range(-12, 3))
+"""Values of C, the inverse regularisation strength, that are tried: 1e-6, 3.2e-6, ... 10."""
+_START: Final = STRENGTHS.index(1e-3)
+"""Standardised embeddings have about as many columns as there are rows, so that the best C lies far
+below scikit-learn's default of 1; and small ones cost little."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Linear:
+    """A linear classifier on standardised features."""
+
+    name: str
+    loss: Loss
+    calibrated: bool
+    searches: bool = True
+
+    def search(self, task: Task, cuts: Sequence[Cut], judge: Callable[[Step], float]) -> None:
+        """Walk along the path of regularisation, as long as that improves anything."""
+        # Held-out loss has one minimum along the path: where it rises one may turn back.
+        path = self._path(task, cuts)
+        judge(self._step(path, STRENGTHS[_START], cuts))
+        first = path.solution.copy()
+        upwards = judge(self._step(path, STRENGTHS[_START + 1], cuts))
+        share = upwards
+        for strength in STRENGTHS[_START + 2 :]:
+            if not share:
+                break
+            share = judge(self._step(path, strength, cuts))
+        if upwards == 1:
+            return
+        path.start_from(first)
+        for strength in reversed(STRENGTHS[:_START]):
+            if not judge(self._step(path, strength, cuts)):
+                return
+
+    def at(self, parameters: Parameters, task: Task, cuts: Sequence[Cut]) -> Step:
+        """Fit for every cut with one C."""
+        return self._step(self._path(task, cuts), parameters["C"], cuts)
+
+    def costs(self, decisions: Decisions, codes: NDArray[np.intp]) -> NDArray[np.floating]:
+        """The loss that was minimised."""
+        costs, _ = self.loss.evaluate(decisions.T[None], codes)
+        summed: NDArray[np.floating] = costs[0].sum(axis=0)
+        return summed
+
+    def probabilities(self, decisions: Decisions) -> NDArray[np.float64]:
+        """Sigmoid of one column, softmax of several."""
+        decisions = decisions.astype(np.float64)
+        if decisions.shape[1] == 1:
+            second = expit(decisions)
+            return np.hstack([1 - second, second])
+        return np.asarray(softmax(decisions, axis=1))
+
+    def fit(self, parameters: Parameters, task: Task) -> list[tuple[str, Any]]:
+        """Fit on all rows."""
+        everything = Cut(np.arange(len(task.codes)), ())
+        path = self._path(task, [everything])
+        for eased in (100, 10):
+            path.solve(parameters["C"] / eased)
+        path.solve(parameters["C"], tolerance=1e-6)
+        coefficients = path.coefficients(0)
+        del path  # its copy of the features
+        scaler = StandardScaler().fit(task.features)
+        return [
+            ("scale", scaler),
+            ("classify", self._fitted(coefficients, scaler, parameters, task)),
+        ]
+
+    def _fitted(
+        self,
+        coefficients: Coefficients,
+        scaler: StandardScaler,
+        parameters: Parameters,
+        task: Task,
+    ) -> Any:
+        raise NotImplementedError
+
+    def _path(self, task: Task, cuts: Sequence[Cut]) -> LinearPath:
+        return LinearPath(
+            task.features,
+            task.codes,
+            len(task.names),
+            [cut.training for cut in cuts],
+            self.loss,
+            balanced=task.balanced,
+        )
+
+    def _step(self, path: LinearPath, strength: float, cuts: Sequence[Cut]) -> Step:
+        return Step({"C": strength}, path.solve(strength, [cut.held_out for cut in cuts]))
+
+
+@dataclasses.dataclass(frozen=True)
+class Logistic(Linear):
+    """Logistic regression; softmax where there are more than two classes."""
+
+    name: str = "logistic"
+    loss: Loss = dataclasses.field(default_factory=LogLoss)
+    calibrated: bool = False
+
+    def _fitted(
+        self,
+        coefficients: Coefficients,
+        scaler: StandardScaler,
+        parameters: Parameters,
+        task: Task,
+    ) -> LogisticRegression:
+        # scikit-learn has the last word, but starts where there is next to nothing left to do.
+        classifier = LogisticRegression(
+            **parameters, class_weight=task.class_weight, max_iter=2000, warm_start=True
+        )
+        classifier.coef_, classifier.intercept_ = coefficients
+        classifier.fit(scaler.transform(task.features), task.labels)
+        return classifier.set_params(warm_start=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Svm(Linear):
+    """A linear support vector machine, each class against the rest."""
+
+    name: str = "svm"
+    loss: Loss = dataclasses.field(default_factory=SquaredHinge)
+    calibrated: bool = True
+
+    def _fitted(
+        self,
+        coefficients: Coefficients,
+        scaler: StandardScaler,
+        parameters: Parameters,
+        task: Task,
+    ) -> LinearSVC:
+        # LinearSVC takes no starting point, and liblinear solves one class after another.
+        classifier = LinearSVC(**parameters, class_weight=task.class_weight)
+        classifier.coef_, classifier.intercept_ = (
+            values.astype(np.float64) for values in coefficients
+        )
+        classifier.classes_ = task.names
+        classifier.n_features_in_ = scaler.n_features_in_
+        return classifier

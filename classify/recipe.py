@@ -1,0 +1,111 @@
+"""What a kind of head must be able to do, and what it is asked to do it on."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+
+from .solver import balancing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    Decisions = NDArray[np.floating]
+    Parameters = dict[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What is to be learned.
+
+    Attributes
+    ----------
+    features : ndarray of shape (N, D)
+        Vectors.
+    codes : ndarray of int, shape (N,)
+        Classes, as indices into `names`.
+    names : ndarray of str, shape (K,)
+        Sorted.
+    balanced : bool
+        Whether all classes weigh the same, however many rows they have.
+    seed : int
+        Of whatever is drawn.
+    """
+
+    features: NDArray[np.floating]
+    codes: NDArray[np.intp]
+    names: NDArray[np.str_]
+    balanced: bool
+    seed: int
+
+    @property
+    def labels(self) -> NDArray[np.str_]:
+        """(N,) names."""
+        labels: NDArray[np.str_] = self.names[self.codes]
+        return labels
+
+    @property
+    def class_weight(self) -> str | None:
+        """As scikit-learn's classifiers take it."""
+        return "balanced" if self.balanced else None
+
+    def weights(self, rows: NDArray[np.intp]) -> NDArray[np.float64] | None:
+        """Weights of some rows; None if all are one."""
+        return balancing(self.codes[rows]) if self.balanced else None
+
+
+class Cut(NamedTuple):
+    """Rows to train on, and sets of rows to ask the result about."""
+
+    training: NDArray[np.intp]
+    held_out: tuple[NDArray[np.intp], ...]
+
+
+class Step(NamedTuple):
+    """What the classifiers of all cuts say with one choice of parameters."""
+
+    parameters: Parameters
+    decisions: list[list[Decisions]]
+    """A cut a list, of (n, c) values a set of held-out rows."""
+
+
+class Recipe(Protocol):
+    """How one kind of head is made."""
+
+    @property
+    def name(self) -> str:
+        """As given to ``--head``."""
+
+    @property
+    def searches(self) -> bool:
+        """Whether there are parameters to choose."""
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether its decision values need a calibration to become probabilities."""
+
+    def search(self, task: Task, cuts: Sequence[Cut], judge: Callable[[Step], float]) -> None:
+        """Show `judge` steps; it answers for which share of its choices a step was an advance."""
+
+    def at(self, parameters: Parameters, task: Task, cuts: Sequence[Cut]) -> Step:
+        """The step of these parameters."""
+
+    def costs(self, decisions: Decisions, codes: NDArray[np.intp]) -> NDArray[np.floating]:
+        """What the search minimises the mean of, a held-out row."""
+
+    def probabilities(self, decisions: Decisions) -> NDArray[np.float64]:
+        """(n, c) decision values -> (n, K), where no calibration is needed."""
+
+    def fit(self, parameters: Parameters, task: Task) -> list[tuple[str, Any]]:
+        """Fit on all rows: the named steps of a pipeline."""
+
+
+def chosen_codes(decisions: Decisions) -> NDArray[np.intp]:
+    """(n, c) decision values -> (n,) indices of the classes that they speak for."""
+    if decisions.shape[1] == 1:
+        return np.asarray(decisions[:, 0] > 0, np.intp)
+    return np.asarray(decisions.argmax(axis=1))

@@ -1,0 +1,175 @@
+"""Scores and learning curves -> PNG files that say what they show."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from ..features.errors import MissingExtra, install_command
+from .report import percent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from ..classify.curve import CurvePoint
+    from ..classify.evaluation import Scores
+
+_DPI: Final = 120
+_MOST_NUMBERS: Final = 20
+"""Classes up to which every cell of a confusion matrix has its number written in."""
+_MOST_NAMES: Final = 60
+"""Classes up to which every row has its name."""
+
+
+def plots_folder(folder: Path) -> Path:
+    """Make the folder, and see that plots can be drawn, before anything else is done.
+
+    Raises
+    ------
+    MissingExtra
+        If matplotlib is not installed.
+    """
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise MissingExtra(
+            f"--plots: matplotlib is not installed; get it with {install_command('plots')}"
+        ) from error
+    matplotlib.use("agg")  # no window, no display
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def draw(
+    folder: Path, title: str, scores: Scores, curve: Sequence[CurvePoint] | None = None
+) -> list[Path]:
+    """Draw everything into a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        From `plots_folder`.
+    title : str
+        What was scored.
+    scores : Scores
+        Gives ``confusion.png`` and ``reliability.png``.
+    curve : sequence of CurvePoint, optional
+        Gives ``learning-curve.png``.
+
+    Returns
+    -------
+    list of Path
+        What was written.
+    """
+    drawn = {
+        "confusion.png": _confusion(title, scores),
+        "reliability.png": _reliability(title, scores),
+    }
+    if curve is not None:
+        drawn["learning-curve.png"] = _learning_curve(title, curve, scores.baseline)
+    paths = [folder / name for name in drawn]
+    for path, figure in zip(paths, drawn.values(), strict=True):
+        figure.savefig(path, dpi=_DPI)
+    return paths
+
+
+def _figure(width: float, height: float) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def _confusion(title: str, scores: Scores) -> Any:
+    from matplotlib.ticker import PercentFormatter
+
+    names, number = list(scores.per_class), len(scores.per_class)
+    inches = 0.45 * number if number <= _MOST_NUMBERS else 0.17 * number
+    side = min(max(4.5, 2.5 + inches), 14)
+    figure, axes = _figure(side + 1, side)
+    totals = [max(sum(row), 1) for row in scores.confusion]
+    shares = [
+        [count / total for count in row]
+        for row, total in zip(scores.confusion, totals, strict=True)
+    ]
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(
+        image, ax=axes, shrink=0.8, format=PercentFormatter(1, 0), label="share of the true class"
+    )
+    if number <= _MOST_NUMBERS:
+        for row, counts in enumerate(scores.confusion):
+            for column, count in enumerate(counts):
+                colour = "white" if shares[row][column] > 0.6 else "black"
+                shown = f"{count:,}" if count else "·"
+                axes.text(column, row, shown, ha="center", va="center", color=colour, fontsize=9)
+    shown_names = [_short(name) for name in names] if number <= _MOST_NAMES else []
+    size = 10 if number <= _MOST_NUMBERS else 7
+    axes.set_xticks(range(len(shown_names)), shown_names, rotation=90, fontsize=size)
+    axes.set_yticks(range(len(shown_names)), shown_names, fontsize=size)
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+    axes.set_title(f"Confusion matrix, {scores.rows:,} images\n{title}", fontsize=11)
+    return figure
+
+
+def _reliability(title: str, scores: Scores) -> Any:
+    from matplotlib.ticker import PercentFormatter
+
+    figure, axes = _figure(5.5, 5.5)
+    axes.plot([0, 1], [0, 1], color="grey", linestyle="--", label="perfectly calibrated")
+    confidence = [one["confidence"] for one in scores.reliability]
+    accuracy = [one["accuracy"] for one in scores.reliability]
+    most = max(one["images"] for one in scores.reliability)
+    axes.plot(confidence, accuracy, color="tab:blue", linewidth=1, zorder=2)
+    axes.scatter(
+        confidence,
+        accuracy,
+        s=[15 + 250 * one["images"] / most for one in scores.reliability],
+        color="tab:blue",
+        alpha=0.7,
+        zorder=3,
+        label="predictions by confidence (area: images)",
+    )
+    lowest = 1 / len(scores.per_class)
+    axes.set_xlim(min(lowest, *confidence) - 0.03, 1.03)
+    axes.set_ylim(-0.03, 1.03)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1, 0))
+    axes.set_xlabel("confidence of the prediction")
+    axes.set_ylabel("share that is right")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="upper left", fontsize=9, markerscale=0.5)
+    error = f"expected calibration error {percent(scores.calibration_error or 0)}"
+    axes.set_title(f"Reliability, {scores.rows:,} images, {error}\n{title}", fontsize=11)
+    return figure
+
+
+def _learning_curve(title: str, curve: Sequence[CurvePoint], baseline: float) -> Any:
+    from matplotlib.ticker import NullFormatter, PercentFormatter
+
+    figure, axes = _figure(6.5, 4.5)
+    sizes = [point.per_class for point in curve]
+    axes.fill_between(
+        sizes,
+        [point.interval[0] for point in curve],
+        [point.interval[1] for point in curve],
+        color="tab:blue",
+        alpha=0.2,
+        label="95% interval",
+    )
+    axes.plot(sizes, [point.accuracy for point in curve], "o-", color="tab:blue", label="accuracy")
+    axes.axhline(baseline, color="grey", linestyle="--", label="always the commonest class")
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.set_xlabel("training images of each class")
+    axes.set_ylabel("cross-validated accuracy")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right", fontsize=9)
+    axes.set_title(f"Learning curve\n{title}", fontsize=11)
+    return figure
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 24 else name[:23] + "…"

@@ -1,0 +1,119 @@
+"""Feature files side by side."""
+
+import numpy as np
+import pytest
+from headstart.classify.comparison import compare
+from headstart.classify.training import train, train_all
+from headstart.features import TrainingError, WrongUsage
+
+
+def clouds(rows=200, apart=1.0, seed=0, columns=30):
+    generator = np.random.default_rng(seed)
+    codes = np.arange(rows) % 2
+    features = 2 * generator.normal(size=(rows, columns)) + apart * codes[:, None]
+    return features.astype(np.float32), [f"class {code}" for code in codes]
+
+
+@pytest.fixture
+def good(make_store):
+    return make_store(*clouds(), name="good.h5")
+
+
+def test_files_are_ranked_and_matched_by_content_and_not_by_row(good, make_store):
+    features, labels = clouds()
+    turned = make_store(features[::-1], labels[::-1], contents=range(199, -1, -1), name="turned.h5")
+    noise = make_store(clouds(apart=0)[0], labels, name="noise.h5")
+    found = compare([noise, turned, good])
+    names = [rank.name for rank in found.ranks]
+    assert names[-1] == str(noise.path)
+    assert found.ranks[0].accuracy == found.ranks[1].accuracy
+    assert found.ranks[0].accuracy > found.ranks[2].accuracy + 0.2
+    assert found.ranks[0].behind[0] == 0
+    difference, low, high = found.ranks[2].behind
+    assert 0 < low < difference < high
+    assert found.images == 200
+    assert found.majority == 0.5
+
+
+def test_the_accuracy_is_the_one_that_training_reports(good, make_store):
+    found = compare([good, make_store(clouds(seed=1)[0], clouds()[1], name="other.h5")])
+    rank = next(rank for rank in found.ranks if rank.name == str(good.path))
+    assert rank.accuracy == pytest.approx(train(good).scores.accuracy, abs=0.02)
+
+
+def test_a_file_no_better_than_random_weights_or_pixels_is_said_so(good, make_store, monkeypatch):
+    features, labels = clouds()
+    pretrained = {"weights": {"kind": "imagenet"}}
+    useless = make_store(clouds(apart=0.02)[0], labels, name="useless.h5")
+    random = make_store(clouds(apart=0.2, seed=4)[0], labels, name="random.h5")
+    assert random.environment["weights"]["kind"] == "random"
+    for store in (good, useless):
+        monkeypatch.setattr(store, "environment", pretrained)
+    found = compare(
+        [good, useless, random], pixels=lambda paths: clouds(len(paths), apart=0.2, seed=9)[0]
+    )
+    ranks = {rank.name: rank for rank in found.ranks}
+    assert ranks[str(good.path)].no_better_than == ()
+    assert set(ranks[str(useless.path)].no_better_than) == {str(random.path), "raw pixels"}
+    assert ranks[str(random.path)].baseline == "random weights"
+    assert ranks[str(random.path)].no_better_than == ()
+
+
+def test_only_images_that_all_files_have_count_and_the_others_are_counted(good, make_store):
+    features, labels = clouds()
+    part = make_store(features[:150], labels[:150], name="part.h5")
+    found = compare([good, part])
+    assert found.images == 150
+    assert found.notes == ("50 images are not in all files and are left out",)
+
+
+def test_images_of_the_test_split_have_no_say(make_store):
+    features, labels = clouds()
+    splits = ["test" if row % 4 == 0 else "train" for row in range(200)]
+    one = make_store(features, labels, splits=splits, name="one.h5")
+    before = compare([one, one])
+    features[::4] = 1000
+    two = make_store(features, labels, splits=splits, name="two.h5")
+    assert compare([two, two]).ranks[0].accuracy == before.ranks[0].accuracy
+    assert before.images == 150
+
+
+def test_files_that_cannot_be_compared_are_refused(good, make_store):
+    features, labels = clouds()
+    others = make_store(features, labels, contents=range(5000, 5200), name="others.h5")
+    with pytest.raises(TrainingError, match="have no image in common"):
+        compare([good, others])
+    swapped = make_store(features, labels[::-1], name="swapped.h5")
+    with pytest.raises(TrainingError, match=r"label 200 images differently: 000000\.png is 'class"):
+        compare([good, swapped])
+    with pytest.raises(WrongUsage, match="only one feature file"):
+        compare([good])
+
+
+def test_the_best_head_is_chosen_without_a_look_at_the_test_split(make_store):
+    features, labels = clouds(240, apart=0.8)
+    splits = ["test" if row % 3 == 0 else "train" for row in range(240)]
+    head, standings = train_all(make_store(features, labels, splits=splits, name="one.h5"))
+    features[::3] = features[::3][::-1]
+    other, _ = train_all(make_store(features, labels, splits=splits, name="two.h5"))
+    assert head.name == other.name
+    assert head.scores != other.scores
+    losses = [standing.choice_log_loss for standing in standings]
+    assert losses == sorted(losses)
+    assert standings[0].head == head.name
+    assert standings[0].scores == head.scores
+
+
+def test_the_scores_of_the_chosen_head_include_the_choosing(make_store):
+    """On noise some kind of head is ahead by luck; the scores must not profit from that."""
+    generator = np.random.default_rng(0)
+    shares = []
+    for repeat in range(8):
+        features = generator.normal(size=(60, 20)).astype(np.float32)
+        labels = [f"class {code}" for code in generator.integers(0, 2, 60)]
+        store = make_store(features, labels, name=f"{repeat}.h5")
+        head, standings = train_all(store)
+        assert head.scores.basis == "5-fold cross-validation"
+        assert len(standings) == 3
+        shares.append(head.scores.log_loss)
+    assert np.mean(shares) > np.log(2) - 0.01

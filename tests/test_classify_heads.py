@@ -1,0 +1,200 @@
+"""What each kind of head is beside scikit-learn's own of the same kind."""
+
+import logging
+
+import numpy as np
+import pytest
+from headstart.classify import kernel, train
+from headstart.classify.crossfit import _pairs, cross_fit
+from headstart.classify.heads import RECIPES, recipe
+from headstart.classify.kernel import Rbf
+from headstart.classify.linear import STRENGTHS
+from headstart.classify.recipe import Task
+from headstart.classify.splits import stratified_folds
+from headstart.features import WrongUsage
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.cluster import KMeans
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.kernel_approximation import Nystroem
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.metrics import log_loss
+from sklearn.model_selection import GridSearchCV, PredefinedSplit
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC, LinearSVC
+
+
+def clouds(rows, classes=3, columns=40, apart=1.0, seed=0):
+    generator = np.random.default_rng(seed)
+    codes = np.arange(rows) % classes
+    centres = np.random.default_rng(99).normal(size=(classes, columns)) * apart
+    features = centres[codes] + generator.normal(size=(rows, columns)) * 3
+    return features.astype(np.float32), codes
+
+
+def task(rows, classes=3, columns=40, *, balanced=False, **how):
+    features, codes = clouds(rows, classes, columns, **how)
+    names = np.array([f"class {code}" for code in range(classes)])
+    return Task(features, codes, names, balanced=balanced, seed=0)
+
+
+def folds_of(one, number=5):
+    return stratified_folds(one.labels, np.arange(len(one.codes), dtype=np.uint64), number, 0)
+
+
+def as_splits(folds):
+    """The same folds for scikit-learn."""
+    number = np.empty(sum(map(len, folds)), int)
+    for place, rows in enumerate(folds):
+        number[rows] = place
+    return PredefinedSplit(number)
+
+
+@pytest.mark.parametrize(("rows", "classes"), [(120, 2), (400, 2), (300, 4)])
+def test_the_logistic_head_is_what_a_plain_grid_search_finds(rows, classes):
+    """Also with fewer rows than columns."""
+    one = task(rows, classes, columns=150)
+    folds = folds_of(one)
+    ours = cross_fit(recipe("logistic"), one, folds, honest=False)
+    plain = GridSearchCV(
+        make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000, tol=1e-6)),
+        {"logisticregression__C": STRENGTHS},
+        cv=as_splits(folds),
+        scoring="neg_log_loss",
+    ).fit(one.features.astype(np.float64), one.labels)
+    assert ours.log_loss == pytest.approx(-plain.best_score_, rel=0.02)
+    if ours.parameters["C"] == plain.best_params_["logisticregression__C"]:
+        (_, scaler), (_, classifier) = recipe("logistic").fit(ours.parameters, one)
+        np.testing.assert_allclose(
+            classifier.predict_proba(scaler.transform(one.features)),
+            plain.predict_proba(one.features),
+            atol=2e-3,
+        )
+
+
+def test_a_calibrated_svm_is_what_scikit_learn_calibrates(make_store):
+    one = task(300, 3)
+    folds = folds_of(one)
+    head = train(make_store(one.features, one.labels.tolist()), "svm")
+    plain = CalibratedClassifierCV(
+        make_pipeline(StandardScaler(), LinearSVC(C=head.parameters["C"], dual=False, tol=1e-8)),
+        cv=as_splits(folds),
+        ensemble=False,
+    ).fit(one.features.astype(np.float64), one.labels)
+    np.testing.assert_allclose(
+        head.pipeline.predict_proba(one.features), plain.predict_proba(one.features), atol=5e-3
+    )
+
+
+@pytest.mark.parametrize("classes", [2, 6])
+def test_svm_rbf_answers_as_scikit_learns_svc_does(classes):
+    one, other = task(400, classes, apart=1.5), task(400, classes, apart=1.5, seed=1)
+    parameters = {"C": 1.0, "gamma": 1 / 40}
+    steps = make_pipeline(*(step for _, step in Rbf().fit(parameters, one)))
+    plain = make_pipeline(StandardScaler(), SVC(C=1.0, gamma=1 / 40)).fit(one.features, one.labels)
+    for features in (one.features, other.features):
+        assert (steps.predict(features) == plain.predict(features)).mean() >= 0.999
+        apart = np.abs(steps.decision_function(features) - plain.decision_function(features))
+        assert np.mean(apart < 5e-3) > 0.995  # a tie between two classes may go the other way
+
+
+def test_a_kernel_that_does_not_fit_is_approximated_and_a_line_says_so(
+    make_store, monkeypatch, caplog
+):
+    one = task(300, 2, apart=1.5)
+    store = make_store(one.features, one.labels.tolist())
+    exact = train(store, "svm-rbf")
+    assert "landmarks" not in exact.parameters
+    monkeypatch.setattr(kernel, "free_memory", lambda: 2 * 300**2 * 16 - 1)
+    with caplog.at_level(logging.INFO, "headstart"):
+        approximate = train(store, "svm-rbf")
+    assert "more than half of the free memory; it is approximated by 1,024 landmarks" in caplog.text
+    assert isinstance(approximate.pipeline["kernel"], Nystroem)
+    agree = exact.predict(store).labels == approximate.predict(store).labels
+    assert agree.mean() > 0.95
+    assert abs(exact.scores.accuracy - approximate.scores.accuracy) < 0.05
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_balanced_classes_weigh_the_same_as_in_scikit_learn(name, make_store):
+    features, codes = clouds(400, 2, apart=0.3)
+    rare = (codes == 1) | (np.arange(400) % 10 == 0)
+    labels = np.array(["common", "rare"])[1 - codes[rare]].tolist()
+    store = make_store(features[rare], labels)
+    plain, balanced = (train(store, name, class_weight=how) for how in (None, "balanced"))
+    recall = [head.scores.per_class["rare"]["recall"] for head in (plain, balanced)]
+    assert recall[1] > recall[0] + 0.1
+    assert balanced.scores.balanced_accuracy > plain.scores.balanced_accuracy
+    assert balanced.class_weight == "balanced"
+    if name == "logistic":
+        theirs = make_pipeline(
+            StandardScaler(),
+            LogisticRegression(class_weight="balanced", tol=1e-8, **balanced.parameters),
+        ).fit(store.features.astype(np.float64), labels)
+        np.testing.assert_allclose(
+            balanced.predict(store).probabilities,
+            theirs.predict_proba(store.features),
+            atol=2e-3,
+        )
+
+
+@pytest.mark.parametrize(
+    "classifier",
+    [RandomForestClassifier(20), RidgeClassifier(), make_pipeline(StandardScaler(), SVC())],
+)
+def test_any_scikit_learn_classifier_can_be_the_head(classifier, make_store):
+    features, codes = clouds(150, apart=1.5)
+    store = make_store(features, [f"class {code}" for code in codes])
+    head, again = train(store, classifier), train(store, classifier)
+    assert head.name == type(classifier).__name__
+    prediction = head.predict(store)
+    assert prediction.labels.tolist() == head.pipeline.predict(features).tolist()
+    np.testing.assert_array_equal(prediction.probabilities, again.predict(store).probabilities)
+    assert head.scores.accuracy > head.scores.baseline + 0.2
+    assert head.scores.basis == "5-fold cross-validation"
+    assert not hasattr(classifier, "classes_")  # a clone was fitted
+
+
+def test_what_is_no_classifier_is_refused(make_store):
+    features, codes = clouds(30)
+    store = make_store(features, [f"class {code}" for code in codes])
+    with pytest.raises(WrongUsage, match=r"KMeans\(\): neither the name of a head"):
+        train(store, KMeans())
+    with pytest.raises(WrongUsage, match="set it on the RandomForestClassifier itself"):
+        train(store, RandomForestClassifier(), class_weight="balanced")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_nothing_about_a_fold_enters_its_own_probabilities(name):
+    """Neither its features nor its labels: with others, the answers on the rest stay."""
+    one = task(200, 2, apart=0.5)
+    folds = folds_of(one)
+    held_out = folds[2]
+    before = cross_fit(recipe(name), one, folds, honest=True).probabilities[held_out]
+    codes = one.codes.copy()
+    codes[held_out] = 1 - codes[held_out]
+    other = Task(one.features, codes, one.names, balanced=False, seed=0)
+    after = cross_fit(recipe(name), other, folds, honest=True).probabilities[held_out]
+    np.testing.assert_allclose(after, before, atol=5e-3)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_cross_fitted_probabilities_of_noise_know_nothing(name):
+    """Calibrated or chosen with a look at the answers they would do better than a coin."""
+    generator = np.random.default_rng(5)
+    features = generator.normal(size=(240, 100)).astype(np.float32)
+    one = Task(features, generator.integers(0, 2, 240), np.array(["a", "b"]), False, 0)
+    found = cross_fit(recipe(name), one, folds_of(one), honest=True)
+    assert log_loss(one.labels, found.probabilities) > np.log(2) - 0.01
+
+
+def test_every_fold_has_judges_and_many_rows_need_fewer_of_them():
+    small = _pairs([np.arange(10)] * 5)
+    assert len(small) == len(set(small)) == 10
+    large = _pairs([np.arange(2500)] * 5)
+    assert len(large) == len(set(large)) == 5
+    for fold in range(5):
+        assert sum(fold in pair for pair in large) == 2
+    assert sorted(map(sorted, _pairs([np.arange(9)] * 4))) == [
+        [0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3],
+    ]  # fmt: skip
