@@ -40,26 +40,12 @@ joblib.dump(search.best_estimator_, sys.argv[2])
 def make_features(path: Path) -> None:
     """Seal 400 rows of two overlapping clouds in a feature file, a quarter of them to test on."""
     import made
-    from headstart.features import units
-    from headstart.features.known import FileStat, Known
-    from headstart.features.lock import exclusive
-    from headstart.features.seal import Listed, seal
-    from headstart.features.units import SeenFile
 
     generator = np.random.default_rng(0)
     features = generator.normal(size=(400, 1280)).astype(np.float32)
     features[::2] += 0.15
-    digests = [row.to_bytes(32, "little") for row in range(400)]
-    files = [SeenFile(f"{row:03}".encode(), 1, 1, digests[row], 1, 1) for row in range(400)]
-    vectors = dict(zip(digests, features, strict=True))
     splits = ["test" if row % 8 < 2 else "train" for row in range(400)]
-    listing = [
-        Listed(FileStat(file.path, 1, 1), "ab"[row % 2], splits[row])
-        for row, file in enumerate(files)
-    ]
-    with exclusive(path):
-        units.publish(units.folder_of(path), made.origin(1280), files, vectors)
-        seal(Known(path), listing)
+    made.feature_file(path, features, ["ab"[row % 2] for row in range(400)], splits=splits)
 
 
 def seconds(command: list[str]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +16,7 @@ from sklearn.svm import SVC
 
 from .linear import Svm
 from .recipe import Cut, Step, Task, chosen_codes
-from .solver import LinearPath
+from .solver import LinearPath, product
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -79,15 +80,16 @@ class Rbf:
             mapped = dataclasses.replace(task, features=nystroem.transform(scaled))
             (_, second), last = Svm().fit({"C": parameters["C"]}, mapped)
             return [("scale", scaler), ("kernel", nystroem), ("scale_kernel", second), last]
-        kernel = rbf_kernel(scaled, gamma=parameters["gamma"])
-        support = _svc(parameters, task).fit(kernel, task.labels).support_
-        # Rows that are no support vectors have no say; without them the solution is the same, and
-        # what is exported holds only the others.
-        kernel = kernel[np.ix_(support, support)]
-        machine = _svc(parameters, task).fit(kernel, task.labels[support])
-        against = FunctionTransformer(
-            rbf_kernel, kw_args={"Y": scaled[support], "gamma": parameters["gamma"]}
-        )
+        gamma = parameters["gamma"]
+        machine = _svc(parameters, task)
+        machine.fit(_kernel(squared_distances(scaled, scaled), gamma), task.labels)
+        # Rows that are no support vectors have no say: from here on the machine is asked about
+        # kernels with those that are, in its own order of them, and nothing else is exported.
+        support = scaled[machine.support_]
+        machine.support_ = np.arange(len(support), dtype=np.int32)
+        machine.shape_fit_ = (len(support), len(support))
+        machine.n_features_in_ = len(support)
+        against = FunctionTransformer(rbf_kernel, kw_args={"Y": support, "gamma": gamma})
         return [("scale", scaler), ("kernel", against), ("classify", machine)]
 
 
@@ -115,15 +117,15 @@ def _decide(grid: Sequence[Parameters], task: Task, cut: Cut) -> Iterator[list[D
     if "landmarks" in grid[0]:
         yield from _decide_by_landmarks(grid, task, cut, inside, outside)
         return
-    gamma = None
-    for parameters in grid:
-        if parameters["gamma"] != gamma:
-            gamma = parameters["gamma"]
-            kernel = rbf_kernel(inside, gamma=gamma)
-            across = [rbf_kernel(rows, inside, gamma=gamma) for rows in outside]
-        machine = _svc(parameters, task).fit(kernel, task.labels[cut.training])
-        decisions = [machine.decision_function(rows) for rows in across]
-        yield [values.reshape(len(values), -1) for values in decisions]
+    apart = squared_distances(inside, inside)
+    apart_outside = [squared_distances(rows, inside) for rows in outside]
+    for gamma, of_gamma in itertools.groupby(grid, key=lambda parameters: parameters["gamma"]):
+        kernel = _kernel(apart, gamma)
+        across = [_kernel(one, gamma) for one in apart_outside]
+        for parameters in of_gamma:
+            machine = _svc(parameters, task).fit(kernel, task.labels[cut.training])
+            decisions = [machine.decision_function(rows) for rows in across]
+            yield [values.reshape(len(values), -1) for values in decisions]
 
 
 def _decide_by_landmarks(
@@ -144,6 +146,22 @@ def _decide_by_landmarks(
     )
     for parameters in grid:
         yield path.solve(parameters["C"], [held_out])[0]
+
+
+def squared_distances(
+    rows: NDArray[np.float32], others: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Squared Euclidean distances, (n, m), in float32: scikit-learn computes them in float64."""
+    apart = product(rows, others, across=True)
+    apart *= -2
+    apart += np.einsum("ij,ij->i", rows, rows)[:, None]
+    apart += np.einsum("ij,ij->i", others, others)
+    return np.maximum(apart, 0, out=apart)
+
+
+def _kernel(apart: NDArray[np.float32], gamma: float) -> NDArray[np.float32]:
+    kernel = apart * np.float32(-gamma)
+    return np.exp(kernel, out=kernel)
 
 
 def _svc(parameters: Parameters, task: Task) -> SVC:

@@ -325,7 +325,7 @@ class LinearPath:
         problems, columns, _ = solution.shape
         coefficients = solution[..., :-1] * self._inverse_scale[group, None]
         offset = solution[..., -1] - np.einsum("pcd,pd->pc", coefficients, self._mean[group])
-        flat = _product(coefficients.reshape(problems * columns, -1), features, across=True)
+        flat = product(coefficients.reshape(problems * columns, -1), features, across=True)
         flat += offset.reshape(-1, 1)
         return flat.reshape(problems, columns, -1)
 
@@ -356,7 +356,7 @@ class LinearPath:
         problems, columns, rows = derivatives.shape
         total = derivatives.sum(axis=2)
         gradient[..., :-1] = (
-            _product(derivatives.reshape(problems * columns, rows), self._features)
+            product(derivatives.reshape(problems * columns, rows), self._features)
         ).reshape(problems, columns, -1)
         gradient[..., :-1] -= total[..., None] * self._mean[group, None]
         gradient[..., :-1] *= self._inverse_scale[group, None]
@@ -384,9 +384,9 @@ class LinearPath:
         def apply(vector: Floats) -> Floats:
             flat = vector[..., :-1].reshape(-1, vector.shape[2] - 1)
             if self._few_rows:
-                inner = _product(flat, self._features, across=True)
+                inner = product(flat, self._features, across=True)
                 inner = linalg.cho_solve(factor, inner.T, check_finite=False).T
-                flat = flat - weight * _product(inner, self._features)
+                flat = flat - weight * product(inner, self._features)
             else:
                 flat = linalg.cho_solve(factor, flat.T, check_finite=False).T
             result = np.empty_like(vector)
@@ -408,7 +408,7 @@ def balancing(codes: NDArray[np.intp]) -> NDArray[np.float64]:
     return weights
 
 
-def _product(few: Floats, many: Floats, *, across: bool = False) -> Floats:
+def product(few: Floats, many: Floats, *, across: bool = False) -> Floats:
     """``few @ many``, or ``few @ many.T`` if `across`; both in C order.
 
     SciPy's BLAS for everything: NumPy brings another, and after each of its products that one's

@@ -18,7 +18,7 @@ _DPI: Final = 120
 _MOST_NUMBERS: Final = 20
 """Classes up to which every cell of a confusion matrix has its number written in."""
 _MOST_NAMES: Final = 60
-"""Classes up to which every row has its name."""
+"""Classes up to which every row has its name; of more, every second, third ... has."""
 
 
 def plots_folder(folder: Path) -> Path:
@@ -102,10 +102,12 @@ def _confusion(title: str, scores: Scores) -> Any:
                 colour = "white" if shares[row][column] > 0.6 else "black"
                 shown = f"{count:,}" if count else "·"
                 axes.text(column, row, shown, ha="center", va="center", color=colour, fontsize=9)
-    shown_names = [_short(name) for name in names] if number <= _MOST_NAMES else []
+    every = -(-number // _MOST_NAMES)
+    named = range(0, number, every)
+    shown_names = [_short(names[place]) for place in named]
     size = 10 if number <= _MOST_NUMBERS else 7
-    axes.set_xticks(range(len(shown_names)), shown_names, rotation=90, fontsize=size)
-    axes.set_yticks(range(len(shown_names)), shown_names, fontsize=size)
+    axes.set_xticks(named, shown_names, rotation=90, fontsize=size)
+    axes.set_yticks(named, shown_names, fontsize=size)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
     axes.set_title(f"Confusion matrix, {scores.rows:,} images\n{title}", fontsize=11)
@@ -166,7 +168,7 @@ def _learning_curve(title: str, curve: Sequence[CurvePoint], baseline: float) ->
     axes.set_xlabel("training images of each class")
     axes.set_ylabel("cross-validated accuracy")
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower right", fontsize=9)
+    axes.legend(loc="center right", fontsize=9)
     axes.set_title(f"Learning curve\n{title}", fontsize=11)
     return figure
 

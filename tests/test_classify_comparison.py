@@ -42,7 +42,7 @@ def test_the_accuracy_is_the_one_that_training_reports(good, make_store):
 
 
 def test_a_file_no_better_than_random_weights_or_pixels_is_said_so(good, make_store, monkeypatch):
-    features, labels = clouds()
+    _features, labels = clouds()
     pretrained = {"weights": {"kind": "imagenet"}}
     useless = make_store(clouds(apart=0.02)[0], labels, name="useless.h5")
     random = make_store(clouds(apart=0.2, seed=4)[0], labels, name="random.h5")

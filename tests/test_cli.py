@@ -6,7 +6,6 @@ import os
 import shutil
 import sys
 
-import numpy as np
 import pytest
 from headstart.features import FeatureStore
 
