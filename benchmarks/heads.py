@@ -30,11 +30,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import made
 import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 LOAD = """
 import sys
@@ -127,38 +133,56 @@ def program(what: str | list[str], features: Path, out: Path, further: Path) -> 
     return [*what[:4], str(features), "-o", str(out), *what[4:]]
 
 
-def case(name: str, folder: Path, repeats: int) -> dict:
-    """Seconds, memory, log loss and accuracy of both sides."""
+def make(name: str, folder: Path) -> float:
+    """The feature file of a case, and further images; its matrix in MB."""
+    training, test, classes, apart, _, _ = CASES[name]
+    kept = training + test
+    vectors, codes = made.embeddings(kept + _FURTHER, classes, apart=apart)
+    labels = np.array([f"class {code:02}" for code in range(classes)])[codes]
+    splits = ["none" if row < training else "test" for row in range(kept)]
+    made.feature_file(folder / f"{name}.h5", vectors[:kept], labels[:kept].tolist(), splits=splits)
+    np.save(folder / f"{name}.npy", vectors[kept:])
+    np.save(folder / "truth.npy", labels[kept:])
+    return vectors[:kept].nbytes / 2**20
+
+
+def judge(name: str, side: str, folder: Path) -> dict[str, float]:
+    """Accuracy and log loss on the further images."""
     import joblib
     from sklearn.metrics import log_loss
 
-    training, test, classes, apart, ours, theirs = CASES[name]
-    vectors, codes = made.embeddings(training + test + _FURTHER, classes, apart=apart)
-    labels = np.array([f"class {code:02}" for code in range(classes)])[codes]
-    kept = training + test
-    features, further = folder / f"{name}.h5", folder / f"{name}.npy"
-    splits = ["none" if row < training else "test" for row in range(kept)]
-    made.feature_file(features, vectors[:kept], labels[:kept].tolist(), splits=splits)
-    np.save(further, vectors[kept:])
-    result: dict = {"name": name, "images": kept, "classes": classes}
+    model = joblib.load(folder / f"{side}.joblib")["pipeline"]
+    vectors, truth = np.load(folder / f"{name}.npy"), np.load(folder / "truth.npy")
+    found = {"accuracy": round(float(np.mean(model.predict(vectors) == truth)), 4)}
+    if hasattr(model, "predict_proba"):
+        probabilities = model.predict_proba(vectors.astype(np.float64))
+        found["log_loss"] = round(float(log_loss(truth, probabilities)), 4)
+    return found
+
+
+def case(name: str, folder: Path, repeats: int) -> dict:
+    """Seconds, memory, log loss and accuracy of both sides."""
+    training, test, classes, _, ours, theirs = CASES[name]
+
+    def elsewhere(work: Callable, *arguments: object) -> Any:
+        # A process inherits the peak memory of the one that starts it, so this one stays small.
+        with ProcessPoolExecutor(1, get_context("spawn")) as process:
+            return process.submit(work, *arguments).result()
+
+    matrix = elsewhere(make, name, folder)
+    result: dict = {"name": name, "images": training + test, "classes": classes}
     sides = {"ours": ours} | ({"theirs": theirs} if theirs else {})
     for round_ in range(repeats):
         for side, what in sides.items():
-            out = folder / f"{side}.joblib"
-            seconds, memory = whole_process(program(what, features, out, further))
+            files = folder / f"{name}.h5", folder / f"{side}.joblib", folder / f"{name}.npy"
+            seconds, memory = whole_process(program(what, *files))
             one = result.setdefault(side, {"seconds": [], "memory": []})
             one["seconds"].append(round(seconds, 2))
             one["memory"].append(round(memory))
             print(f"{name}, round {round_ + 1}: {side} {seconds:.2f} s", file=sys.stderr)
-    matrix = vectors[:kept].nbytes / 2**20
     result["memory / matrix"] = round(max(result["ours"]["memory"]) / matrix, 2)
     for side in sides:
-        model = joblib.load(folder / f"{side}.joblib")["pipeline"]
-        answers = model.predict(vectors[kept:])
-        result[side]["accuracy"] = round(float(np.mean(answers == labels[kept:])), 4)
-        if hasattr(model, "predict_proba"):
-            loss = log_loss(labels[kept:], model.predict_proba(vectors[kept:]).astype(float))
-            result[side]["log_loss"] = round(float(loss), 4)
+        result[side] |= elsewhere(judge, name, side, folder)
     if ours is OUR_SVC:
         both = [np.load(folder / f"{side}.joblib.npy") for side in sides]
         result["agree"] = float(np.mean(both[0] == both[1]))

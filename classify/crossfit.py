@@ -10,7 +10,7 @@ both, so that five folds need 5 + 10 classifiers and not 5 + 20.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from sklearn.metrics import log_loss
@@ -46,6 +46,8 @@ class CrossFit:
     ----------
     parameters : dict of str to float
         The best for all rows.
+    start : object
+        Of a fit with them, for `Recipe.fit`.
     calibrator : CalibratedClassifierCV or None
         From decision values to probabilities, if the recipe needs one.
     log_loss : float
@@ -58,6 +60,7 @@ class CrossFit:
     """
 
     parameters: Parameters
+    start: Any
     calibrator: CalibratedClassifierCV | None
     log_loss: float
     probabilities: NDArray[np.float64]
@@ -106,7 +109,7 @@ def cross_fit(
             (left_out, fold): _cost(recipe, task, values, folds[fold])
             for (left_out, fold), values in decisions.items()
         }
-        improved = [choice.consider(step.parameters, costs, decisions) for choice in choices]
+        improved = [choice.consider(step, costs, decisions) for choice in choices]
         return sum(improved) / len(improved)
 
     recipe.search(task, cuts, judge)
@@ -120,6 +123,7 @@ def cross_fit(
             )
     return CrossFit(
         parameters=choices[0].parameters,
+        start=choices[0].start,
         calibrator=calibrated[0][0],
         log_loss=calibrated[0][1],
         probabilities=probabilities,
@@ -151,17 +155,18 @@ class _Choice:
     answers: Sequence[Asked] = ()
     cost: float = np.inf
     parameters: Parameters = dataclasses.field(default_factory=dict)
+    start: Any = None
     decisions: dict[Asked, Decisions] = dataclasses.field(default_factory=dict)
 
     def consider(
-        self, parameters: Parameters, costs: dict[Asked, float], decisions: dict[Asked, Decisions]
+        self, step: Step, costs: dict[Asked, float], decisions: dict[Asked, Decisions]
     ) -> bool:
         """Take a step if it is better; say whether it is worth going on in this direction."""
         cost = sum(costs[asked] for asked in self.judges)
         cost /= sum(len(decisions[asked]) for asked in self.judges) or 1
         much_better = cost < min((1 - _RELATIVE) * self.cost, self.cost - _ABSOLUTE)
         if cost < self.cost:
-            self.cost, self.parameters = cost, parameters
+            self.cost, self.parameters, self.start = cost, step.parameters, step.start
             self.decisions = {asked: decisions[asked] for asked in (*self.judges, *self.answers)}
         return much_better
 

@@ -76,7 +76,7 @@ class Given:
         """They are probabilities already."""
         return decisions.astype(np.float64)
 
-    def fit(self, parameters: Parameters, task: Task) -> list[tuple[str, Any]]:  # noqa: ARG002
+    def fit(self, parameters: Parameters, task: Task, start: Any = None) -> list[tuple[str, Any]]:  # noqa: ARG002
         """Fit a clone on all rows."""
         return [("classify", self._fitted(task, np.arange(len(task.codes))))]
 

@@ -71,7 +71,7 @@ class Rbf:
         """Never asked for: its probabilities come from calibration."""
         raise NotImplementedError
 
-    def fit(self, parameters: Parameters, task: Task) -> list[tuple[str, Any]]:
+    def fit(self, parameters: Parameters, task: Task, start: Any = None) -> list[tuple[str, Any]]:  # noqa: ARG002
         """Fit on all rows; keep the support vectors only."""
         scaler = StandardScaler().fit(task.features)
         scaled = scaler.transform(task.features)

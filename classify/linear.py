@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 STRENGTHS: Final = tuple(float(f"{10 ** (k / 2):.2g}") for k in range(-12, 3))
 """Values of C, the inverse regularisation strength, that are tried: 1e-6, 3.2e-6, ... 10."""
-_START: Final = STRENGTHS.index(1e-3)
+_START: Final = STRENGTHS.index(1e-2)
 """Standardised embeddings have about as many columns as there are rows, so that the best C lies far
-below scikit-learn's default of 1; and small ones cost little."""
+below scikit-learn's default of 1."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +44,8 @@ class Linear:
         """Walk along the path of regularisation, as long as that improves anything."""
         # Held-out loss has one minimum along the path: where it rises one may turn back.
         path = self._path(task, cuts)
+        for eased in (STRENGTHS[_START - 4], STRENGTHS[_START - 2]):
+            path.solve(eased, tolerance=0.03)  # from nothing the way is shorter in steps
         judge(self._step(path, STRENGTHS[_START], cuts))
         first = path.solution.copy()
         upwards = judge(self._step(path, STRENGTHS[_START + 1], cuts))
@@ -77,13 +79,13 @@ class Linear:
             return np.hstack([1 - second, second])
         return np.asarray(softmax(decisions, axis=1))
 
-    def fit(self, parameters: Parameters, task: Task) -> list[tuple[str, Any]]:
+    def fit(self, parameters: Parameters, task: Task, start: Any = None) -> list[tuple[str, Any]]:
         """Fit on all rows."""
         everything = Cut(np.arange(len(task.codes)), ())
         path = self._path(task, [everything])
-        for eased in (100, 10):
-            path.solve(parameters["C"] / eased)
-        path.solve(parameters["C"], tolerance=1e-6)
+        if start is not None:
+            path.start_from(start[None])
+        path.solve(parameters["C"], tolerance=1e-5)
         coefficients = path.coefficients(0)
         del path  # its copy of the features
         scaler = StandardScaler().fit(task.features)
@@ -112,7 +114,8 @@ class Linear:
         )
 
     def _step(self, path: LinearPath, strength: float, cuts: Sequence[Cut]) -> Step:
-        return Step({"C": strength}, path.solve(strength, [cut.held_out for cut in cuts]))
+        decisions = path.solve(strength, [cut.held_out for cut in cuts])
+        return Step({"C": strength}, decisions, start=path.solution.mean(axis=0))
 
 
 @dataclasses.dataclass(frozen=True)

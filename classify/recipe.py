@@ -71,6 +71,8 @@ class Step(NamedTuple):
     parameters: Parameters
     decisions: list[list[Decisions]]
     """A cut a list, of (n, c) values a set of held-out rows."""
+    start: Any = None
+    """From where `Recipe.fit` with these parameters is nearly done, if the recipe can use it."""
 
 
 class Recipe(Protocol):
@@ -100,7 +102,7 @@ class Recipe(Protocol):
     def probabilities(self, decisions: Decisions) -> NDArray[np.float64]:
         """(n, c) decision values -> (n, K), where no calibration is needed."""
 
-    def fit(self, parameters: Parameters, task: Task) -> list[tuple[str, Any]]:
+    def fit(self, parameters: Parameters, task: Task, start: Any = None) -> list[tuple[str, Any]]:
         """Fit on all rows: the named steps of a pipeline."""
 
 

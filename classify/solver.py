@@ -191,7 +191,7 @@ class LinearPath:
         self._gram = blas.ssyrk(1, self._features.T, trans=self._few_rows, lower=True)
         # The last column is the intercept.
         self._solution = np.zeros((len(trainings), self._columns, dimension + 1), np.float32)
-        self._before = self._solution.copy()
+        self._path: list[tuple[float, Floats]] = []
 
     def solve(
         self,
@@ -219,9 +219,7 @@ class LinearPath:
         """
         rows, problems = len(self._features), len(self._solution)
         size = max(1, 16 // self._columns, _GROUP // (rows * self._columns))
-        # Along the path solutions change steadily, so that going on as before is a good start.
-        before, self._before = self._before, self._solution.copy()
-        self._solution += self._solution - before
+        self._extrapolate(strength)
         answers = []
         with ThreadPoolExecutor(joblib.cpu_count()) as threads:
             for start in range(0, problems, size):
@@ -229,6 +227,7 @@ class LinearPath:
                 decisions = self._minimise(group, strength, tolerance, threads)
                 for own, wanted in zip(decisions, asked[group], strict=bool(asked)):
                     answers.append([own.T[rows] for rows in wanted])
+        self._path = [*self._path[-1:], (strength, self._solution.copy())]
         return answers
 
     @property
@@ -238,8 +237,14 @@ class LinearPath:
 
     def start_from(self, solution: Floats) -> None:
         """Go back to an earlier solution."""
-        self._solution = solution.copy()
-        self._before = solution.copy()
+        self._solution, self._path = solution.copy(), []
+
+    def _extrapolate(self, strength: float) -> None:
+        """Go on along the path: solutions change steadily with the logarithm of C."""
+        if len(self._path) == 2:
+            (first, before), (second, now) = self._path
+            share = np.log(strength / second) / np.log(second / first) if first != second else 0
+            self._solution = now + np.float32(share) * (now - before)
 
     def coefficients(self, problem: int) -> tuple[Floats, Floats]:
         """(c, D) and (c,), for features standardised over the classifier's training rows."""

@@ -232,7 +232,7 @@ class _Learned:
 def _learn(recipe: Recipe, lesson: Lesson) -> _Learned:
     started = time.perf_counter()
     cross = cross_fit(recipe, lesson.task, lesson.folds, honest=lesson.test is None)
-    steps = recipe.fit(cross.parameters, lesson.task)
+    steps = recipe.fit(cross.parameters, lesson.task, cross.start)
     if cross.calibrator is not None:
         name, classifier = steps[-1]
         steps[-1] = name, calibrating(classifier, cross.calibrator)
