@@ -3,8 +3,23 @@
 This folder is imported as ``headstart.classify`` and never loads TensorFlow.
 """
 
+from .comparison import Comparison, compare
+from .curve import LearningCurve, learning_curve
 from .evaluation import Scores
 from .prediction import Head, Prediction, load_head
-from .training import evaluate, train
+from .training import Standing, evaluate, train, train_all
 
-__all__ = ["Head", "Prediction", "Scores", "evaluate", "load_head", "train"]
+__all__ = [
+    "Comparison",
+    "Head",
+    "LearningCurve",
+    "Prediction",
+    "Scores",
+    "Standing",
+    "compare",
+    "evaluate",
+    "learning_curve",
+    "load_head",
+    "train",
+    "train_all",
+]

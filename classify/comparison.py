@@ -15,6 +15,7 @@ from .evaluation import answers, majority_class
 from .examples import Examples, training_and_test
 from .heads import recipe
 from .intervals import accuracy_interval, paired_difference
+from .lesson import require_folds
 from .recipe import Task
 from .splits import stratified_folds
 
@@ -123,28 +124,27 @@ def compare(
     """
     if len(stores) + (pixels is not None) < 2:
         raise WrongUsage("only one feature file: name at least two, or the images with --pixels")
-    if folds < 3:
-        raise WrongUsage(f"folds {folds}: at least 3 are needed")
     first, *others = (_distinct(store) for store in stores)
     common = first.identities
-    for examples in others:
+    union = np.unique(np.concatenate([common, *(examples.identities for examples in others)]))
+    for store, examples in zip(stores[1:], others, strict=True):
         common = np.intersect1d(common, examples.identities)
-    if not len(common):
-        raise TrainingError(
-            f"{stores[0].path} and {stores[1].path} have no image in common; only files of "
-            f"the same images can be compared"
-        )
+        if not len(common):
+            raise TrainingError(
+                f"{store.path}: has no image in common with the files before it; only files of the "
+                f"same images can be compared"
+            )
     notes = []
-    left_out = max(len(examples) for examples in (first, *others)) - len(common)
-    if left_out:
-        notes.append(f"{left_out} images are not in all files and are left out")
+    if len(union) > len(common):
+        notes.append(f"{len(union) - len(common)} images are not in all files and are left out")
     first = first.rows(np.searchsorted(first.identities, common))
-    cut = stratified_folds(first.labels, first.identities, folds, seed)
-    if len(cut) < 3:
+    if len(np.unique(first.labels)) < 2:
         raise TrainingError(
-            f"{stores[0].path}: a class has only {len(cut)} distinct images in common, too few to "
-            f"cross-validate"
+            f"{stores[0].path}: all images that it has in common with the other files are of class "
+            f"{str(first.labels[0])!r}; at least two classes are needed"
         )
+    require_folds(stores[0], first, folds)
+    cut = stratified_folds(first.labels, first.identities, folds, seed)
 
     names, codes = np.unique(first.labels, return_inverse=True)
     entrants = []

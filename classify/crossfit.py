@@ -10,10 +10,10 @@ both, so that five folds need 5 + 10 classifiers and not 5 + 20.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from sklearn.metrics import log_loss
 
 from .calibration import calibrator
 from .recipe import Cut
@@ -29,13 +29,12 @@ if TYPE_CHECKING:
     Asked = tuple[frozenset[int], int]
 
 
-_RELATIVE: Final = 0.01
-_ABSOLUTE: Final = 0.001
-"""Improvements of the held-out cost, the latter a row, below which a path is not followed further:
-where the classes can be separated it would improve ever less, ever more slowly, and without end."""
+_ADVANCE: Final = 0.001
+"""Improvement of the held-out cost of a row below which a path is not followed further: where the
+classes can be separated it would improve ever less, ever more slowly, and without end."""
 
 _ENOUGH_JUDGED: Final = 5000
-"""Held-out rows that choose the parameters for a fold; more would hardly choose otherwise."""
+"""Held-out rows that may choose the parameters for a fold; more would hardly choose otherwise."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,21 +49,57 @@ class CrossFit:
         Of a fit with them, for `Recipe.fit`.
     calibrator : CalibratedClassifierCV or None
         From decision values to probabilities, if the recipe needs one.
-    log_loss : float
-        Of the held-out rows with these parameters; what heads are compared by.
     probabilities : ndarray of shape (N, K)
         Honest ones; of no rows if they were not asked for.
-    fold_log_losses : list of float
-        The same as `log_loss` for each fold, from classifiers that have not seen the fold, if
-        honest probabilities were asked for.
+    judged : Judged
+        The held-out rows with the best parameters: what heads are compared by.
+    fold_judged : list of Judged
+        The same for each fold, from classifiers that have not seen the fold, if honest
+        probabilities were asked for.
     """
 
     parameters: Parameters
     start: Any
     calibrator: CalibratedClassifierCV | None
-    log_loss: float
     probabilities: NDArray[np.float64]
-    fold_log_losses: list[float]
+    judged: Judged
+    fold_judged: list[Judged]
+
+
+@dataclasses.dataclass(frozen=True)
+class Judged:
+    """Held-out rows, fold by fold, with what classifiers without that fold say of them."""
+
+    recipe: Recipe
+    task: Task
+    rows: list[NDArray[np.intp]]
+    decisions: list[Decisions]
+
+    def calibrator(self, chosen: slice = slice(None)) -> CalibratedClassifierCV | None:
+        """The calibration by some of the folds, if the recipe needs one."""
+        if not self.recipe.calibrated or not self.rows:
+            return None
+        rows = np.concatenate(self.rows[chosen])
+        decisions = np.concatenate(self.decisions[chosen])
+        return calibrator(decisions, self.task.labels[rows], self.task.weights(rows))
+
+    def log_loss(self) -> float:
+        """Mean log loss, with calibrations that have not seen the rows either.
+
+        Every second fold is calibrated by the others; a single fold by itself.
+        """
+        halves = [slice(0, None, 2), slice(1, None, 2)]
+        if len(self.rows) == 1:
+            halves = [slice(None), slice(None)]
+        losses = []
+        for one, other in (halves, halves[::-1]):
+            calibration = self.calibrator(other)
+            for rows, decisions in zip(self.rows[one], self.decisions[one], strict=True):
+                probabilities = to_probabilities(self.recipe, calibration, decisions)
+                own = probabilities[np.arange(len(rows)), self.task.codes[rows]]
+                cost = -np.log(np.maximum(own, np.finfo(np.float64).tiny))
+                losses.append(np.average(cost, weights=self.task.weights(rows)))
+        return float(np.mean(losses))
 
 
 def cross_fit(
@@ -84,8 +119,8 @@ def cross_fit(
         Whether to predict as well. It takes three times as long.
     """
     singles = [frozenset([fold]) for fold in range(len(folds))]
-    judged = honest and (recipe.searches or recipe.calibrated)
-    pairs = _pairs(folds) if judged else []
+    needs_judges = honest and (recipe.searches or recipe.calibrated)
+    pairs = _pairs(folds) if needs_judges else []
     without = [*singles, *pairs]
     cuts = [_cut(folds, left_out) for left_out in without]
 
@@ -114,20 +149,20 @@ def cross_fit(
 
     recipe.search(task, cuts, judge)
 
-    calibrated = [_calibrated(recipe, task, folds, choice) for choice in choices]
+    judged = [choice.judged(recipe, task, folds) for choice in choices]
     probabilities = np.empty((len(task.codes) if honest else 0, len(task.names)))
-    for choice, (calibration, _) in zip(choices, calibrated, strict=True):
-        for asked in choice.answers:
-            probabilities[folds[asked[1]]] = to_probabilities(
-                recipe, calibration, choice.decisions[asked]
-            )
+    for choice, of_choice in zip(choices[1:], judged[1:], strict=True):
+        (asked,) = choice.answers
+        calibration = of_choice.calibrator()
+        answers = to_probabilities(recipe, calibration, choice.decisions[asked])
+        probabilities[folds[asked[1]]] = answers
     return CrossFit(
         parameters=choices[0].parameters,
         start=choices[0].start,
-        calibrator=calibrated[0][0],
-        log_loss=calibrated[0][1],
+        calibrator=judged[0].calibrator(),
         probabilities=probabilities,
-        fold_log_losses=[loss for _, loss in calibrated[1:]],
+        judged=judged[0],
+        fold_judged=judged[1:],
     )
 
 
@@ -147,6 +182,9 @@ def to_probabilities(
 class _Choice:
     """The best parameters so far: those with which `judges` cost least.
 
+    It sees no more of a walk than if it were walked for this choice alone, so that no fold has a
+    say in how far those for which it must have none go.
+
     Judges and answers are named by the folds that a classifier was trained without, and the one of
     them that it is asked about.
     """
@@ -157,29 +195,46 @@ class _Choice:
     parameters: Parameters = dataclasses.field(default_factory=dict)
     start: Any = None
     decisions: dict[Asked, Decisions] = dataclasses.field(default_factory=dict)
+    settled: bool = False
+    _stopped_on: int | None = None
+    _steps: int = 0
 
     def consider(
         self, step: Step, costs: dict[Asked, float], decisions: dict[Asked, Decisions]
     ) -> bool:
         """Take a step if it is better; say whether it is worth going on in this direction."""
+        if step.leg is not None and (self._stopped_on == step.leg or (self.settled and step.leg)):
+            return False
         cost = sum(costs[asked] for asked in self.judges)
         cost /= sum(len(decisions[asked]) for asked in self.judges) or 1
-        much_better = cost < min((1 - _RELATIVE) * self.cost, self.cost - _ABSOLUTE)
+        advanced = cost < self.cost - _ADVANCE
         if cost < self.cost:
             self.cost, self.parameters, self.start = cost, step.parameters, step.start
             self.decisions = {asked: decisions[asked] for asked in (*self.judges, *self.answers)}
-        return much_better
+        if not advanced:
+            self._stopped_on = step.leg
+        elif self._steps:
+            self.settled = True  # the minimum lies in this direction
+        self._steps += 1
+        return advanced
+
+    def judged(self, recipe: Recipe, task: Task, folds: Sequence[NDArray[np.intp]]) -> Judged:
+        """The judging rows with what was chosen."""
+        return Judged(
+            recipe,
+            task,
+            [folds[fold] for _, fold in self.judges],
+            [self.decisions[asked] for asked in self.judges],
+        )
 
 
 def _pairs(folds: Sequence[NDArray[np.intp]]) -> list[frozenset[int]]:
-    """Which pairs of folds to leave out: all, or enough of them that each fold has its judges."""
-    number, pairs = len(folds), []
-    for distance in range(1, number // 2 + 1):
-        ring = {frozenset([fold, (fold + distance) % number]) for fold in range(number)}
-        pairs += sorted(ring, key=sorted)
-        if min(map(len, folds)) * 2 * distance >= _ENOUGH_JUDGED:
-            break
-    return pairs
+    """Which pairs of folds to leave out: all, or where folds are large one or two for each."""
+    number = len(folds)
+    if min(map(len, folds)) < _ENOUGH_JUDGED:
+        return [frozenset(pair) for pair in itertools.combinations(range(number), 2)]
+    ring = [frozenset([fold, (fold + 1) % number]) for fold in range(number)]
+    return ring[::2]
 
 
 def _cut(folds: Sequence[NDArray[np.intp]], left_out: frozenset[int]) -> Cut:
@@ -190,19 +245,3 @@ def _cut(folds: Sequence[NDArray[np.intp]], left_out: frozenset[int]) -> Cut:
 def _cost(recipe: Recipe, task: Task, decisions: Decisions, rows: NDArray[np.intp]) -> float:
     costs, weights = recipe.costs(decisions, task.codes[rows]), task.weights(rows)
     return float(costs.sum() if weights is None else costs @ weights)
-
-
-def _calibrated(
-    recipe: Recipe, task: Task, folds: Sequence[NDArray[np.intp]], choice: _Choice
-) -> tuple[CalibratedClassifierCV | None, float]:
-    """The calibration of the chosen classifiers, if one is needed, and their log loss."""
-    if not choice.judges:
-        return None, np.nan
-    rows = np.concatenate([folds[fold] for _, fold in choice.judges])
-    decisions = np.concatenate([choice.decisions[asked] for asked in choice.judges])
-    labels, weights = task.labels[rows], task.weights(rows)
-    calibration = calibrator(decisions, labels, weights) if recipe.calibrated else None
-    probabilities = to_probabilities(recipe, calibration, decisions)
-    return calibration, float(
-        log_loss(labels, probabilities, labels=task.names, sample_weight=weights)
-    )

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from .heads import recipe
+from ..features.errors import WrongUsage
+from .heads import RECIPES, recipe
 from .intervals import accuracy_interval
 from .lesson import Lesson
 from .recipe import Cut, chosen_codes
@@ -42,26 +43,48 @@ class CurvePoint:
     interval: tuple[float, float]
 
 
-def learning_curve(head: Head, store: FeatureStore) -> list[CurvePoint]:
+@dataclasses.dataclass(frozen=True)
+class LearningCurve:
+    """Accuracy against images per class.
+
+    Attributes
+    ----------
+    points : tuple of CurvePoint
+        Sizes double; the last has all images that cross-validation can train on.
+    baseline : float
+        Accuracy of always answering the commonest class.
+    """
+
+    points: tuple[CurvePoint, ...]
+    baseline: float
+
+
+def learning_curve(head: Head, store: FeatureStore) -> LearningCurve:
     """Train a head's kind on ever more images of each class, and score it on images left out.
 
     Parameters
     ----------
     head : Head
-        One of the kinds that have a name; its parameters are kept for all sizes.
+        One of the kinds that have a name. Its parameters are kept for all sizes; they were chosen
+        with all images, so that the curve shows what more images bring, and not an honest score.
     store : FeatureStore
         The file that it was trained on. Its test split is not used.
 
     Returns
     -------
-    list of CurvePoint
-        Sizes double; the last has all images that cross-validation can train on.
+    LearningCurve
 
     Raises
     ------
     WrongUsage
-        If the head is a classifier of one's own.
+        If the head is a classifier of one's own, or was trained on another file.
     """
+    if head.name not in RECIPES:
+        raise WrongUsage(f"{head.name}: only {', '.join(RECIPES)} heads have a learning curve")
+    if head.training_digest != store.content_digest:
+        raise WrongUsage(
+            f"{store.path}: the head was trained on another file, or before it changed"
+        )
     lesson = Lesson.of(store, head.folds, head.seed, head.class_weight)
     made, task, folds = recipe(head.name), lesson.task, lesson.folds
     everything = np.arange(len(task.codes))
@@ -82,7 +105,8 @@ def learning_curve(head: Head, store: FeatureStore) -> list[CurvePoint]:
         right = chosen == task.codes[rows]
         interval = accuracy_interval(right, lesson.examples.identities[rows])
         points.append(CurvePoint(size, float(right.mean()), interval))
-    return points
+    majority = np.bincount(task.codes).max() / len(task.codes)
+    return LearningCurve(tuple(points), float(majority))
 
 
 def _sizes(most: int) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,8 +47,8 @@ class Examples:
         return len(self.labels)
 
 
-def labelled(store: FeatureStore) -> tuple[Examples, NDArray[np.int8]]:
-    """All rows that have a label, and the split of each.
+def labelled(store: FeatureStore) -> tuple[Examples, NDArray[np.int8], list[str]]:
+    """All rows that have a label that can be true, the split of each, and what was left out.
 
     Raises
     ------
@@ -69,24 +70,27 @@ def labelled(store: FeatureStore) -> tuple[Examples, NDArray[np.int8]]:
         contents(store.digests[rows]),
         np.asarray(store.raw_paths)[rows],
     )
-    require_finite(examples.features, str(store.path), examples.paths)
-    return examples, store.splits[rows]
+    _require_finite(examples, store)
+    splits, notes = store.splits[rows], []
+    if len(examples) < len(store):
+        notes.append(f"{len(store) - len(examples)} images without a label are left out")
+    contradictory = _contradictory(examples)
+    if contradictory.any():
+        notes.append(
+            f"{int(contradictory.sum())} images are left out, because files of the same bytes have "
+            f"different labels"
+        )
+        examples, splits = examples.rows(~contradictory), splits[~contradictory]
+    return examples, splits, notes
 
 
-def require_finite(features: NDArray[np.floating], where: str, paths: NDArray[np.bytes_]) -> None:
-    """Refuse vectors with NaN or infinite values, naming the first.
-
-    Raises
-    ------
-    TrainingError
-        With the number of such rows.
-    """
-    bad = ~np.isfinite(features).all(axis=1)
+def _require_finite(examples: Examples, store: FeatureStore) -> None:
+    bad = ~np.isfinite(examples.features).all(axis=1)
     if bad.any():
-        first = paths[bad][0].decode("utf-8", "surrogateescape")
         raise TrainingError(
-            f"{where}: {int(bad.sum())} of its vectors have NaN or infinite values, the first that "
-            f"of {first}; extract the images again with --fresh, in f32 if it was bf16"
+            f"{store.path}: {int(bad.sum())} of its vectors have NaN or infinite values, the first "
+            f"that of {os.fsdecode(examples.paths[bad][0])}; extract the images again with "
+            f"--fresh, in f32 if it was bf16"
         )
 
 
@@ -99,17 +103,7 @@ def training_and_test(store: FeatureStore) -> tuple[Examples, Examples | None, l
         If nothing is left to train on, only one class is, or the test split has one that training
         has not.
     """
-    examples, splits = labelled(store)
-    notes = []
-    if len(examples) < len(store):
-        notes.append(f"{len(store) - len(examples)} images without a label are left out")
-    contradictory = _contradictory(examples)
-    if contradictory.any():
-        notes.append(
-            f"{int(contradictory.sum())} images are left out, because files of the same bytes have "
-            f"different labels"
-        )
-        examples, splits = examples.rows(~contradictory), splits[~contradictory]
+    examples, splits, notes = labelled(store)
     if (splits == VALIDATION).any():
         notes.append(
             f"{int((splits == VALIDATION).sum())} images of the validation split are trained on "

@@ -13,6 +13,7 @@ from ..features.words import nearest
 from .kernel import Rbf
 from .linear import Logistic, Svm
 from .recipe import Step
+from .solver import columns_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,7 +40,7 @@ class Given:
     searches = False
 
     def __init__(self, classifier: Any) -> None:
-        if not is_classifier(classifier):
+        if isinstance(classifier, type) or not _is_classifier(classifier):
             raise WrongUsage(
                 f"head {classifier!r}: neither the name of a head nor a scikit-learn classifier"
             )
@@ -63,7 +64,14 @@ class Given:
             fitted = self._fitted(task, cut.training)
             answer = fitted.decision_function if self.calibrated else fitted.predict_proba
             decisions = [np.asarray(answer(task.features[rows])) for rows in cut.held_out]
-            return [values.reshape(len(values), -1) for values in decisions]
+            decisions = [values.reshape(len(values), -1) for values in decisions]
+            expected = columns_of(len(task.names)) if self.calibrated else len(task.names)
+            if any(values.shape[1] != expected for values in decisions):
+                raise WrongUsage(
+                    f"head {self.name}: it gives {decisions[0].shape[1]} values a row for "
+                    f"{len(task.names)} classes; {expected} are needed (one class against the rest)"
+                )
+            return decisions
 
         parallel = joblib.Parallel(joblib.cpu_count(), prefer="threads")
         return Step(parameters, parallel(joblib.delayed(decide)(cut) for cut in cuts))
@@ -92,6 +100,13 @@ class Given:
         return classifier.set_params(**unseeded).fit(task.features[rows], task.labels[rows])
 
 
+def _is_classifier(given: Any) -> bool:
+    try:
+        return bool(is_classifier(given))
+    except (AttributeError, TypeError):  # of what is no estimator at all
+        return False
+
+
 RECIPES: Final[dict[str, Recipe]] = {
     recipe.name: recipe
     for recipe in (
@@ -115,6 +130,8 @@ def recipe(head: Any) -> Recipe:
         return Given(head)
     if head in RECIPES:
         return RECIPES[head]
+    if head == ALL:
+        raise WrongUsage(f"head {ALL!r}: `train_all` trains every kind and chooses the best")
     raise WrongUsage(
         f"unknown head {head!r}; did you mean {nearest(head, [*RECIPES, ALL])}? There are "
         f"{', '.join(RECIPES)} and {ALL}"

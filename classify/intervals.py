@@ -39,7 +39,7 @@ def accuracy_interval(
 def paired_difference(
     right: NDArray[np.bool_], other: NDArray[np.bool_], identities: NDArray[np.uint64]
 ) -> tuple[float, float, float]:
-    """By how much one accuracy is above another on the same rows, with its interval.
+    """By how much one accuracy is above another on the same images, with its interval.
 
     Parameters
     ----------
@@ -63,4 +63,4 @@ def paired_difference(
     number = len(of_image) + 2
     mean = of_image.sum() / number
     spread = _Z * np.sqrt((((of_image**2).sum() + 1) / number - mean**2) / number)
-    return float(apart.mean()), float(mean - spread), float(mean + spread)
+    return float(of_image.mean()), float(mean - spread), float(mean + spread)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -43,9 +45,9 @@ _log = logging.getLogger("headstart")
 class Rbf:
     """A support vector machine with an RBF kernel, on standardised features.
 
-    Where the kernel matrix would take more than half of the free memory, a line says so and the
-    kernel is approximated by 1,024 landmarks (Nystroem; Williams & Seeger 2000), the machine linear
-    in them.
+    Where the kernel matrix would take more than half of the memory that is free at the time, a line
+    says so and the kernel is approximated by 1,024 landmarks (Nystroem; Williams & Seeger 2000),
+    the machine linear in them.
     """
 
     name: str = "svm-rbf"
@@ -94,8 +96,9 @@ class Rbf:
 
 
 def _grid(task: Task) -> list[Parameters]:
-    rows, dimension = task.features.shape
-    needed = rows**2 * _BYTES
+    (rows, dimension), classes = task.features.shape, len(task.names)
+    # Each pair of classes has a machine of its own, which answers every row in float64.
+    needed = rows**2 * _BYTES + rows * classes**2 // 2 * 8
     if needed <= free_memory() / 2:
         return [{"C": c, "gamma": g / dimension} for g in _WIDTHS for c in _STRENGTHS]
     _log.info(
@@ -156,12 +159,14 @@ def squared_distances(
     apart *= -2
     apart += np.einsum("ij,ij->i", rows, rows)[:, None]
     apart += np.einsum("ij,ij->i", others, others)
-    return np.maximum(apart, 0, out=apart)
+    np.maximum(apart, 0, out=apart)
+    return apart
 
 
 def _kernel(apart: NDArray[np.float32], gamma: float) -> NDArray[np.float32]:
     kernel = apart * np.float32(-gamma)
-    return np.exp(kernel, out=kernel)
+    np.exp(kernel, out=kernel)
+    return kernel
 
 
 def _svc(parameters: Parameters, task: Task) -> SVC:
@@ -177,5 +182,10 @@ def _nystroem(parameters: Parameters, task: Task) -> Nystroem:
 
 
 def free_memory() -> int:
-    """Bytes that can be had without swapping."""
-    return int(psutil.virtual_memory().available)
+    """Bytes that can be had without swapping, also in a container with a limit of its own."""
+    free = int(psutil.virtual_memory().available)
+    with contextlib.suppress(OSError, ValueError):  # no such limit
+        group = Path("/sys/fs/cgroup")
+        limit, used = (int((group / f"memory.{one}").read_text()) for one in ("max", "current"))
+        free = min(free, max(limit - used, 0))
+    return free

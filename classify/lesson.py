@@ -14,7 +14,7 @@ from .duplicates import SIMILAR, Similarity
 from .evaluation import Scores, answers, majority_class, score
 from .examples import Examples, training_and_test
 from .recipe import Task
-from .splits import stratified_folds
+from .splits import rarest_class, stratified_folds
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
 BALANCED: Final = "balanced"
 
-_FEWEST: Final = 3
-_WHY: Final = f"at least {_FEWEST} folds are needed: to train, to choose by and to score"
+_FEWEST: Final = 3  # one to train on, one to choose by, one to score
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,20 +56,15 @@ class Lesson:
             raise WrongUsage(f"class_weight {class_weight!r}: use {BALANCED!r} or leave it out")
         examples, test, notes = training_and_test(store)
         cut = stratified_folds(examples.labels, examples.identities, folds, seed)
-        names, codes, counts = np.unique(examples.labels, return_inverse=True, return_counts=True)
         if len(cut) < folds:
-            scarce = names[counts.argmin()]
+            name, images = rarest_class(examples.labels, examples.identities)
             notes.append(
-                f"{len(cut)} folds instead of {folds}, because class {str(scarce)!r} has only "
-                f"{len(cut)} distinct images"
+                f"{len(cut)} folds instead of {folds}, because class {name!r} has only {images} "
+                f"distinct images"
             )
-        if test is None and folds < _FEWEST:
-            raise WrongUsage(f"folds {folds}: without a test split {_WHY}")
-        if test is None and len(cut) < _FEWEST:
-            raise TrainingError(
-                f"{store.path}: class {str(names[counts.argmin()])!r} has only {len(cut)} distinct "
-                f"images, but without a test split {_WHY}; add images of it, or leave it out"
-            )
+        if test is None:
+            require_folds(store, examples, folds)
+        names, codes = np.unique(examples.labels, return_inverse=True)
         task = Task(examples.features, codes, names, class_weight == BALANCED, seed)
         return cls(store, examples, test, cut, task, notes)
 
@@ -90,7 +84,7 @@ class Lesson:
         names: list[str] = self.task.names.tolist()
         return names
 
-    def score(self, probabilities: NDArray[np.float64]) -> Scores:
+    def score(self, probabilities: NDArray[np.float64], *notes: str) -> Scores:
         """Score the probabilities of the scored rows."""
         cross_validated = f"{len(self.folds)}-fold cross-validation"
         return score(
@@ -99,7 +93,7 @@ class Lesson:
             self.names,
             majority=majority_class(self.examples.labels),
             basis=cross_validated if self.test is None else "test split",
-            notes=[*self.notes, *self._near_duplicates(self.right(probabilities))],
+            notes=[*self.notes, *notes, *self._near_duplicates(self.right(probabilities))],
         )
 
     @functools.cached_property
@@ -134,3 +128,24 @@ class Lesson:
             f"on (cosine above {SIMILAR}; {pair[0]} and {pair[1]} are the most alike){without}"
         )
         return [note]
+
+
+def require_folds(store: FeatureStore, examples: Examples, folds: int) -> None:
+    """See that scores can be cross-validated, the choice of parameters included.
+
+    Raises
+    ------
+    WrongUsage
+        If too few folds are asked for.
+    TrainingError
+        If a class has too few images.
+    """
+    why = f"cross-validated scores need at least {_FEWEST} folds, one of them to choose by"
+    if folds < _FEWEST:
+        raise WrongUsage(f"folds {folds}: {why}")
+    name, images = rarest_class(examples.labels, examples.identities)
+    if images < _FEWEST:
+        raise TrainingError(
+            f"{store.path}: class {name!r} has only {images} distinct images, but {why}; add "
+            f"images of it, or leave it out"
+        )

@@ -46,19 +46,17 @@ class Linear:
         path = self._path(task, cuts)
         for eased in (STRENGTHS[_START - 4], STRENGTHS[_START - 2]):
             path.solve(eased, tolerance=0.03)  # from nothing the way is shorter in steps
-        judge(self._step(path, STRENGTHS[_START], cuts))
+        judge(self._step(path, STRENGTHS[_START], cuts, leg=0))
         first = path.solution.copy()
-        upwards = judge(self._step(path, STRENGTHS[_START + 1], cuts))
-        share = upwards
-        for strength in STRENGTHS[_START + 2 :]:
-            if not share:
-                break
-            share = judge(self._step(path, strength, cuts))
-        if upwards == 1:
-            return
-        path.start_from(first)
-        for strength in reversed(STRENGTHS[:_START]):
-            if not judge(self._step(path, strength, cuts)):
+        for leg, strengths in enumerate((STRENGTHS[_START + 1 :], STRENGTHS[_START - 1 :: -1])):
+            if leg:
+                path.start_from(first)
+            shares = []
+            for strength in strengths:
+                shares.append(judge(self._step(path, strength, cuts, leg=leg)))
+                if not shares[-1]:
+                    break
+            if shares[0] == 1:
                 return
 
     def at(self, parameters: Parameters, task: Task, cuts: Sequence[Cut]) -> Step:
@@ -113,9 +111,11 @@ class Linear:
             balanced=task.balanced,
         )
 
-    def _step(self, path: LinearPath, strength: float, cuts: Sequence[Cut]) -> Step:
+    def _step(
+        self, path: LinearPath, strength: float, cuts: Sequence[Cut], leg: int | None = None
+    ) -> Step:
         decisions = path.solve(strength, [cut.held_out for cut in cuts])
-        return Step({"C": strength}, decisions, start=path.solution.mean(axis=0))
+        return Step({"C": strength}, decisions, leg, path.solution.mean(axis=0))
 
 
 @dataclasses.dataclass(frozen=True)

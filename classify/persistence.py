@@ -27,8 +27,8 @@ SUFFIXES: Final = (JOBLIB, SKOPS)
 
 _STARTS: Final = {JOBLIB: b"\x80", SKOPS: b"PK"}  # a pickle since protocol 2; a zip archive
 
-# What the heads that have a name are made of and skops does not trust by itself. They hold numbers
-# and call nothing: no file can do harm with them. Everything else is up to the user.
+# What the heads that have a name are made of and skops does not trust by itself: holders of
+# numbers, and one function of scikit-learn's. Everything else is up to the user.
 _TRUSTED: Final = frozenset(
     {
         "sklearn.calibration._CalibratedClassifier",
@@ -69,8 +69,8 @@ def write(path: Path, pipeline: Any, metadata: dict[str, Any]) -> None:
                 f"{JOBLIB}"
             ) from error
     with durable.replacing(path) as temporary:
-        temporary.write_bytes(data.getvalue())
-    _remember(hashlib.sha256(data.getvalue()).hexdigest())
+        temporary.write_bytes(data.getbuffer())
+    _remember(hashlib.sha256(data.getbuffer()).hexdigest())
 
 
 def check_name(path: Path) -> None:
@@ -114,7 +114,7 @@ def read(path: Path, *, trust: bool) -> tuple[Any, dict[str, Any]]:
         data = path.read_bytes()
     except OSError as error:
         raise HeadError(f"{path}: this head cannot be read: {error.strerror}") from error
-    if not data.startswith(_STARTS.get(path.suffix, b"no head")):
+    if path.suffix not in SUFFIXES or not data.startswith(_STARTS[path.suffix]):
         raise HeadError(f"{path}: not a head; `headstart train FILE.h5 -o NAME.joblib` makes one")
     ours = hashlib.sha256(data).hexdigest() in _remembered()
     load = {JOBLIB: _load_joblib, SKOPS: _load_skops}[path.suffix]

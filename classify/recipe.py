@@ -71,6 +71,9 @@ class Step(NamedTuple):
     parameters: Parameters
     decisions: list[list[Decisions]]
     """A cut a list, of (n, c) values a set of held-out rows."""
+    leg: int | None = None
+    """Which direction of a walk it belongs to, the first being 0. Who does not advance on a leg
+    ignores what comes later on it; who advances on the first ignores the others."""
     start: Any = None
     """From where `Recipe.fit` with these parameters is nearly done, if the recipe can use it."""
 

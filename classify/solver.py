@@ -7,8 +7,9 @@ serves all of them, at the full speed of the cores. Regularisation is walked alo
 
 from __future__ import annotations
 
+import logging
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import joblib
 import numpy as np
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float32]
+
+_log = logging.getLogger("headstart")
 
 _HISTORY: Final = 8  # pairs of L-BFGS; beyond about eight nothing is gained (Liu & Nocedal 1989)
 _MOST_ITERATIONS: Final = 200
@@ -38,9 +41,6 @@ class Loss(Protocol):
     """What a row costs, given its decision values."""
 
     penalises_intercept: bool
-
-    def columns(self, classes: int) -> int:
-        """Decision values a row."""
 
     def units(self, problems: int, columns: int) -> int:
         """Into how many independent minimisations so many problems fall apart."""
@@ -60,10 +60,6 @@ class LogLoss:
     """
 
     penalises_intercept = False
-
-    def columns(self, classes: int) -> int:
-        """One for two classes, else one a class."""
-        return 1 if classes == 2 else classes
 
     def units(self, problems: int, columns: int) -> int:  # noqa: ARG002
         """The columns of a classifier are minimised together."""
@@ -98,10 +94,6 @@ class SquaredHinge:
     """
 
     penalises_intercept = True
-
-    def columns(self, classes: int) -> int:
-        """One for two classes, else one a class."""
-        return 1 if classes == 2 else classes
 
     def units(self, problems: int, columns: int) -> int:
         """Each column is minimised by itself."""
@@ -163,7 +155,7 @@ class LinearPath:
     ) -> None:
         self.loss = loss
         self._codes = codes
-        self._columns = loss.columns(classes)
+        self._columns = columns_of(classes)
         self._weights = np.zeros((len(trainings), len(features)), np.float32)
         for weights, rows in zip(self._weights, trainings, strict=True):
             weights[rows] = balancing(codes[rows]) if balanced else 1
@@ -185,7 +177,8 @@ class LinearPath:
         variance = squares - self._mean**2
         # Without a scale a feature gets no coefficient. That is right if it is constant over the
         # training rows; its variance is then a rounding error of the difference.
-        self._inverse_scale = np.where(variance > 1e-5 * squares, variance, np.inf) ** -0.5
+        scales = np.where(variance > 1e-5 * squares, variance, np.inf) ** 0.5
+        self._inverse_scale: Floats = (1 / scales).astype(np.float32)
         rows, dimension = self._features.shape
         self._few_rows = rows < dimension
         self._gram = blas.ssyrk(1, self._features.T, trans=self._few_rows, lower=True)
@@ -297,24 +290,32 @@ class LinearPath:
             along = dot(self._penalised(direction), direction)
             lengths = _Lengths(slope)
             for _ in range(_MOST_TRIALS):
-                trial = scaled(lengths.tried, ahead)
+                length = lengths.tried
+                trial = scaled(length, ahead)
                 trial += decisions
                 costs, derivatives = self._losses(trial, group, threads)
-                climb = strength * dot(derivatives, ahead) + across + lengths.tried * along
+                climb = strength * dot(derivatives, ahead) + across + length * along
                 if lengths.found(climb, unfinished):
                     break
             decisions = trial
-            step = scaled(lengths.tried, direction)
+            step = scaled(length, direction)
             solution += step
             change = -gradient
             gradient = self._gradient(solution, derivatives, group, strength)
             change += gradient
-            product = dot(step, change)
-            usable = product > 0  # not of those that are finished, nor where rounding rules
-            inverse = np.divide(1, product, out=np.zeros(units), where=usable)
+            curving = dot(step, change)
+            usable = curving > 0  # not of those that are finished, nor where rounding rules
+            inverse = np.divide(1, curving, out=np.zeros(units), where=usable)
             history = [*history[1 - _HISTORY :], (step, change, inverse)]
             if len(history) == 1:
-                scale = lengths.tried
+                scale = length
+        else:
+            _log.info(
+                "C = %g: no minimum to %g within %d steps; going on from what is reached",
+                strength,
+                tolerance,
+                _MOST_ITERATIONS,
+            )
         return decisions
 
     def _penalised(self, vector: Floats) -> Floats:
@@ -328,7 +329,7 @@ class LinearPath:
     def _forward(self, solution: Floats, group: slice, features: Floats) -> Floats:
         """(P, c, D + 1) coefficients and (n, D) features -> (P, c, n) decision values."""
         problems, columns, _ = solution.shape
-        coefficients = solution[..., :-1] * self._inverse_scale[group, None]
+        coefficients: Floats = solution[..., :-1] * self._inverse_scale[group, None]
         offset = solution[..., -1] - np.einsum("pcd,pd->pc", coefficients, self._mean[group])
         flat = product(coefficients.reshape(problems * columns, -1), features, across=True)
         flat += offset.reshape(-1, 1)
@@ -350,9 +351,10 @@ class LinearPath:
             )
             derivatives[..., block] *= weights[..., block]
             costs *= weights[..., block]
-            return costs.sum(axis=2, dtype=np.float64)
+            return np.asarray(costs.sum(axis=2, dtype=np.float64))
 
-        return sum(threads.map(work, range(0, rows, size))), derivatives
+        total = np.sum(list(threads.map(work, range(0, rows, size))), axis=0)
+        return total, derivatives
 
     def _gradient(
         self, solution: Floats, derivatives: Floats, group: slice, strength: float
@@ -374,16 +376,17 @@ class LinearPath:
         self, derivatives: Floats, group: slice, strength: float
     ) -> Callable[[Floats], Floats]:
         """Multiplication by about the inverse of the second derivatives at this point."""
-        sizes = self._sizes[group]
-        curvature = float(self.loss.curvature(derivatives).sum(dtype=np.float64))
-        curvature /= float(sizes.sum()) * derivatives.shape[1]
-        weight = np.float32(strength * max(curvature, 1e-5) * sizes.mean() / len(self._features))
-        matrix = self._gram * weight
-        matrix[np.diag_indices_from(matrix)] += 1
-        factor = linalg.cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
-        of_intercept = np.float32(strength * max(curvature, 1e-5)) * sizes[:, None]
+        sizes, weights = self._sizes[group], self._weights[group, None]
+        unweighted = np.divide(
+            derivatives, weights, out=np.zeros_like(derivatives), where=weights > 0
+        )
+        unweighted = self.loss.curvature(unweighted) * weights
+        curvature = float(unweighted.mean(dtype=np.float64)) * len(self._features) / sizes.mean()
+        curvature = strength * max(curvature, 1e-5)
+        weight = np.float32(curvature * sizes.mean() / len(self._features))
+        factor = _factor(self._gram, weight)
+        of_intercept = np.float32(curvature) * sizes[:, None]
         of_intercept += self.loss.penalises_intercept
-
         varies = self._inverse_scale[group, None] > 0
 
         def apply(vector: Floats) -> Floats:
@@ -403,6 +406,11 @@ class LinearPath:
         return apply
 
 
+def columns_of(classes: int) -> int:
+    """Decision values a row: one for two classes, as scikit-learn has it, else one a class."""
+    return 1 if classes == 2 else classes
+
+
 def balancing(codes: NDArray[np.intp]) -> NDArray[np.float64]:
     """Weights of rows that make classes weigh the same; they sum to the number of rows.
 
@@ -416,13 +424,28 @@ def balancing(codes: NDArray[np.intp]) -> NDArray[np.float64]:
 def product(few: Floats, many: Floats, *, across: bool = False) -> Floats:
     """``few @ many``, or ``few @ many.T`` if `across`; both in C order.
 
-    SciPy's BLAS for everything: NumPy brings another, and after each of its products that one's
-    idle threads keep the cores busy for a while (56 ms against 24 ms for a step of the optimiser).
+    The factors above are solved for by SciPy's BLAS, so this uses it too: NumPy brings another, and
+    after each product its idle threads keep the cores busy for a while (56 ms against 24 ms for a
+    step of the optimiser).
     """
     if len(few) <= _VECTORS:
         return np.stack([blas.sgemv(1, many.T, row, trans=across) for row in few])
     product: Floats = blas.sgemm(1, many.T, few.T, trans_a=across).T
     return product
+
+
+def _factor(gram: Floats, weight: np.float32) -> Any:
+    """Cholesky factor of ``I + weight * gram``, for `scipy.linalg.cho_solve`."""
+    for more in (0, 1e-6, 1e-4, 1e-2):
+        matrix = gram * weight
+        # Of columns that are nearly one another's copies, rounding can make eigenvalues negative. A
+        # larger diagonal costs steps and nothing else.
+        matrix[np.diag_indices_from(matrix)] += 1 + more * np.trace(matrix)
+        try:
+            return linalg.cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
+        except linalg.LinAlgError:
+            continue
+    raise FloatingPointError("the features are too large or too alike to be computed with")
 
 
 class _Lengths:

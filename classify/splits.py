@@ -23,6 +23,13 @@ def contents(digests: NDArray[np.uint8]) -> NDArray[np.uint64]:
     return numbers
 
 
+def rarest_class(labels: NDArray[np.str_], identities: NDArray[np.uint64]) -> tuple[str, int]:
+    """The class with the fewest distinct images, and how many it has."""
+    _, first = np.unique(identities, return_index=True)
+    names, counts = np.unique(labels[first], return_counts=True)
+    return str(names[counts.argmin()]), int(counts.min())
+
+
 def stratified_folds(
     labels: NDArray[np.str_], identities: NDArray[np.uint64], folds: int, seed: int
 ) -> list[NDArray[np.intp]]:
@@ -52,14 +59,13 @@ def stratified_folds(
     # Splitting distinct images and spreading the result over their copies is what
     # StratifiedGroupKFold does too, but in a Python loop over every image.
     _, first, spread = np.unique(identities, return_index=True, return_inverse=True)
-    names, counts = np.unique(labels[first], return_counts=True)
-    rarest = int(counts.argmin())
-    if counts[rarest] < 2:
+    name, images = rarest_class(labels, identities)
+    if images < 2:
         raise TrainingError(
-            f"class {str(names[rarest])!r} has only one distinct training image, so nothing can be "
-            f"held out of it; add images or leave the class out"
+            f"class {name!r} has only one distinct training image, so nothing can be held out of "
+            f"it; add images or leave the class out"
         )
-    splitter = StratifiedKFold(min(folds, int(counts[rarest])), shuffle=True, random_state=seed)
+    splitter = StratifiedKFold(min(folds, images), shuffle=True, random_state=seed)
     return [
         np.flatnonzero(np.isin(spread, held_out))
         for _, held_out in splitter.split(first, labels[first])

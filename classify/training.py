@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -129,20 +130,21 @@ def train_all(
     started = time.perf_counter()
     lesson = Lesson.of(store, folds, seed, class_weight)
     every = sorted(
-        (_learn(one, lesson) for one in RECIPES.values()), key=lambda one: one.cross.log_loss
+        (_learn(one, lesson) for one in RECIPES.values()), key=lambda one: one.choice_log_loss
     )
     best = every[0]
-    chosen = best.answers
+    chosen, notes = best.answers, []
     if lesson.test is None:
+        notes.append("these are the scores of choosing a kind of head as well, anew for each fold")
         chosen = best.answers.copy()
         for fold, rows in enumerate(lesson.folds):
-            wins = min(every, key=lambda one: one.cross.fold_log_losses[fold])
-            chosen[rows] = wins.answers[rows]
+            losses = [one.cross.fold_judged[fold].log_loss() for one in every]
+            chosen[rows] = every[int(np.argmin(losses))].answers[rows]
     standings = [
         Standing(
             head=one.recipe.name,
             parameters=one.cross.parameters,
-            choice_log_loss=one.cross.log_loss,
+            choice_log_loss=one.choice_log_loss,
             scores=lesson.score(one.answers),
             behind=paired_difference(
                 lesson.right(best.answers), lesson.right(one.answers), lesson.scored.identities
@@ -151,7 +153,7 @@ def train_all(
         )
         for one in every
     ]
-    return _head(best, lesson, chosen, started), standings
+    return _head(best, lesson, chosen, started, *notes), standings
 
 
 def evaluate(head: Head, store: FeatureStore, split: str | None = None) -> Scores:
@@ -179,7 +181,7 @@ def evaluate(head: Head, store: FeatureStore, split: str | None = None) -> Score
         If no row is left to score, or one has a class that the head does not know.
     """
     head.require_fit(store)
-    examples, splits = labelled(store)
+    examples, splits, notes = labelled(store)
     if split is None:
         split = "test" if (splits == TEST).any() else "all"
     if split != "all" and split not in SPLIT_NAMES[1:]:
@@ -195,9 +197,6 @@ def evaluate(head: Head, store: FeatureStore, split: str | None = None) -> Score
             f"{store.path}: the head was trained on every image in {basis}, so scoring them would "
             f"only flatter it; `headstart info HEAD` shows its honest scores"
         )
-    notes = []
-    if len(splits) < len(store):
-        notes.append(f"{len(store) - len(splits)} images without a label are left out")
     if trained_on.any():
         notes.append(f"{int(trained_on.sum())} images that the head was trained on are left out")
     examples = examples.rows(~trained_on)
@@ -228,6 +227,11 @@ class _Learned:
     """Probabilities of the scored rows."""
     seconds: float
 
+    @functools.cached_property
+    def choice_log_loss(self) -> float:
+        """What the best head is chosen by."""
+        return self.cross.judged.log_loss()
+
 
 def _learn(recipe: Recipe, lesson: Lesson) -> _Learned:
     started = time.perf_counter()
@@ -245,10 +249,16 @@ def _learn(recipe: Recipe, lesson: Lesson) -> _Learned:
     return _Learned(recipe, cross, pipeline, answers, time.perf_counter() - started)
 
 
-def _head(learned: _Learned, lesson: Lesson, answers: NDArray[np.float64], started: float) -> Head:
+def _head(
+    learned: _Learned,
+    lesson: Lesson,
+    answers: NDArray[np.float64],
+    started: float,
+    *notes: str,
+) -> Head:
     store, task = lesson.store, lesson.task
     counts = np.bincount(task.codes).tolist()
-    scores = lesson.score(answers)
+    scores = lesson.score(answers, *notes)
     return Head(
         pipeline=learned.pipeline,
         name=learned.recipe.name,

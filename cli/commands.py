@@ -251,11 +251,11 @@ def train(
     from ..classify.training import train_all
     from ..features.store import FeatureStore
     from . import report
-    from .plots import draw, plots_folder
+    from .plots import draw, require_matplotlib
 
     check_name(Path(out))
     if plots:
-        plots_folder(plots)
+        require_matplotlib()
     store, standings = FeatureStore(file), None
     if head == ALL:
         trained, standings = train_all(store, folds=folds, seed=seed, class_weight=class_weight)
@@ -292,10 +292,10 @@ def evaluate(
     from ..classify.training import evaluate as score
     from ..features.store import FeatureStore
     from . import report
-    from .plots import draw, plots_folder
+    from .plots import draw, require_matplotlib
 
     if plots:
-        plots_folder(plots)
+        require_matplotlib()
     started = time.perf_counter()
     loaded = load_head(head, trust=trust)
     scores = score(loaded, FeatureStore(file), split)

@@ -8,10 +8,9 @@ from ..features.errors import MissingExtra, install_command
 from .report import percent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
-    from ..classify.curve import CurvePoint
+    from ..classify.curve import LearningCurve
     from ..classify.evaluation import Scores
 
 _DPI: Final = 120
@@ -21,8 +20,8 @@ _MOST_NAMES: Final = 60
 """Classes up to which every row has its name; of more, every second, third ... has."""
 
 
-def plots_folder(folder: Path) -> Path:
-    """Make the folder, and see that plots can be drawn, before anything else is done.
+def require_matplotlib() -> None:
+    """See that plots can be drawn, before anything else is done.
 
     Raises
     ------
@@ -36,24 +35,22 @@ def plots_folder(folder: Path) -> Path:
             f"--plots: matplotlib is not installed; get it with {install_command('plots')}"
         ) from error
     matplotlib.use("agg")  # no window, no display
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def draw(
-    folder: Path, title: str, scores: Scores, curve: Sequence[CurvePoint] | None = None
+    folder: Path, title: str, scores: Scores, curve: LearningCurve | None = None
 ) -> list[Path]:
     """Draw everything into a folder.
 
     Parameters
     ----------
     folder : Path
-        From `plots_folder`.
+        Made if it is not there.
     title : str
         What was scored.
     scores : Scores
         Gives ``confusion.png`` and ``reliability.png``.
-    curve : sequence of CurvePoint, optional
+    curve : LearningCurve, optional
         Gives ``learning-curve.png``.
 
     Returns
@@ -61,12 +58,14 @@ def draw(
     list of Path
         What was written.
     """
+    title = title.encode("utf-8", "replace").decode("utf-8")
     drawn = {
         "confusion.png": _confusion(title, scores),
         "reliability.png": _reliability(title, scores),
     }
     if curve is not None:
-        drawn["learning-curve.png"] = _learning_curve(title, curve, scores.baseline)
+        drawn["learning-curve.png"] = _learning_curve(title, curve)
+    folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / name for name in drawn]
     for path, figure in zip(paths, drawn.values(), strict=True):
         figure.savefig(path, dpi=_DPI)
@@ -106,11 +105,13 @@ def _confusion(title: str, scores: Scores) -> Any:
     named = range(0, number, every)
     shown_names = [_short(names[place]) for place in named]
     size = 10 if number <= _MOST_NUMBERS else 7
-    axes.set_xticks(named, shown_names, rotation=90, fontsize=size)
-    axes.set_yticks(named, shown_names, fontsize=size)
+    axes.set_xticks(named, shown_names, rotation=90, fontsize=size, parse_math=False)
+    axes.set_yticks(named, shown_names, fontsize=size, parse_math=False)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
-    axes.set_title(f"Confusion matrix, {scores.rows:,} images\n{title}", fontsize=11)
+    axes.set_title(
+        f"Confusion matrix, {scores.rows:,} images\n{title}", fontsize=11, parse_math=False
+    )
     return figure
 
 
@@ -142,25 +143,28 @@ def _reliability(title: str, scores: Scores) -> Any:
     axes.grid(alpha=0.3)
     axes.legend(loc="upper left", fontsize=9, markerscale=0.5)
     error = f"expected calibration error {percent(scores.calibration_error or 0)}"
-    axes.set_title(f"Reliability, {scores.rows:,} images, {error}\n{title}", fontsize=11)
+    axes.set_title(
+        f"Reliability, {scores.rows:,} images, {error}\n{title}", fontsize=11, parse_math=False
+    )
     return figure
 
 
-def _learning_curve(title: str, curve: Sequence[CurvePoint], baseline: float) -> Any:
+def _learning_curve(title: str, curve: LearningCurve) -> Any:
     from matplotlib.ticker import NullFormatter, PercentFormatter
 
     figure, axes = _figure(6.5, 4.5)
-    sizes = [point.per_class for point in curve]
+    points = curve.points
+    sizes = [point.per_class for point in points]
     axes.fill_between(
         sizes,
-        [point.interval[0] for point in curve],
-        [point.interval[1] for point in curve],
+        [point.interval[0] for point in points],
+        [point.interval[1] for point in points],
         color="tab:blue",
         alpha=0.2,
         label="95% interval",
     )
-    axes.plot(sizes, [point.accuracy for point in curve], "o-", color="tab:blue", label="accuracy")
-    axes.axhline(baseline, color="grey", linestyle="--", label="always the commonest class")
+    axes.plot(sizes, [point.accuracy for point in points], "o-", color="tab:blue", label="accuracy")
+    axes.axhline(curve.baseline, color="grey", linestyle="--", label="always the commonest class")
     axes.set_xscale("log", base=2)
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
     axes.xaxis.set_minor_formatter(NullFormatter())
@@ -169,9 +173,11 @@ def _learning_curve(title: str, curve: Sequence[CurvePoint], baseline: float) ->
     axes.set_ylabel("cross-validated accuracy")
     axes.grid(alpha=0.3)
     axes.legend(loc="center right", fontsize=9)
-    axes.set_title(f"Learning curve\n{title}", fontsize=11)
+    axes.set_title(f"Learning curve\n{title}", fontsize=11, parse_math=False)
     return figure
 
 
 def _short(name: str) -> str:
+    """A name that can be drawn, whatever bytes it came from, and is not too long."""
+    name = name.encode("utf-8", "replace").decode("utf-8")
     return name if len(name) <= 24 else name[:23] + "…"

@@ -268,7 +268,7 @@ def _drawn(paths: Sequence[Path]) -> list[str]:
 
 
 def _trained(head: Head) -> str:
-    parameters = ", ".join(f"{name} = {value:.3g}" for name, value in head.parameters.items())
+    parameters = ", ".join(f"{name} = {value:.4g}" for name, value in head.parameters.items())
     counts = head.training_counts
     shown = ", ".join(f"{count:,} {name}" for name, count in counts.items())
     if len(counts) > _MOST_CLASSES:

@@ -81,8 +81,13 @@ def test_images_of_the_test_split_have_no_say(make_store):
 def test_files_that_cannot_be_compared_are_refused(good, make_store):
     features, labels = clouds()
     others = make_store(features, labels, contents=range(5000, 5200), name="others.h5")
-    with pytest.raises(TrainingError, match="have no image in common"):
+    with pytest.raises(TrainingError, match=r"others\.h5: has no image in common"):
         compare([good, others])
+    classes = [labels[row] if row % 2 == 0 else "other" for row in range(200)]
+    contents = [row if row % 2 == 0 else row + 5000 for row in range(200)]
+    half = make_store(features, classes, contents=contents, name="half.h5")
+    with pytest.raises(TrainingError, match="with the other files are of class 'class 0'"):
+        compare([good, half])
     swapped = make_store(features, labels[::-1], name="swapped.h5")
     with pytest.raises(TrainingError, match=r"label 200 images differently: 000000\.png is 'class"):
         compare([good, swapped])

@@ -149,7 +149,7 @@ def test_a_learning_curve_rises_and_ends_with_every_image(make_store):
     features, labels = clouds(400, columns=200)
     features[::2] *= 1.5
     store = make_store(features, labels)
-    curve = learning_curve(train(store), store)
+    curve = learning_curve(train(store), store).points
     assert [point.per_class for point in curve] == [2, 4, 8, 16, 32, 64, 128, 160]
     assert curve[-1].accuracy > curve[0].accuracy + 0.1
     for point in curve:
@@ -161,14 +161,19 @@ def test_a_learning_curve_rises_and_ends_with_every_image(make_store):
 def test_every_named_head_has_a_learning_curve(make_store, name):
     features, labels = clouds(90)
     store = make_store(features, labels)
-    assert len(learning_curve(train(store, name, folds=3), store)) == 5
+    curve = learning_curve(train(store, name, folds=3), store)
+    assert [point.per_class for point in curve.points] == [2, 4, 8, 16, 30]
+    assert curve.baseline == 0.5
 
 
 def test_a_classifier_of_ones_own_has_none(make_store):
     features, labels = clouds(90)
     store = make_store(features, labels)
-    with pytest.raises(WrongUsage, match="unknown head 'DummyClassifier'"):
+    with pytest.raises(WrongUsage, match="DummyClassifier: only logistic, svm, svm-rbf"):
         learning_curve(train(store, DummyClassifier()), store)
+    other = make_store(features[:80], labels[:80], name="other.h5")
+    with pytest.raises(WrongUsage, match="trained on another file"):
+        learning_curve(train(store), other)
 
 
 def test_fewer_folds_are_said(make_store):

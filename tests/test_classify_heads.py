@@ -62,7 +62,7 @@ def test_the_logistic_head_is_what_a_plain_grid_search_finds(rows, classes):
         cv=as_splits(folds),
         scoring="neg_log_loss",
     ).fit(one.features.astype(np.float64), one.labels)
-    assert ours.log_loss == pytest.approx(-plain.best_score_, rel=0.02)
+    assert ours.judged.log_loss() == pytest.approx(-plain.best_score_, rel=0.02, abs=5e-4)
     if ours.parameters["C"] == plain.best_params_["logisticregression__C"]:
         (_, scaler), (_, classifier) = recipe("logistic").fit(ours.parameters, one)
         np.testing.assert_allclose(
@@ -155,27 +155,63 @@ def test_any_scikit_learn_classifier_can_be_the_head(classifier, make_store):
     assert not hasattr(classifier, "classes_")  # a clone was fitted
 
 
+def four_classes(make_store):
+    features, codes = clouds(80, classes=4)
+    return make_store(features, [f"class {code}" for code in codes], name="four.h5")
+
+
 def test_what_is_no_classifier_is_refused(make_store):
     features, codes = clouds(30)
     store = make_store(features, [f"class {code}" for code in codes])
     with pytest.raises(WrongUsage, match=r"KMeans\(\): neither the name of a head"):
         train(store, KMeans())
+    for wrong in (None, RandomForestClassifier, 3):
+        with pytest.raises(WrongUsage, match="neither the name of a head nor"):
+            train(store, wrong)
+    with pytest.raises(WrongUsage, match="`train_all` trains every kind"):
+        train(store, "all")
+    with pytest.raises(WrongUsage, match="SVC: it gives 6 values a row for 4 classes"):
+        train(four_classes(make_store), SVC(decision_function_shape="ovo"))
     with pytest.raises(WrongUsage, match="set it on the RandomForestClassifier itself"):
         train(store, RandomForestClassifier(), class_weight="balanced")
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_nothing_about_a_fold_enters_its_own_probabilities(name):
-    """Neither its features nor its labels: with others, the answers on the rest stay."""
+    """Neither its labels nor its features, except of the row that is asked about."""
     one = task(200, 2, apart=0.5)
     folds = folds_of(one)
     held_out = folds[2]
     before = cross_fit(recipe(name), one, folds, honest=True).probabilities[held_out]
-    codes = one.codes.copy()
+    codes, features = one.codes.copy(), one.features.copy()
     codes[held_out] = 1 - codes[held_out]
-    other = Task(one.features, codes, one.names, balanced=False, seed=0)
+    features[held_out[1:]] = 3 * features[held_out[1:]][::-1] + 1
+    other = Task(features, codes, one.names, balanced=False, seed=0)
     after = cross_fit(recipe(name), other, folds, honest=True).probabilities[held_out]
-    np.testing.assert_allclose(after, before, atol=5e-3)
+    np.testing.assert_allclose(after[0], before[0], atol=5e-3)
+
+
+def test_a_fold_has_no_say_in_how_far_others_walk():
+    """Each choice is what it would be if the path were walked for it alone."""
+    one = task(150, 2, columns=60, apart=0.2)
+    folds = folds_of(one)
+    together = cross_fit(recipe("logistic"), one, folds, honest=True).judged
+    alone = cross_fit(recipe("logistic"), one, folds, honest=False)
+    np.testing.assert_allclose(
+        np.concatenate(together.decisions), np.concatenate(alone.judged.decisions), atol=2e-2
+    )
+
+
+def test_calibrations_that_heads_are_compared_by_have_not_seen_the_rows():
+    """On noise, sigmoids fitted to the very rows would promise more than a coin does."""
+    generator = np.random.default_rng(0)
+    losses = []
+    for _ in range(10):
+        features = generator.normal(size=(60, 200)).astype(np.float32)
+        codes = generator.permutation(np.arange(60) % 6)
+        one = Task(features, codes, np.array(list("abcdef")), False, 0)
+        losses.append(cross_fit(recipe("svm"), one, folds_of(one), honest=False).judged.log_loss())
+    assert np.mean(losses) > np.log(6)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -191,10 +227,7 @@ def test_cross_fitted_probabilities_of_noise_know_nothing(name):
 def test_every_fold_has_judges_and_many_rows_need_fewer_of_them():
     small = _pairs([np.arange(10)] * 5)
     assert len(small) == len(set(small)) == 10
-    large = _pairs([np.arange(2500)] * 5)
-    assert len(large) == len(set(large)) == 5
-    for fold in range(5):
-        assert sum(fold in pair for pair in large) == 2
-    assert sorted(map(sorted, _pairs([np.arange(9)] * 4))) == [
-        [0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3],
-    ]  # fmt: skip
+    for number in (3, 4, 5, 8):
+        large = _pairs([np.arange(5000)] * number)
+        assert len(large) == len(set(large)) == (number + 1) // 2
+        assert set().union(*large) == set(range(number))

@@ -175,6 +175,24 @@ def test_coefficients_that_are_not_finite_are_refused(saved):
         load_head(saved, trust=True)
 
 
+@pytest.mark.parametrize(
+    ("attribute", "value"),
+    [("support_", lambda old: old + 10**6), ("_n_support", lambda old: old * 50)],
+)
+def test_a_machine_that_points_outside_its_vectors_is_refused_before_it_is_asked(
+    store, tmp_path, attribute, value
+):
+    """libsvm would read whatever lies there."""
+    path = tmp_path / "head.joblib"
+    train(store, "svm-rbf").save(path)
+    content = joblib.load(path)
+    (inner,) = content["pipeline"]["classify"].calibrated_classifiers_
+    setattr(inner.estimator, attribute, value(getattr(inner.estimator, attribute)))
+    joblib.dump(content, path)
+    with pytest.raises(HeadError, match="damaged: its support vectors contradict each other"):
+        load_head(path, trust=True)
+
+
 def test_heads_of_the_first_version_are_still_read(saved):
     content = joblib.load(saved)
     metadata = content["metadata"] | {"format_version": 1}
@@ -198,6 +216,10 @@ def test_metadata_that_contradicts_the_classifier_is_refused(saved):
         (lambda m: m | {"canary_probabilities": 1 - m["canary_probabilities"]}, "other probab"),
         (lambda m: {k: v for k, v in m.items() if k != "canary"}, "lacks 'canary'"),
         (lambda m: {}, "not a headstart head"),
+        (lambda m: m | {"scores": 3}, "its scores is a int"),
+        (lambda m: m | {"provenance": {"backbone": "Xception"}}, "missing"),
+        (lambda m: m | {"canary_probabilities": np.nan}, "other probabilities"),
+        (lambda m: {k: v for k, v in m.items() if k != "canary_probabilities"}, "lacks 'canary_p"),
     ):
         content = joblib.load(saved)
         other = saved.with_name("other.joblib")

@@ -78,6 +78,46 @@ def test_every_classifier_of_a_path_is_the_one_that_scikit_learn_finds(loss, sha
                 np.testing.assert_allclose(intercepts, offsets, atol=1e-3)
 
 
+def test_the_minimum_is_found_in_few_steps_though_classes_are_uneven(monkeypatch, caplog):
+    """Balancing weights of 20 must not be taken for curvature of the loss."""
+    from headstart.classify import solver
+
+    features, codes = clouds(630, 2, 100)
+    kept = (codes == 0) | (np.arange(630) % 20 == 1)
+    monkeypatch.setattr(solver, "_MOST_ITERATIONS", 25)
+    path = LinearPath(
+        features[kept], codes[kept], 2, [np.arange(kept.sum())], LogLoss(), balanced=True
+    )
+    with caplog.at_level("INFO", "headstart"):
+        for strength in (1e-3, 1e-2, 1e-1):
+            path.solve(strength)
+    assert not caplog.records
+
+
+def test_what_is_returned_belongs_together_though_the_search_was_cut_short(monkeypatch, caplog):
+    from headstart.classify import solver
+
+    monkeypatch.setattr(solver, "_MOST_TRIALS", 1)
+    monkeypatch.setattr(solver, "_MOST_ITERATIONS", 3)
+    features, codes = clouds(200, 2, 30)
+    everyone = np.arange(200)
+    path = LinearPath(features, codes, 2, [everyone], SquaredHinge())
+    with caplog.at_level("INFO", "headstart"):
+        ((decisions,),) = path.solve(1.0, [[everyone]], tolerance=1e-9)
+    assert "C = 1: no minimum to 1e-09 within 3 steps" in caplog.text
+    coefficients, intercept = path.coefficients(0)
+    scaled = StandardScaler().fit_transform(features.astype(np.float64))
+    np.testing.assert_allclose(decisions, scaled @ coefficients.T + intercept, atol=1e-3)
+
+
+def test_columns_that_are_copies_of_each_other_can_be_computed_with():
+    features, codes = clouds(600, 2, 20)
+    features = np.tile(features, (1, 20)) + 100
+    path = LinearPath(features, codes, 2, [np.arange(600)], LogLoss())
+    path.solve(1e4)
+    assert np.isfinite(path.coefficients(0)[0]).all()
+
+
 def test_a_classifier_does_not_depend_on_those_that_are_solved_beside_it():
     features, codes = clouds(200, 3, 60)
     cuts = trainings(200)
