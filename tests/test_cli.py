@@ -378,8 +378,13 @@ def test_compare_ranks_files_beside_random_weights_and_pixels(trained, cli):
     assert "raw pixels" in done.out
     values = json.loads(cli("compare", "pets.h5", "float.h5", "--json").out)
     assert values["images"] == 18
-    assert [one["baseline"] for one in values["ranks"]] == ["random weights"] * 2
+    assert {one["name"]: one["baseline"] for one in values["ranks"]} == {
+        "pets.h5": "random weights",
+        "float.h5": "",
+    }
     assert "There is no baseline" not in done.out
+    assert "float.h5 is no better than" in done.out  # the stand-in does the same for any weights
+    assert "There is no baseline" in cli("compare", "float.h5", "float.h5").out
 
 
 def test_compare_says_which_images_it_misses(trained, cli):
