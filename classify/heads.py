@@ -12,8 +12,8 @@ from ..features.errors import WrongUsage
 from ..features.words import nearest
 from .kernel import Rbf
 from .linear import Logistic, Svm
+from .losses import columns_of
 from .recipe import Step
-from .solver import columns_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

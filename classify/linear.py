@@ -11,16 +11,17 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
+from .losses import LogLoss, SquaredHinge
 from .recipe import Cut, Step
-from .solver import LinearPath, LogLoss, SquaredHinge
+from .solver import LinearPath
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
+    from .losses import Loss
     from .recipe import Decisions, Parameters, Task
-    from .solver import Loss
 
     Coefficients = tuple[NDArray[np.float32], NDArray[np.float32]]
 

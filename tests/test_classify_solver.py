@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from headstart.classify.solver import LinearPath, LogLoss, SquaredHinge
+from headstart.classify.losses import LogLoss, SquaredHinge
+from headstart.classify.solver import LinearPath
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC

@@ -118,3 +118,39 @@ def test_a_reduced_decode_keeps_the_vector_within_three_nines(photos, weights, m
     cosines /= np.linalg.norm(whole, axis=1)
     assert (cosines < 1 - 1e-7).sum() > 10  # or nothing was reduced
     assert cosines.min() >= 0.999
+
+
+def test_copies_saved_again_are_near_duplicates_and_other_photographs_are_not(
+    photos, weights, tmp_path
+):
+    from headstart.classify import compare, train
+
+    for number, path in enumerate(sorted((photos / "train").rglob("*.jpg"))[::2]):
+        folder = tmp_path / "photos" / "train" / path.parent.name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / path.name).write_bytes(path.read_bytes())
+        if number % 5 == 0:
+            image = Image.open(path).convert("RGB")
+            margin = image.width // 50, image.height // 50
+            cropped = image.crop((*margin, image.width - margin[0], image.height - margin[1]))
+            copies = tmp_path / "photos" / "test" / path.parent.name
+            copies.mkdir(parents=True, exist_ok=True)
+            cropped.save(copies / f"copy-{path.name}", quality=80)
+    for path in sorted((photos / "test").rglob("*.jpg"))[::2]:
+        folder = tmp_path / "photos" / "test" / path.parent.name
+        (folder / path.name).write_bytes(path.read_bytes())
+    settings = {"backbone": "MobileNetV2", "weights": weights, "size": 150}
+    store = extract(tmp_path / "photos", tmp_path / "pets.h5", **settings)
+    (note,) = [note for note in train(store).scores.notes if "near-duplicate" in note]
+    found, scored = map(int, note.split(" scored images")[0].split(" of "))
+    assert scored == 140
+    assert 30 <= found <= 40  # of 40 copies
+    assert note.count("copy-") == 1
+
+    chance = extract(
+        tmp_path / "photos", tmp_path / "chance.h5", **settings | {"weights": "random"}
+    )
+    best, worst = compare([chance, store]).ranks
+    assert best.name == str(store.path)
+    assert best.no_better_than == ()
+    assert best.accuracy > worst.accuracy + 0.2
