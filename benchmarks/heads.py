@@ -25,7 +25,6 @@ import argparse
 import json
 import os
 import platform
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -38,6 +37,7 @@ from typing import TYPE_CHECKING, Any
 
 import made
 import numpy as np
+from extraction import spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -180,11 +180,6 @@ def case(name: str, folder: Path, repeats: int) -> dict:
     for path in folder.iterdir():
         path.unlink()
     return result
-
-
-def spread(values: list[float], digits: int = 2) -> str:
-    low, middle, high = min(values), statistics.median(values), max(values)
-    return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 TITLES = {

@@ -11,7 +11,7 @@ from sklearn.base import clone, is_classifier
 from ..features.errors import WrongUsage
 from ..features.words import nearest
 from .kernel import Rbf
-from .linear import Logistic, Svm
+from .linear import LOGISTIC, SVM
 from .losses import columns_of
 from .recipe import Step
 
@@ -110,8 +110,8 @@ def _is_classifier(given: Any) -> bool:
 RECIPES: Final[dict[str, Recipe]] = {
     recipe.name: recipe
     for recipe in (
-        Logistic(),
-        Svm(),
+        LOGISTIC,
+        SVM,
         Rbf(),
     )
 }

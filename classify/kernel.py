@@ -16,7 +16,7 @@ from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
 
-from .linear import Svm
+from .linear import SVM
 from .recipe import Cut, Step, Task, chosen_codes
 from .solver import LinearPath, product
 
@@ -80,7 +80,7 @@ class Rbf:
         if "landmarks" in parameters:
             nystroem = _nystroem(parameters, task).fit(scaled)
             mapped = dataclasses.replace(task, features=nystroem.transform(scaled))
-            (_, second), last = Svm().fit({"C": parameters["C"]}, mapped)
+            (_, second), last = SVM.fit({"C": parameters["C"]}, mapped)
             return [("scale", scaler), ("kernel", nystroem), ("scale_kernel", second), last]
         gamma = parameters["gamma"]
         machine = _svc(parameters, task)
@@ -144,9 +144,7 @@ def _decide_by_landmarks(
     training, *held_out = np.split(
         np.arange(len(codes)), np.cumsum([len(inside), *map(len, outside)])[:-1]
     )
-    path = LinearPath(
-        mapped, codes, len(task.names), [training], Svm().loss, balanced=task.balanced
-    )
+    path = LinearPath(mapped, codes, len(task.names), [training], SVM.loss, balanced=task.balanced)
     for parameters in grid:
         yield path.solve(parameters["C"], [held_out])[0]
 

@@ -34,11 +34,23 @@ below scikit-learn's default of 1."""
 
 @dataclasses.dataclass(frozen=True)
 class Linear:
-    """A linear classifier on standardised features."""
+    """A linear classifier on standardised features.
+
+    Attributes
+    ----------
+    name, calibrated, searches
+        As of any `Recipe`.
+    loss : Loss
+        What is minimised.
+    classifier : callable
+        (coefficients and intercepts for standardised features, fitted scaler, parameters, task) ->
+        the fitted classifier of scikit-learn that has them.
+    """
 
     name: str
     loss: Loss
     calibrated: bool
+    classifier: Callable[[Coefficients, StandardScaler, Parameters, Task], Any]
     searches: bool = True
 
     def search(self, task: Task, cuts: Sequence[Cut], judge: Callable[[Step], float]) -> None:
@@ -88,19 +100,8 @@ class Linear:
         coefficients = path.coefficients(0)
         del path  # its copy of the features
         scaler = StandardScaler().fit(task.features)
-        return [
-            ("scale", scaler),
-            ("classify", self._fitted(coefficients, scaler, parameters, task)),
-        ]
-
-    def _fitted(
-        self,
-        coefficients: Coefficients,
-        scaler: StandardScaler,
-        parameters: Parameters,
-        task: Task,
-    ) -> Any:
-        raise NotImplementedError
+        classifier = self.classifier(coefficients, scaler, parameters, task)
+        return [("scale", scaler), ("classify", classifier)]
 
     def _path(self, task: Task, cuts: Sequence[Cut]) -> LinearPath:
         return LinearPath(
@@ -119,50 +120,31 @@ class Linear:
         return Step({"C": strength}, decisions, leg, path.solution.mean(axis=0))
 
 
-@dataclasses.dataclass(frozen=True)
-class Logistic(Linear):
-    """Logistic regression; softmax where there are more than two classes."""
-
-    name: str = "logistic"
-    loss: Loss = dataclasses.field(default_factory=LogLoss)
-    calibrated: bool = False
-
-    def _fitted(
-        self,
-        coefficients: Coefficients,
-        scaler: StandardScaler,
-        parameters: Parameters,
-        task: Task,
-    ) -> LogisticRegression:
-        # scikit-learn has the last word, but starts where there is next to nothing left to do.
-        classifier = LogisticRegression(
-            **parameters, class_weight=task.class_weight, max_iter=2000, warm_start=True
-        )
-        classifier.coef_, classifier.intercept_ = coefficients
-        classifier.fit(scaler.transform(task.features), task.labels)
-        return classifier.set_params(warm_start=False)
+def _logistic_regression(
+    coefficients: Coefficients, scaler: StandardScaler, parameters: Parameters, task: Task
+) -> LogisticRegression:
+    # scikit-learn has the last word, but starts where there is next to nothing left to do.
+    classifier = LogisticRegression(
+        **parameters, class_weight=task.class_weight, max_iter=2000, warm_start=True
+    )
+    classifier.coef_, classifier.intercept_ = coefficients
+    classifier.fit(scaler.transform(task.features), task.labels)
+    return classifier.set_params(warm_start=False)
 
 
-@dataclasses.dataclass(frozen=True)
-class Svm(Linear):
-    """A linear support vector machine, each class against the rest."""
+def _linear_svc(
+    coefficients: Coefficients, scaler: StandardScaler, parameters: Parameters, task: Task
+) -> LinearSVC:
+    # LinearSVC takes no starting point, and liblinear solves one class after another.
+    classifier = LinearSVC(**parameters, class_weight=task.class_weight)
+    classifier.coef_, classifier.intercept_ = (values.astype(np.float64) for values in coefficients)
+    classifier.classes_ = task.names
+    classifier.n_features_in_ = scaler.n_features_in_
+    return classifier
 
-    name: str = "svm"
-    loss: Loss = dataclasses.field(default_factory=SquaredHinge)
-    calibrated: bool = True
 
-    def _fitted(
-        self,
-        coefficients: Coefficients,
-        scaler: StandardScaler,
-        parameters: Parameters,
-        task: Task,
-    ) -> LinearSVC:
-        # LinearSVC takes no starting point, and liblinear solves one class after another.
-        classifier = LinearSVC(**parameters, class_weight=task.class_weight)
-        classifier.coef_, classifier.intercept_ = (
-            values.astype(np.float64) for values in coefficients
-        )
-        classifier.classes_ = task.names
-        classifier.n_features_in_ = scaler.n_features_in_
-        return classifier
+LOGISTIC: Final = Linear("logistic", LogLoss(), calibrated=False, classifier=_logistic_regression)
+"""Logistic regression; softmax where there are more than two classes."""
+
+SVM: Final = Linear("svm", SquaredHinge(), calibrated=True, classifier=_linear_svc)
+"""A linear support vector machine, each class against the rest."""
