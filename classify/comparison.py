@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -124,9 +125,10 @@ def compare(
     """
     if len(stores) + (pixels is not None) < 2:
         raise WrongUsage("only one feature file: name at least two, or the images with --pixels")
-    first, *others = (_distinct(store) for store in stores)
+    every = [_distinct(store) for store in stores]
+    first, *others = every
     common = first.identities
-    union = np.unique(np.concatenate([common, *(examples.identities for examples in others)]))
+    union = np.unique(np.concatenate([examples.identities for examples in every]))
     for store, examples in zip(stores[1:], others, strict=True):
         common = np.intersect1d(common, examples.identities)
         if not len(common):
@@ -148,8 +150,7 @@ def compare(
 
     names, codes = np.unique(first.labels, return_inverse=True)
     entrants = []
-    for store in stores:
-        examples = _distinct(store)
+    for store, examples in zip(stores, every, strict=True):
         examples = examples.rows(np.searchsorted(examples.identities, common))
         _require_same_labels(stores[0], first, store, examples)
         random = store.environment.get("weights", {}).get("kind") == "random"
@@ -190,7 +191,7 @@ def _require_same_labels(
     differ = np.flatnonzero(examples.labels != theirs.labels)
     if len(differ):
         row = differ[0]
-        path = examples.paths[row].decode("utf-8", "surrogateescape")
+        path = os.fsdecode(examples.paths[row])
         raise TrainingError(
             f"{store.path} and {other.path} label {len(differ)} images differently: {path} is "
             f"{str(examples.labels[row])!r} in one and {str(theirs.labels[row])!r} in the other"

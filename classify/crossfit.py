@@ -77,7 +77,7 @@ class Judged:
 
     def calibrator(self, chosen: slice = slice(None)) -> CalibratedClassifierCV | None:
         """The calibration by some of the folds, if the recipe needs one."""
-        if not self.recipe.calibrated or not self.rows:
+        if self.recipe.probabilities or not self.rows:
             return None
         rows = np.concatenate(self.rows[chosen])
         decisions = np.concatenate(self.decisions[chosen])
@@ -119,7 +119,7 @@ def cross_fit(
         Whether to predict as well. It takes three times as long.
     """
     singles = [frozenset([fold]) for fold in range(len(folds))]
-    needs_judges = honest and (recipe.searches or recipe.calibrated)
+    needs_judges = honest and (recipe.searches or not recipe.probabilities)
     pairs = _pairs(folds) if needs_judges else []
     without = [*singles, *pairs]
     cuts = [_cut(folds, left_out) for left_out in without]
@@ -166,14 +166,10 @@ def cross_fit(
     )
 
 
-def to_probabilities(
-    recipe: Recipe, calibrated: CalibratedClassifierCV | None, decisions: Decisions
-) -> NDArray[np.float64]:
-    """(n, c) decision values -> (n, K) probabilities, calibrated or as the recipe has them."""
-    if calibrated is None:
-        probabilities = recipe.probabilities(decisions)
-    else:
-        probabilities = np.asarray(calibrated.predict_proba(decisions.astype(np.float64)))
+def to_probabilities(recipe: Recipe, calibrated: Any, decisions: Decisions) -> NDArray[np.float64]:
+    """(n, c) decision values -> (n, K) probabilities, as the recipe or its calibrator has them."""
+    make = recipe.probabilities or calibrated.predict_proba
+    probabilities = np.asarray(make(decisions.astype(np.float64)))
     normalised: NDArray[np.float64] = probabilities / probabilities.sum(axis=1, keepdims=True)
     return normalised
 
@@ -197,7 +193,6 @@ class _Choice:
     decisions: dict[Asked, Decisions] = dataclasses.field(default_factory=dict)
     settled: bool = False
     _stopped_on: int | None = None
-    _steps: int = 0
 
     def consider(
         self, step: Step, costs: dict[Asked, float], decisions: dict[Asked, Decisions]
@@ -207,15 +202,15 @@ class _Choice:
             return False
         cost = sum(costs[asked] for asked in self.judges)
         cost /= sum(len(decisions[asked]) for asked in self.judges) or 1
-        advanced = cost < self.cost - _ADVANCE
-        if cost < self.cost:
+        before = self.cost
+        advanced = cost < before - _ADVANCE
+        if cost < before:
             self.cost, self.parameters, self.start = cost, step.parameters, step.start
             self.decisions = {asked: decisions[asked] for asked in (*self.judges, *self.answers)}
         if not advanced:
             self._stopped_on = step.leg
-        elif self._steps:
+        elif before < np.inf:
             self.settled = True  # the minimum lies in this direction
-        self._steps += 1
         return advanced
 
     def judged(self, recipe: Recipe, task: Task, folds: Sequence[NDArray[np.intp]]) -> Judged:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from .recipe import Cut, Decisions, Parameters, Recipe, Task
+    from .recipe import Cut, Decisions, Parameters, Probabilities, Recipe, Task
 
 
 class Given:
@@ -46,8 +46,10 @@ class Given:
             )
         self._classifier = classifier
         self.name = type(classifier).__name__
-        self.calibrated = not hasattr(classifier, "predict_proba")
-        if self.calibrated and not hasattr(classifier, "decision_function"):
+        self.probabilities: Probabilities | None = None
+        if hasattr(classifier, "predict_proba"):
+            self.probabilities = np.asarray  # they are what it is asked for
+        elif not hasattr(classifier, "decision_function"):
             raise WrongUsage(
                 f"head {self.name}: it has neither predict_proba nor decision_function, so nothing "
                 f"can be said of how sure it is"
@@ -62,14 +64,15 @@ class Given:
 
         def decide(cut: Cut) -> list[Decisions]:
             fitted = self._fitted(task, cut.training)
-            answer = fitted.decision_function if self.calibrated else fitted.predict_proba
+            answer = fitted.predict_proba if self.probabilities else fitted.decision_function
             decisions = [np.asarray(answer(task.features[rows])) for rows in cut.held_out]
             decisions = [values.reshape(len(values), -1) for values in decisions]
-            expected = columns_of(len(task.names)) if self.calibrated else len(task.names)
+            classes = len(task.names)
+            expected = classes if self.probabilities else columns_of(classes)
             if any(values.shape[1] != expected for values in decisions):
                 raise WrongUsage(
                     f"head {self.name}: it gives {decisions[0].shape[1]} values a row for "
-                    f"{len(task.names)} classes; {expected} are needed (one class against the rest)"
+                    f"{classes} classes; {expected} are needed (one class against the rest)"
                 )
             return decisions
 
@@ -79,10 +82,6 @@ class Given:
     def costs(self, decisions: Decisions, codes: NDArray[np.intp]) -> NDArray[np.floating]:  # noqa: ARG002
         """Nothing is compared by them."""
         return np.zeros(len(codes))
-
-    def probabilities(self, decisions: Decisions) -> NDArray[np.float64]:
-        """They are probabilities already."""
-        return decisions.astype(np.float64)
 
     def fit(self, parameters: Parameters, task: Task, start: Any = None) -> list[tuple[str, Any]]:  # noqa: ARG002
         """Fit a clone on all rows."""

@@ -52,7 +52,7 @@ class Rbf:
 
     name: str = "svm-rbf"
     searches: bool = True
-    calibrated: bool = True
+    probabilities: None = None
 
     def search(self, task: Task, cuts: Sequence[Cut], judge: Callable[[Step], float]) -> None:
         """Try the whole grid; a kernel is computed once for all C."""
@@ -68,10 +68,6 @@ class Rbf:
     def costs(self, decisions: Decisions, codes: NDArray[np.intp]) -> NDArray[np.floating]:
         """1 for a wrong answer: the votes of its machines are no probabilities."""
         return np.asarray(chosen_codes(decisions) != codes, np.float64)
-
-    def probabilities(self, decisions: Decisions) -> NDArray[np.float64]:
-        """Never asked for: its probabilities come from calibration."""
-        raise NotImplementedError
 
     def fit(self, parameters: Parameters, task: Task, start: Any = None) -> list[tuple[str, Any]]:  # noqa: ARG002
         """Fit on all rows; keep the support vectors only."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .losses import Loss
-    from .recipe import Decisions, Parameters, Task
+    from .recipe import Decisions, Parameters, Probabilities, Task
 
     Coefficients = tuple[NDArray[np.float32], NDArray[np.float32]]
 
@@ -38,7 +38,7 @@ class Linear:
 
     Attributes
     ----------
-    name, calibrated, searches
+    name, probabilities, searches
         As of any `Recipe`.
     loss : Loss
         What is minimised.
@@ -49,7 +49,7 @@ class Linear:
 
     name: str
     loss: Loss
-    calibrated: bool
+    probabilities: Probabilities | None
     classifier: Callable[[Coefficients, StandardScaler, Parameters, Task], Any]
     searches: bool = True
 
@@ -82,14 +82,6 @@ class Linear:
         summed: NDArray[np.floating] = costs[0].sum(axis=0)
         return summed
 
-    def probabilities(self, decisions: Decisions) -> NDArray[np.float64]:
-        """Sigmoid of one column, softmax of several."""
-        decisions = decisions.astype(np.float64)
-        if decisions.shape[1] == 1:
-            second = expit(decisions)
-            return np.hstack([1 - second, second])
-        return np.asarray(softmax(decisions, axis=1))
-
     def fit(self, parameters: Parameters, task: Task, start: Any = None) -> list[tuple[str, Any]]:
         """Fit on all rows."""
         everything = Cut(np.arange(len(task.codes)), ())
@@ -120,6 +112,14 @@ class Linear:
         return Step({"C": strength}, decisions, leg, path.solution.mean(axis=0))
 
 
+def _softmax(decisions: Decisions) -> NDArray[np.float64]:
+    """Sigmoid of one column, softmax of several."""
+    if decisions.shape[1] == 1:
+        second = expit(decisions)
+        return np.hstack([1 - second, second])
+    return np.asarray(softmax(decisions, axis=1))
+
+
 def _logistic_regression(
     coefficients: Coefficients, scaler: StandardScaler, parameters: Parameters, task: Task
 ) -> LogisticRegression:
@@ -143,8 +143,8 @@ def _linear_svc(
     return classifier
 
 
-LOGISTIC: Final = Linear("logistic", LogLoss(), calibrated=False, classifier=_logistic_regression)
+LOGISTIC: Final = Linear("logistic", LogLoss(), _softmax, _logistic_regression)
 """Logistic regression; softmax where there are more than two classes."""
 
-SVM: Final = Linear("svm", SquaredHinge(), calibrated=True, classifier=_linear_svc)
+SVM: Final = Linear("svm", SquaredHinge(), None, _linear_svc)
 """A linear support vector machine, each class against the rest."""

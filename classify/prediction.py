@@ -17,7 +17,7 @@ from ..features.provenance import Provenance
 from ..features.store import FeatureStore
 from ..features.words import first_line
 from . import persistence
-from .evaluation import Scores
+from .evaluation import Scores, answers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,8 +51,7 @@ class Prediction:
     @property
     def labels(self) -> NDArray[np.str_]:
         """(N,) names: the most probable class of each row."""
-        labels: NDArray[np.str_] = np.asarray(self.label_names)[self.ranking[:, 0]]
-        return labels
+        return answers(self.probabilities, self.label_names)
 
     @property
     def confidences(self) -> NDArray[np.float64]:
@@ -300,12 +299,12 @@ def _fault(pipeline: Any, metadata: dict[str, Any]) -> str:
     if not all(map(_sound_machine, _estimators(pipeline))):
         return "its support vectors contradict each other"
     # The built-in test images pass through every coefficient that there is.
-    answers = probabilities(pipeline, canary)
-    if answers.shape != (len(canary), len(names)) or not np.isfinite(answers).all():
+    given = probabilities(pipeline, canary)
+    if given.shape != (len(canary), len(names)) or not np.isfinite(given).all():
         return "its classifier gives no finite probabilities"
     if metadata["format_version"] == 1:
         return ""
-    apart = np.abs(answers - metadata["canary_probabilities"]).max(axis=1)
+    apart = np.abs(given - metadata["canary_probabilities"]).max(axis=1)
     if not np.median(apart) <= _SAME_ANSWER:
         return (
             f"its classifier gives the test images other probabilities than when it was saved, by "

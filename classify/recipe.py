@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     Decisions = NDArray[np.floating]
     Parameters = dict[str, float]
+    Probabilities = Callable[[Decisions], NDArray[np.float64]]
+    """(n, c) decision values -> (n, K)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,8 +92,8 @@ class Recipe(Protocol):
         """Whether there are parameters to choose."""
 
     @property
-    def calibrated(self) -> bool:
-        """Whether its decision values need a calibration to become probabilities."""
+    def probabilities(self) -> Probabilities | None:
+        """Makes decision values probabilities; None if that takes a calibration."""
 
     def search(self, task: Task, cuts: Sequence[Cut], judge: Callable[[Step], float]) -> None:
         """Show `judge` steps; it answers for which share of its choices a step was an advance."""
@@ -101,9 +103,6 @@ class Recipe(Protocol):
 
     def costs(self, decisions: Decisions, codes: NDArray[np.intp]) -> NDArray[np.floating]:
         """What the search minimises the mean of, a held-out row."""
-
-    def probabilities(self, decisions: Decisions) -> NDArray[np.float64]:
-        """(n, c) decision values -> (n, K), where no calibration is needed."""
 
     def fit(self, parameters: Parameters, task: Task, start: Any = None) -> list[tuple[str, Any]]:
         """Fit on all rows: the named steps of a pipeline."""

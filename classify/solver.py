@@ -185,7 +185,7 @@ class LinearPath:
             flat = step.astype(np.float32)[:, None] * vector.reshape(units, -1)
             return flat.reshape(vector.shape)
 
-        decisions = self._forward(solution, group, self._features)
+        decisions = self._forward(solution, group)
         costs, derivatives = self._losses(decisions, group, threads)
         gradient = self._gradient(solution, derivatives, group, strength)
         precondition = self._preconditioner(derivatives, group, strength)
@@ -212,7 +212,7 @@ class LinearPath:
             direction = scaled(np.where(unfinished, -1.0, 0.0), direction)
 
             # Decision values are linear along a direction: trying a length costs no product.
-            ahead = self._forward(direction, group, self._features)
+            ahead = self._forward(direction, group)
             across = dot(self._penalised(solution), direction)
             along = dot(self._penalised(direction), direction)
             lengths = _Lengths(slope)
@@ -253,12 +253,12 @@ class LinearPath:
         without[..., -1] = 0
         return without
 
-    def _forward(self, solution: Floats, group: slice, features: Floats) -> Floats:
-        """(P, c, D + 1) coefficients and (n, D) features -> (P, c, n) decision values."""
+    def _forward(self, solution: Floats, group: slice) -> Floats:
+        """(P, c, D + 1) coefficients -> (P, c, N) decision values."""
         problems, columns, _ = solution.shape
         coefficients: Floats = solution[..., :-1] * self._inverse_scale[group, None]
         offset = solution[..., -1] - np.einsum("pcd,pd->pc", coefficients, self._mean[group])
-        flat = product(coefficients.reshape(problems * columns, -1), features, across=True)
+        flat = product(coefficients.reshape(problems * columns, -1), self._features, across=True)
         flat += offset.reshape(-1, 1)
         return flat.reshape(problems, columns, -1)
 
@@ -289,9 +289,8 @@ class LinearPath:
         gradient = np.empty_like(solution)
         problems, columns, rows = derivatives.shape
         total = derivatives.sum(axis=2)
-        gradient[..., :-1] = (
-            product(derivatives.reshape(problems * columns, rows), self._features)
-        ).reshape(problems, columns, -1)
+        flat = product(derivatives.reshape(problems * columns, rows), self._features)
+        gradient[..., :-1] = flat.reshape(problems, columns, -1)
         gradient[..., :-1] -= total[..., None] * self._mean[group, None]
         gradient[..., :-1] *= self._inverse_scale[group, None]
         gradient[..., -1] = total
