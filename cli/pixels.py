@@ -9,7 +9,7 @@ import joblib
 import numpy as np
 
 from ..extract.decode import Undecodable, decode
-from ..extract.reading import Unreadable, read
+from ..extract.reading import Unreadable
 from ..extract.sources import scan
 from ..features.errors import SourceError
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
+
+    from ..extract.sources import ImageReference
 
 SIDE: Final = 16
 """Pixels a side: 768 numbers an image, as many as a small backbone gives."""
@@ -31,26 +33,26 @@ def pixels_of(source: str) -> Callable[[list[bytes]], NDArray[np.float32]]:
         If there is no such source; the returned function, if it lacks an image or one cannot be
         read.
     """
-    locations = {image.path: image.location for image in scan(source, labels="none")}
+    images = {image.path: image for image in scan(source, labels="none")}
 
     def pixels(paths: list[bytes]) -> NDArray[np.float32]:
-        missing = [path for path in paths if path not in locations]
+        missing = [path for path in paths if path not in images]
         if missing:
             raise SourceError(
                 f"{source}: {len(missing)} images of the feature files are not there, such as "
                 f"{os.fsdecode(missing[0])}; name the source that they were extracted from"
             )
         rows = joblib.Parallel(joblib.cpu_count(), prefer="threads")(
-            joblib.delayed(_row)(locations[path]) for path in paths
+            joblib.delayed(_row)(images[path]) for path in paths
         )
         return np.stack(list(rows))
 
     return pixels
 
 
-def _row(location: bytes) -> NDArray[np.float32]:
+def _row(image: ImageReference) -> NDArray[np.float32]:
     try:
-        data, _ = read(location)
+        data, _ = image.read()
         return decode(data, SIDE).pixels.astype(np.float32).ravel()
     except (Undecodable, Unreadable) as error:
-        raise SourceError(f"{os.fsdecode(location)}: {error}") from error
+        raise SourceError(f"{os.fsdecode(image.location)}: {error}") from error

@@ -13,7 +13,7 @@ import joblib
 
 from ..features.units import UNREAD, SeenFile
 from .decode import Undecodable, decode
-from .reading import Unreadable, read
+from .reading import Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -83,14 +83,14 @@ def _look(image: ImageReference, known: Known, request: Request) -> Looked:
     started = time.perf_counter()
     seen = SeenFile(image.path, 0, 0, UNREAD, 0, 0)
     try:
-        data, status = read(image.location)
+        data, stat = image.read()
     except (Unreadable, MemoryError) as error:
         seen = dataclasses.replace(seen, reason=_reason(error))
         return Looked(seen, None, time.perf_counter() - started, 0.0)
     read_seconds = time.perf_counter() - started
 
     computing = time.thread_time()
-    seen = dataclasses.replace(seen, size=status.st_size, mtime_ns=status.st_mtime_ns)
+    seen = dataclasses.replace(seen, size=stat.size, mtime_ns=stat.mtime_ns)
     digest, pixels = hashlib.sha256(data).digest(), None
     twin = known.image(digest)
     try:

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 from ..features import durable, units
 from ..features.canary import PRECISIONS, TOLERANCES, distance
 from ..features.errors import FeatureFileError, SourceError, WrongUsage
-from ..features.known import FileStat, Known
+from ..features.known import Known
 from ..features.lock import exclusive
 from ..features.opening import replaceable
 from ..features.seal import Listed, seal
 from ..features.store import FeatureStore
-from ..features.units import UNREAD, SeenFile
 from . import sources
 from .embedding import Embedding
 from .engines import AUTO
@@ -29,11 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .reference import Reference
-    from .sources import ImageReference
+    from .sources import ImageReference, Source
 
 
 def extract(
-    source: str | os.PathLike[str],
+    source: Source | Sequence[Source],
     out: str | os.PathLike[str],
     *,
     backbone: str = "Xception",
@@ -58,8 +57,8 @@ def extract(
 
     Parameters
     ----------
-    source : str or path-like
-        A folder of images or a CSV manifest; see `headstart.extract.scan`.
+    source : str or path-like, or a sequence of them
+        A folder of images, a CSV manifest or image files; see `headstart.extract.scan`.
     out : str or path-like
         The feature file to make or to bring up to date.
     backbone : str, default="Xception"
@@ -131,10 +130,11 @@ def extract(
 
 def run(
     embedding: Embedding,
-    source: str | os.PathLike[str],
+    source: Source | Sequence[Source],
     out: str | os.PathLike[str],
     *,
     labels: str = "folder",
+    listing: Sequence[ImageReference] | None = None,
     fresh: bool = False,
     workers: int = 1,
     reference: Reference | None = None,
@@ -142,20 +142,22 @@ def run(
 ) -> Summary:
     """Do the work of `extract` and report on it; the parameters and errors are the same.
 
-    With a `reference`, nothing is kept unless new vectors agree with it.
+    With a `reference`, nothing is kept unless new vectors agree with it. `listing` is that of
+    `source`, if it has been scanned already.
     """
     started = time.perf_counter()
     if workers < 1:
         raise WrongUsage(f"workers {workers}: at least one process has to do the work")
     path = _checked_output(out, source, fresh=fresh)
-    listing = sources.scan(source, labels)
+    if listing is None:
+        listing = sources.scan(source, labels)
     try:
         with exclusive(path):
             return _run(
                 embedding,
-                listing,
+                sorted(listing, key=lambda image: image.path),
                 path,
-                os.path.abspath(source),
+                sources.name_of(source),
                 fresh=fresh,
                 workers=workers,
                 reference=reference,
@@ -186,18 +188,14 @@ def _run(
     before = known.store.raw_paths if known.store is not None else []
     embedding.require_fit(known)
 
-    stats = {image.path: _stat(image) for image in listing}
-    todo = [image for image in listing if _must_read(known.seen(stats[image.path]))]
     work = Work(known, embedding, workers, reference)
-    if todo:
-        for file in work.over(todo, progress=progress):
-            stats[file.path] = FileStat(file.path, file.size, file.mtime_ns)
-        known = Known(out, source=source, fresh=fresh)
+    stats = work.catch_up(listing, progress=progress)
 
     sealing = time.perf_counter()
     listed = [Listed(stats[image.path], image.label, image.split) for image in listing]
-    _require_rows(known, listed)
-    store = seal(known, listed)
+    _require_source(source, listing)
+    _require_rows(work.known, listed)
+    store = seal(work.known, listed)
     work.seconds["load"] += embedding.load_seconds
     work.seconds["write"] += time.perf_counter() - sealing
     return summarise(
@@ -206,12 +204,13 @@ def _run(
 
 
 def _checked_output(
-    out: str | os.PathLike[str], source: str | os.PathLike[str], *, fresh: bool
+    out: str | os.PathLike[str], source: Source | Sequence[Source], *, fresh: bool
 ) -> Path:
     # A link is followed, so that the file it points to is brought up to date.
     path = Path(out).resolve()
     durable.require_target(path)
-    if path.exists() and os.path.exists(source) and path.samefile(source):
+    inputs = [source] if isinstance(source, str | os.PathLike) else source
+    if path.exists() and any(os.path.exists(one) and path.samefile(one) for one in inputs):
         raise FeatureFileError(f"{path}: is the source itself; choose another output")
     if fresh and path.exists() and not replaceable(path):
         raise FeatureFileError(
@@ -232,16 +231,13 @@ def _discard_what_does_not_fit(embedding: Embedding, folder: Path) -> None:
     units.discard(folder, other)
 
 
-def _stat(image: ImageReference) -> FileStat:
-    try:
-        status = os.stat(image.location)
-    except OSError:
-        return FileStat(image.path, 0, 0)  # reading it will say why
-    return FileStat(image.path, status.st_size, status.st_mtime_ns)
-
-
-def _must_read(seen: SeenFile | None) -> bool:
-    return seen is None or seen.digest == UNREAD
+def _require_source(source: str, listing: Sequence[ImageReference]) -> None:
+    """See that the images are still there: a drive that was pulled out says nothing of them."""
+    if not any(os.path.lexists(image.location) for image in listing):
+        raise SourceError(
+            f"{source}: its images vanished while they were read; what is embedded is kept: make "
+            f"them available again, then run the same command"
+        )
 
 
 def _require_rows(known: Known, listed: Sequence[Listed]) -> None:

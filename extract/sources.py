@@ -1,4 +1,4 @@
-"""A folder or a CSV manifest -> the images in it, sorted, with their labels and splits."""
+"""A folder, a CSV manifest or image files -> the images, with their labels and splits."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ..features.errors import SourceError, WrongUsage
+from ..features.known import FileStat
 from ..features.layout import SPLIT_NAMES
 from .decode import SUFFIXES
+from .reading import read
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    Source = str | os.PathLike[str]
 
 NO_SPLIT, TRAIN, VALIDATION, TEST = SPLIT_NAMES
 SPLIT_WORDS: Final = {
@@ -45,21 +49,42 @@ class ImageReference:
 
     path: bytes
     location: bytes
-    label: str | None
-    split: str
+    label: str | None = None
+    split: str = NO_SPLIT
+
+    def stat(self) -> FileStat:
+        """Size and time of the file as it is now; both 0 if it cannot be had."""
+        try:
+            status = os.stat(self.location)
+        except OSError:
+            return FileStat(self.path, 0, 0)  # reading it will say why
+        return FileStat(self.path, status.st_size, status.st_mtime_ns)
+
+    def read(self) -> tuple[bytes, FileStat]:
+        """The bytes of the file, and its size and time when they were read.
+
+        Raises
+        ------
+        Unreadable
+            See `reading.read`.
+        """
+        data, status = read(self.location)
+        return data, FileStat(self.path, status.st_size, status.st_mtime_ns)
 
 
-def scan(source: str | os.PathLike[str], labels: str = "folder") -> list[ImageReference]:
-    """List the images of a folder or a manifest, sorted by path.
+def scan(source: Source | Sequence[Source], labels: str = "folder") -> list[ImageReference]:
+    """List the images of a source, in its order.
 
     Parameters
     ----------
-    source : str or path-like
-        A folder, searched recursively: the label of an image is the name of its parent folder, an
-        image directly in `source` has none; a first folder named train, val, valid, validation or
-        test is a split and no label. Hidden files, and links to folders, are passed over.
+    source : str or path-like, or a sequence of them
+        A folder, searched recursively, sorted by path: the label of an image is the name of its
+        parent folder, an image directly in `source` has none; a first folder named train, val,
+        valid, validation or test is a split and no label. Hidden files, and links to folders, are
+        passed over.
         Or a CSV file with the columns ``path`` (relative to the file's folder, or absolute), and
         optionally ``label`` and ``split``.
+        Or an image file, or a sequence of image files, which have neither.
     labels : {"folder", "none"}, default="folder"
         ``"none"`` ignores whatever labels there are.
 
@@ -68,13 +93,16 @@ def scan(source: str | os.PathLike[str], labels: str = "folder") -> list[ImageRe
     WrongUsage
         If `labels` is neither.
     SourceError
-        If there is no such source, no image in it, or a manifest is not as described.
+        If there is no such source, no image in it, an image is listed twice, or a manifest is not
+        as described.
     """
     if labels not in LABEL_RULES:
         raise WrongUsage(f"labels {labels!r}: use one of {', '.join(LABEL_RULES)}")
+    if not isinstance(source, str | os.PathLike):
+        return _files(source)
     root = os.fsencode(source)
     if os.path.isdir(root):
-        images = list(_folder(root))
+        images = sorted(_folder(root), key=lambda image: image.path)
         if not images:
             raise SourceError(
                 f"{_shown(root)}: no images in this folder or below it; looked for the suffixes "
@@ -82,17 +110,53 @@ def scan(source: str | os.PathLike[str], labels: str = "folder") -> list[ImageRe
             )
     elif not os.path.exists(root):
         raise SourceError(
-            f"{_shown(root)}: no such folder or file; give a folder of images or a CSV manifest"
+            f"{_shown(root)}: no such folder or file; give a folder of images, a CSV manifest or "
+            f"an image"
         )
     elif root.lower().endswith(b".csv"):
         images = _manifest(root)
+    elif _is_image(root):
+        images = _files([source])
     else:
         raise SourceError(
-            f"{_shown(root)}: neither a folder of images nor a CSV manifest (a file ending in .csv)"
+            f"{_shown(root)}: neither a folder of images nor a CSV manifest (a file ending in "
+            f".csv) nor an image ({' '.join(sorted(SUFFIXES))})"
         )
     if labels == "none":
         images = [dataclasses.replace(image, label=None) for image in images]
-    return sorted(images, key=lambda image: image.path)
+    return images
+
+
+def name_of(source: Source | Sequence[Source]) -> str:
+    """What the paths of a source are relative to, as feature files record it: an absolute path."""
+    if isinstance(source, str | os.PathLike) and not _is_image(os.fsencode(source)):
+        return os.path.abspath(source)
+    return os.getcwd()
+
+
+def _is_image(file: bytes) -> bool:
+    return _has_image_name(file) and not os.path.isdir(file)
+
+
+def _has_image_name(file: bytes) -> bool:
+    return os.fsdecode(os.path.splitext(file)[1]).casefold() in SUFFIXES
+
+
+def _files(sources: Sequence[Source]) -> list[ImageReference]:
+    images: dict[bytes, ImageReference] = {}
+    for file in map(os.fsencode, sources):
+        if not os.path.lexists(file):
+            raise SourceError(f"{_shown(file)}: no such file")
+        if not _is_image(file):
+            raise SourceError(
+                f"{_shown(file)}: not an image by its name ({' '.join(sorted(SUFFIXES))}); only "
+                f"images can be given several at a time"
+            )
+        path = os.path.normpath(file)
+        if path in images:
+            raise SourceError(f"{_shown(file)}: is given twice")
+        images[path] = ImageReference(path, file)
+    return list(images.values())
 
 
 def _folder(root: bytes) -> Iterator[ImageReference]:
@@ -105,8 +169,7 @@ def _folder(root: bytes) -> Iterator[ImageReference]:
         inside = parts[1:] if split != NO_SPLIT else parts
         label = os.fsdecode(inside[-1]) if inside else None
         for name in names:
-            suffix = os.fsdecode(os.path.splitext(name)[1]).casefold()
-            if suffix in SUFFIXES and not name.startswith(b"."):
+            if not name.startswith(b".") and _has_image_name(name):
                 path = b"/".join([*parts, name])
                 yield ImageReference(path, os.path.join(folder, name), label, split)
 

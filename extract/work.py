@@ -11,7 +11,8 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from ..features import units
-from ..features.units import UNIT_IMAGES
+from ..features.known import FileStat
+from ..features.units import UNIT_IMAGES, UNREAD, SeenFile
 from . import engines
 from .distribute import Crew, UnitWork
 from .looking import look_ahead
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..features.known import Known
-    from ..features.units import Origin, SeenFile
+    from ..features.units import Origin
     from .embedding import Embedding
     from .looking import Looked
     from .sources import ImageReference
@@ -98,7 +99,8 @@ class Work:
     Parameters
     ----------
     known : Known
-        What need not be embedded again, and what new vectors have to agree with first of all.
+        What need not be embedded again, and what new vectors have to agree with first of all. Also
+        an attribute, which `catch_up` renews.
     embedding : Embedding
         Makes the vectors.
     workers : int, default=1
@@ -137,6 +139,24 @@ class Work:
         self._busy = _Busy()
         self._running: collections.deque[tuple[Future[NDArray[np.float32]], int]]
         self._running = collections.deque()
+
+    def catch_up(
+        self, images: Sequence[ImageReference], *, progress: bool = False
+    ) -> dict[bytes, FileStat]:
+        """Make everything about `images` known that is not.
+
+        Returns
+        -------
+        dict of bytes to FileStat
+            Of each image by its path, as it was when it was looked at: what `known` has it by.
+        """
+        stats = {image.path: image.stat() for image in images}
+        todo = [image for image in images if _must_read(self.known.seen(stats[image.path]))]
+        if todo:
+            for file in self.over(todo, progress=progress):
+                stats[file.path] = FileStat(file.path, file.size, file.mtime_ns)
+            self.known = self.known.again()
+        return stats
 
     def over(self, images: Sequence[ImageReference], *, progress: bool) -> Iterator[SeenFile]:
         """Look at `images`, embed what is new, publish it, and yield what each file was."""
@@ -296,3 +316,7 @@ class Work:
                 self._publish(origin, files, {})
                 unchanged += files
                 shown.add(len(files))
+
+
+def _must_read(seen: SeenFile | None) -> bool:
+    return seen is None or seen.digest == UNREAD

@@ -126,6 +126,10 @@ class Known:
         newest = max(environments, key=lambda one: str(one.get("extracted", "")))
         return Origin(origins[0].provenance, newest | {"source": self.source}, origins[0].canary)
 
+    def again(self) -> Known:
+        """The same, read anew: with what has been published meanwhile."""
+        return Known(self.out, source=self.source, fresh=self.fresh)
+
     def image(self, digest: bytes) -> SeenFile | None:
         """A file with these bytes whose vector is known; None if there is none."""
         return self._images.get(digest) if digest in self._places else None

@@ -304,7 +304,7 @@ def test_an_interrupt_says_how_to_go_on(here, cli, monkeypatch):
     def interrupt(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("headstart.extract.looking.read", interrupt)
+    monkeypatch.setattr("headstart.extract.sources.read", interrupt)
     done = cli("extract", "photos", "-o", "pets.h5", *SMALL)
     assert done.code == 130
     assert done.err.endswith("is kept, and the same command goes on from there\n")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from headstart.extract import distribute, looking, work
+from headstart.extract import distribute, looking, sources, work
 from headstart.extract.embedding import Embedding
 from headstart.extract.pipeline import run
 from headstart.extract.request import Request
@@ -139,7 +139,7 @@ def test_a_worker_that_computes_other_vectors_publishes_none_of_them(
 
 
 def test_an_error_while_reading_ends_the_run_and_does_not_hang_it(photos, out, stub, monkeypatch):
-    original, looked = looking.read, []
+    original, looked = sources.read, []
 
     def read(location):
         looked.append(location)
@@ -147,7 +147,7 @@ def test_an_error_while_reading_ends_the_run_and_does_not_hang_it(photos, out, s
             raise RuntimeError("a bug")
         return original(location)
 
-    monkeypatch.setattr(looking, "read", read)
+    monkeypatch.setattr(sources, "read", read)
     monkeypatch.setattr(looking, "_AHEAD", 1)
     monkeypatch.setattr(work, "UNIT_IMAGES", 2)
     with pytest.raises(RuntimeError, match="a bug"):

@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from headstart.extract import looking, pipeline, work
+from headstart.extract import looking, pipeline, sources, work
 from headstart.extract.pipeline import run
 from headstart.features import (
     BackboneError,
@@ -55,12 +55,12 @@ def test_a_second_run_reads_no_image_and_loads_no_backbone(photos, out, stub, ma
         os.chmod(path, 0)
     again = make_stub()
     looked = []
-    original = looking.read
-    looking.read = lambda location: looked.append(location) or original(location)
+    original = sources.read
+    sources.read = lambda location: looked.append(location) or original(location)
     try:
         summary = run(again, photos, out)
     finally:
-        looking.read = original
+        sources.read = original
     assert counts(summary) == {"reused": 18}
     assert looked == []
     assert again.loads == 0

@@ -77,6 +77,24 @@ def test_a_source_that_is_not_there_or_no_source_is_refused(tmp_path):
         scan(touch(tmp_path, "notes.txt") / "notes.txt")
 
 
+def test_images_can_be_given_themselves_and_keep_their_order(tmp_path, monkeypatch):
+    touch(tmp_path, "cat/2.jpg", "cat/1.PNG", "notes.txt")
+    monkeypatch.chdir(tmp_path)
+    assert rows(scan(["cat/2.jpg", "./cat/1.PNG"])) == [
+        ("cat/2.jpg", None, "none"),
+        ("cat/1.PNG", None, "none"),
+    ]
+    assert rows(scan(tmp_path / "cat/2.jpg")) == [(f"{tmp_path}/cat/2.jpg", None, "none")]
+    for files, message in (
+        (["cat/2.jpg", "cat/3.jpg"], r"cat/3\.jpg: no such file"),
+        (["cat/2.jpg", "cat/../cat/2.jpg"], "is given twice"),
+        (["cat/2.jpg", "notes.txt"], r"notes\.txt: not an image by its name .*\.jpeg"),
+        (["cat", "cat/2.jpg"], "cat: not an image by its name"),
+    ):
+        with pytest.raises(SourceError, match=message):
+            scan(files)
+
+
 def test_a_rule_for_labels_that_does_not_exist_is_refused(tmp_path):
     with pytest.raises(WrongUsage, match="labels 'bogus': use one of folder, none"):
         scan(touch(tmp_path, "cat/1.jpg"), "bogus")
@@ -96,11 +114,11 @@ def test_a_manifest_names_paths_labels_and_splits_in_any_order_of_columns(tmp_pa
         "dog,?,noext,none\n",
         "utf-8-sig",
     )
-    assert rows(scan(file)) == [
-        ("noext", "dog", "none"),
-        ("x/1.jpg", None, "none"),
+    assert rows(scan(file)) == [  # as listed
         ("x/2.jpg", "cat", "train"),
+        ("x/1.jpg", None, "none"),
         ("x/new\nline.jpg", "dog", "validation"),
+        ("noext", "dog", "none"),
     ]
 
 
@@ -137,5 +155,5 @@ def test_a_bad_manifest_is_refused_with_the_line(tmp_path, text, message):
 def test_folder_and_manifest_of_the_same_photographs_agree(data):
     folder = data / "images" / "cats_vs_dogs"
     listed, walked = scan(folder / "manifest.csv"), scan(folder)
-    assert rows(listed) == rows(walked)
+    assert sorted(rows(listed)) == sorted(rows(walked))
     assert len(walked) == 600
