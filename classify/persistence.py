@@ -18,9 +18,9 @@ from ..features.errors import HeadError
 from ..features.words import first_line
 
 FORMAT: Final = "headstart-head"
-FORMAT_VERSION: Final = 2
-"""Version 1, of which this reads all, had no calibration error, confusions, mistakes and canary
-probabilities."""
+FORMAT_VERSION: Final = 3
+"""This reads all versions. Version 2 had no measure of novelty; version 1 no calibration error,
+confusions, mistakes and canary probabilities either."""
 JOBLIB: Final = ".joblib"
 SKOPS: Final = ".skops"
 SUFFIXES: Final = (JOBLIB, SKOPS)

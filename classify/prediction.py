@@ -18,6 +18,7 @@ from ..features.store import FeatureStore
 from ..features.words import first_line
 from . import persistence
 from .evaluation import Scores, answers
+from .novelty import Novelty
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,10 +44,14 @@ class Prediction:
         Classes, sorted.
     probabilities : ndarray of float64, shape (N, K)
         One column a class; rows sum to one.
+    novelty : ndarray of float64, shape (N,), or None
+        How unlike all training images each is; above 1 it is unfamiliar. None if the head was
+        saved by a headstart that did not measure it.
     """
 
     label_names: list[str]
     probabilities: NDArray[np.float64]
+    novelty: NDArray[np.float64] | None = None
 
     @property
     def labels(self) -> NDArray[np.str_]:
@@ -58,6 +63,11 @@ class Prediction:
         """(N,): the probability of that class."""
         confidences: NDArray[np.float64] = self.probabilities.max(axis=1)
         return confidences
+
+    @property
+    def unfamiliar(self) -> NDArray[np.bool_] | None:
+        """(N,): whether an image is so unlike the training images that its label means little."""
+        return None if self.novelty is None else self.novelty > 1
 
     @property
     def ranking(self) -> NDArray[np.intp]:
@@ -95,6 +105,8 @@ class Head:
         Of the cross-validation.
     class_weight : str or None
         ``"balanced"`` if all classes weighed the same.
+    novelty : Novelty or None
+        What is familiar; None in heads saved by a headstart that did not measure it.
     seconds : float
         Wall time of training, scoring included.
     """
@@ -113,6 +125,7 @@ class Head:
     seed: int
     seconds: float
     class_weight: str | None = None
+    novelty: Novelty | None = None
     scikit_learn: str = sklearn.__version__
 
     @property
@@ -182,7 +195,8 @@ class Head:
             )
         if not np.isfinite(matrix).all():
             raise HeadError("the vectors hold NaN or infinite values; extract the images again")
-        return Prediction(self.label_names, probabilities(self.pipeline, matrix))
+        novelty = None if self.novelty is None else self.novelty.scores(matrix)
+        return Prediction(self.label_names, probabilities(self.pipeline, matrix), novelty)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save ``{"pipeline": <plain scikit-learn>, "metadata": {...}}``.
@@ -204,6 +218,7 @@ class Head:
             "label_names": self.label_names,
             "fingerprint": self.provenance.fingerprint,
             "provenance": dataclasses.asdict(self.provenance),
+            "novelty": None if self.novelty is None else dataclasses.asdict(self.novelty),
             # As an array: skops writes every number of a list as a node of its own.
             "scores": self.scores.to_dict() | {"confusion": np.array(self.scores.confusion)},
             "canary_probabilities": probabilities(self.pipeline, self.canary),
@@ -256,6 +271,8 @@ def load_head(path: str | os.PathLike[str], *, trust: bool = False) -> Head:
                 if field.name in metadata
             }
             values["provenance"] = Provenance(**metadata["provenance"])
+            if metadata.get("novelty") is not None:
+                values["novelty"] = Novelty(**metadata["novelty"])
             scores = metadata["scores"]
             confusion = np.asarray(scores.get("confusion", ())).tolist()
             values["scores"] = Scores(**scores | {"confusion": tuple(map(tuple, confusion))})
@@ -304,6 +321,10 @@ def _fault(pipeline: Any, metadata: dict[str, Any]) -> str:
         return "its classifier gives no finite probabilities"
     if metadata["format_version"] == 1:
         return ""
+    if metadata.get("novelty") is not None:
+        fault = Novelty(**metadata["novelty"]).fault(provenance.dimension)
+        if fault:
+            return fault
     apart = np.abs(given - metadata["canary_probabilities"]).max(axis=1)
     if not np.median(apart) <= _SAME_ANSWER:
         return (

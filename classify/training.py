@@ -19,6 +19,7 @@ from .examples import labelled
 from .heads import RECIPES, recipe
 from .intervals import paired_difference
 from .lesson import Lesson
+from .novelty import Novelty
 from .prediction import Head, probabilities
 
 if TYPE_CHECKING:
@@ -273,5 +274,6 @@ def _head(
         folds=len(lesson.folds),
         seed=task.seed,
         class_weight=task.class_weight,
+        novelty=Novelty.learned(task.features, lesson.folds, task.seed),
         seconds=time.perf_counter() - started,
     )

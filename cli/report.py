@@ -120,7 +120,7 @@ def verification(path: str, problems: Sequence[str], *, as_json: bool) -> None:
 def head(head: Head, *, as_json: bool) -> None:
     """After `info` on a head."""
     if as_json:
-        hidden = ("pipeline", "canary", "training_images", "provenance", "scores")
+        hidden = ("pipeline", "canary", "training_images", "provenance", "scores", "novelty")
         fields = [field.name for field in dataclasses.fields(head) if field.name not in hidden]
         print_json(
             {name: getattr(head, name) for name in fields}
@@ -129,10 +129,16 @@ def head(head: Head, *, as_json: bool) -> None:
                 "fingerprint": head.provenance.fingerprint,
                 "provenance": dataclasses.asdict(head.provenance),
                 "scores": head.scores.to_dict(),
+                "false_alarms": None if head.novelty is None else head.novelty.false_alarms,
             }
         )
         return
     _lines(_trained(head), *_score_lines(head.scores))
+    if head.novelty is not None:
+        _lines(
+            f"  calls images unfamiliar that are unlike the training images, and "
+            f"{percent(head.novelty.false_alarms)} of those that are like them"
+        )
     _lines(
         *_made_by(dataclasses.asdict(head.provenance), head.environment),
         f"  scikit-learn {head.scikit_learn}, seed {head.seed}, {head.folds} folds",

@@ -196,7 +196,7 @@ def test_a_machine_that_points_outside_its_vectors_is_refused_before_it_is_asked
 def test_heads_of_the_first_version_are_still_read(saved):
     content = joblib.load(saved)
     metadata = content["metadata"] | {"format_version": 1}
-    for name in ("class_weight", "canary_probabilities"):
+    for name in ("class_weight", "canary_probabilities", "novelty"):
         del metadata[name]
     for name in ("calibration_error", "reliability", "confusion", "mistakes"):
         del metadata["scores"][name]
@@ -204,18 +204,33 @@ def test_heads_of_the_first_version_are_still_read(saved):
     old = load_head(saved, trust=True)
     assert old.scores.calibration_error is None
     assert old.class_weight is None
+    assert old.predict(np.ones((2, 12))).unfamiliar is None
+
+
+def test_heads_of_the_second_version_are_still_read(saved):
+    content = joblib.load(saved)
+    metadata = content["metadata"] | {"format_version": 2}
+    del metadata["novelty"]
+    joblib.dump(content | {"metadata": metadata}, saved)
+    old = load_head(saved, trust=True)
+    assert old.novelty is None
+    old.save(saved)  # as what it is, in the version of today
+    assert load_head(saved).predict(np.ones((2, 12))).novelty is None
 
 
 def test_metadata_that_contradicts_the_classifier_is_refused(saved):
     for change, message in (
         (lambda m: m | {"label_names": ["dog", "cat"]}, "contradict"),
         (lambda m: m | {"fingerprint": "0" * 64}, "contradict"),
-        (lambda m: m | {"format_version": 3}, "format version 3"),
+        (lambda m: m | {"format_version": 4}, "format version 4"),
         (lambda m: m | {"training_counts": {"dog": 1, "cat": 1}}, "labels"),
         (lambda m: m | {"canary": m["canary"][:, 1:]}, "numbers of features"),
         (lambda m: m | {"canary_probabilities": 1 - m["canary_probabilities"]}, "other probab"),
         (lambda m: {k: v for k, v in m.items() if k != "canary"}, "lacks 'canary'"),
         (lambda m: {}, "not a headstart head"),
+        (lambda m: m | {"novelty": m["novelty"] | {"mean": np.zeros(3)}}, "novelty contradict"),
+        (lambda m: m | {"novelty": m["novelty"] | {"threshold": 0.0}}, "values that cannot be"),
+        (lambda m: m | {"novelty": {"mean": np.zeros(12)}}, "missing"),
         (lambda m: m | {"scores": 3}, "its scores is a int"),
         (lambda m: m | {"provenance": {"backbone": "Xception"}}, "missing"),
         (lambda m: m | {"canary_probabilities": np.nan}, "other probabilities"),
