@@ -21,8 +21,8 @@ FALSE_ALARMS: Final = 0.01
 
 _COMPONENTS: Final = 64
 _EXEMPLARS: Final = 2048
-"""Training vectors kept, drawn at random if there are more: as many bytes as the components of 2,048
-features, half a megabyte each. With 500 the figures below are the same."""
+"""Training vectors kept, drawn at random if there are more: half a megabyte, as much as the
+components of 2,048 features take. With 500 the figures below are the same."""
 _POWER: Final = 2
 """Of the search for components: 0.08 s where scikit-learn's default of 7 takes 0.45 s."""
 

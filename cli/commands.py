@@ -150,8 +150,8 @@ def extract(
     """Embed the images of SOURCE once, into one feature file.
 
     SOURCE is a folder (the label of an image is the name of its folder; a first folder named
-    train, val or test is its split) or a CSV manifest with the columns path, label, split. Run the
-    same command again to go on after an interruption, or to take in new images.
+    train, val or test is its split), a CSV manifest with the columns path, label, split, or an
+    image. Run the same command again to go on after an interruption, or to take in new images.
     """
     from ..extract.embedding import Embedding
     from ..extract.engines.engine import Tuning
@@ -338,8 +338,14 @@ def compare(
 
 @headstart.command()
 @click.argument("head", metavar="HEAD")
-@click.argument("source", metavar="SOURCE|FILE.h5")
+@click.argument("sources", metavar="SOURCE|FILE.h5", nargs=-1, required=True)
 @click.option("-o", "--out", required=True, metavar="OUT.csv|OUT.jsonl", help="One row an image.")
+@click.option(
+    "--features",
+    type=click.Path(path_type=Path),
+    metavar="NEW.h5",
+    help="Keep the features of the images, so that another head predicts them in no time.",
+)
 @click.option(
     "--top",
     type=click.IntRange(min=1),
@@ -358,25 +364,35 @@ def compare(
 @JSON
 def predict(
     head: str,
-    source: str,
+    sources: tuple[str, ...],
     out: str,
+    features: Path | None,
     top: int,
     weights: str | None,
     engine: str,
     trust: bool,
     as_json: bool,
 ) -> None:
-    """Predict the label of every image of a folder, a manifest or a feature file.
+    """Predict the label of every image of SOURCE: a folder, a manifest, images or a feature file.
 
-    Backbone, size and preprocessing come from the head itself.
+    Backbone, size and preprocessing come from the head itself. One row an image, in the order of
+    SOURCE: path, label, confidence, whether it is unlike all training images (unfamiliar), and why
+    it was skipped if it was. Run the same command again to go on after an interruption.
     """
     from . import report
     from .predictions import predict_into
 
-    report.predictions(
-        predict_into(Path(out), head, source, top=top, weights=weights, engine=engine, trust=trust),
-        as_json=as_json,
+    predicted = predict_into(
+        Path(out),
+        head,
+        sources,
+        features=features,
+        top=top,
+        weights=weights,
+        engine=engine,
+        trust=trust,
     )
+    report.predictions(predicted, as_json=as_json)
 
 
 @headstart.command()

@@ -5,23 +5,26 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
-import io
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..classify.prediction import load_head
 from ..features import durable
-from ..features.errors import HeadstartError
+from ..features.errors import HeadstartError, WrongUsage
 from ..features.opening import is_hdf5
 from ..features.store import FeatureStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
+    from typing import TextIO
 
-    from ..classify.prediction import Head
+    from ..classify.prediction import Head, Prediction
+    from ..extract.embedding import Embedding
+    from ..extract.reference import Reference
+
+    Row = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,65 +39,130 @@ class Predicted:
         Predicted; skipped ones not counted.
     labels : dict of str to int
         How often each label was predicted.
+    unfamiliar : int or None
+        Images unlike all that the head was trained on; None if the head cannot tell.
     skipped : int
         Images that could not be embedded; they have a row with the reason.
+    features : Path or None
+        Where their features were kept, if they were.
     """
 
     out: Path
     images: int
     labels: dict[str, int]
+    unfamiliar: int | None
     skipped: int
+    features: Path | None
 
 
 def predict_into(
     out: Path,
     head_file: str,
-    source: str,
+    sources: Sequence[str],
     *,
+    features: Path | None = None,
     top: int = 1,
     weights: str | None = None,
     engine: str = "auto",
     trust: bool = False,
 ) -> Predicted:
-    """Predict every image of `source` and write the table `out` (``.csv`` or ``.jsonl``).
+    """Predict every image of a source and write the table `out` (``.csv`` or ``.jsonl``).
+
+    Parameters
+    ----------
+    out : Path
+        The table; it appears whole or not at all.
+    head_file : str
+        The head, which says how images are embedded.
+    sources : sequence of str
+        A feature file, a folder, a manifest, or images.
+    features : Path, optional
+        Keep the features in this file, as `extract` would have made it, and take from it what it
+        holds already.
+    top, weights, engine, trust
+        As on the command line.
 
     Raises
     ------
     HeadstartError
         If anything does not fit; `out` is then as it was before.
     """
-    writers = {".csv": _csv, ".jsonl": _jsonl}
+    durable.require_target(out)
+    writers = {".csv": _write_csv, ".jsonl": _write_jsonl}
     if out.suffix not in writers:
         raise HeadstartError(f"{out}: predictions are written as .csv or .jsonl; name it so")
-    durable.require_target(out)
-    if any(
-        os.path.exists(file) and out.exists() and out.samefile(file) for file in (source, head_file)
+    if out.exists() and any(
+        os.path.exists(file) and out.samefile(file) for file in (*sources, head_file)
     ):
         raise HeadstartError(f"{out}: is one of the inputs; choose another output")
     head = load_head(head_file, trust=trust)
-    with _features(head, head_file, source, out.parent, weights, engine) as store:
-        rows = list(_rows(head, store, top))
-    with durable.replacing(out) as temporary:
-        temporary.write_bytes(writers[out.suffix](rows))
-    predicted = [row["label"] for row in rows if not row["skipped"]]
+    top = min(top, len(head.label_names))
+    if len(sources) == 1 and is_hdf5(Path(sources[0])):
+        if features is not None:
+            raise WrongUsage(f"--features {features}: {sources[0]} is a feature file already")
+        embedded = _as_they_are(sources[0])
+    else:
+        how = _as_trained(head, head_file, weights, engine)
+        # The name says whose vectors these are, so that what an interrupted run left is taken up by
+        # the same command, and by no head of other features.
+        unfinished = out.with_name(f".{out.name}.{head.provenance.fingerprint[:12]}.h5")
+        embedded = _embedded(sources, *how, features or unfinished, keep=features is not None)
+    with embedded as (store, order):
+        prediction = head.predict(store)
+        rows = _rows(prediction, store, order, top)
+        with (
+            durable.replacing(out) as temporary,
+            # A path that is not text keeps its bytes.
+            temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+        ):
+            writers[out.suffix](file, rows, top)
+        skipped = len(store.skipped_files)
+    labels, unfamiliar = prediction.labels.tolist(), prediction.unfamiliar
     return Predicted(
         out=out,
-        images=len(predicted),
-        labels={name: predicted.count(name) for name in head.label_names},
-        skipped=len(rows) - len(predicted),
+        images=len(labels),
+        labels={name: labels.count(name) for name in head.label_names},
+        unfamiliar=None if unfamiliar is None else int(unfamiliar.sum()),
+        skipped=skipped,
+        features=features,
     )
 
 
 @contextlib.contextmanager
-def _features(
-    head: Head, head_file: str, source: str, folder: Path, weights: str | None, engine: str
-) -> Iterator[FeatureStore]:
-    """The features of `source`, embedded as the head's own were, if it is not a feature file."""
-    if is_hdf5(Path(source)):
-        yield FeatureStore(source)
-        return
-    from ..extract.embedding import Embedding
+def _as_they_are(file: str) -> Iterator[tuple[FeatureStore, list[str]]]:
+    """A feature file, and the paths in it, those of skipped images among them."""
+    store = FeatureStore(file)
+    paths = [*store.paths, *(one.path for one in store.skipped)]
+    yield store, sorted(paths, key=os.fsencode)
+
+
+@contextlib.contextmanager
+def _embedded(
+    sources: Sequence[str], embedding: Embedding, reference: Reference, file: Path, *, keep: bool
+) -> Iterator[tuple[FeatureStore, list[str]]]:
+    """The features of a source, and its paths in its own order; kept in any case if that fails."""
     from ..extract.pipeline import run
+    from ..extract.sources import scan
+
+    source = sources[0] if len(sources) == 1 else sources
+    images = scan(source)
+    run(embedding, source, file, listing=images, reference=reference, progress=True)
+    yield FeatureStore(file), [os.fsdecode(image.path) for image in images]
+    if not keep:
+        file.unlink()
+
+
+def _as_trained(
+    head: Head, head_file: str, weights: str | None, engine: str
+) -> tuple[Embedding, Reference]:
+    """What embeds images as the head's own were embedded, and what proves that it does.
+
+    Raises
+    ------
+    ProvenanceMismatch
+        If this headstart decodes or normalises otherwise than the one that made those features.
+    """
+    from ..extract.embedding import Embedding
     from ..extract.reference import Reference
     from ..extract.request import Request
     from ..extract.weights import WeightsSource
@@ -104,7 +172,6 @@ def _features(
         if weights is None
         else WeightsSource.named(weights)
     )
-    embedding = Embedding(Request.repeating(head.provenance, origin), engine)
     reference = Reference(
         head.provenance,
         head.canary,
@@ -112,39 +179,43 @@ def _features(
         "Use the backbone weights that the head was trained with (--weights FILE).",
         str(head.environment.get("engine", "")),
     )
-    with tempfile.TemporaryDirectory(prefix=".headstart-", dir=folder) as temporary:
-        features = Path(temporary) / "features.h5"
-        run(embedding, source, features, labels="none", reference=reference, progress=True)
-        yield FeatureStore(features)
+    request = Request.repeating(head.provenance, origin)
+    reference.require_declared(request.declared())
+    return Embedding(request, engine), reference
 
 
-def _rows(head: Head, store: FeatureStore, top: int) -> Iterator[dict[str, Any]]:
-    prediction = head.predict(store)
-    rows = {one.path: _row(one.path, skipped=one.reason) for one in store.skipped}
-    for path, ranking, probabilities in zip(
-        store.paths, prediction.ranking, prediction.probabilities, strict=True
-    ):
-        rows[path] = _row(path)
-        for place, column in enumerate(ranking[:top], start=1):
-            end = "" if place == 1 else f"_{place}"
-            rows[path]["label" + end] = prediction.label_names[column]
-            rows[path]["confidence" + end] = round(float(probabilities[column]), 6)
-    for path in sorted(rows, key=os.fsencode):
-        yield rows[path]
+def _rows(
+    prediction: Prediction, store: FeatureStore, order: Sequence[str], top: int
+) -> Iterator[Row]:
+    places = {path: row for row, path in enumerate(store.paths)}
+    reasons = {one.path: one.reason for one in store.skipped}
+    ranking, unfamiliar = prediction.ranking[:, :top], prediction.unfamiliar
+    for path in order:
+        row = _row(path, skipped=reasons.get(path, ""))
+        if path in places:
+            number = places[path]
+            if unfamiliar is not None:
+                row["unfamiliar"] = bool(unfamiliar[number])
+            for place, column in enumerate(ranking[number].tolist(), start=1):
+                end = "" if place == 1 else f"_{place}"
+                row["label" + end] = prediction.label_names[column]
+                row["confidence" + end] = round(float(prediction.probabilities[number, column]), 6)
+        yield row
 
 
-def _row(path: str, *, skipped: str = "") -> dict[str, Any]:
+def _row(path: str, *, skipped: str = "") -> Row:
     return {"path": path, "label": "", "confidence": None, "unfamiliar": None, "skipped": skipped}
 
 
-def _csv(rows: list[dict[str, Any]]) -> bytes:
-    columns = max((list(row) for row in rows), key=len)
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
+def _write_csv(file: TextIO, rows: Iterable[Row], top: int) -> None:
+    more = [f"{name}_{place}" for place in range(2, top + 1) for name in ("label", "confidence")]
+    writer = csv.DictWriter(file, [*_row(""), *more], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode("utf-8", "surrogateescape")
+    for row in rows:
+        if row["unfamiliar"] is not None:
+            row["unfamiliar"] = str(row["unfamiliar"]).lower()  # as JSON has it
+        writer.writerow(row)
 
 
-def _jsonl(rows: list[dict[str, Any]]) -> bytes:
-    return "".join(json.dumps(row) + "\n" for row in rows).encode("ascii")
+def _write_jsonl(file: TextIO, rows: Iterable[Row], _: int) -> None:
+    file.writelines(json.dumps(row) + "\n" for row in rows)

@@ -240,8 +240,9 @@ def predictions(predicted: Predicted, *, as_json: bool) -> None:
         print_json(dataclasses.asdict(predicted))
         return
     shares = sorted(predicted.labels.items(), key=lambda item: -item[1])[:_MOST_CLASSES]
+    unlike = "" if predicted.unfamiliar is None else f"{predicted.unfamiliar:,} unfamiliar, "
     _lines(
-        f"{predicted.out}: {_count(predicted.images, 'image')} predicted, "
+        f"{predicted.out}: {_count(predicted.images, 'image')} predicted, {unlike}"
         f"{predicted.skipped:,} skipped",
         *(f"  {count:>8,}  {name}" for name, count in shares if count),
     )

@@ -6,6 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Final
 
 from ..features.canary import require_agreement
+from ..features.provenance import require_same_fields
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,6 +52,27 @@ class Reference:
         engine = str(origin.environment.get("engine", ""))
         return cls(origin.provenance, origin.canary, str(out), REMEDY, engine)
 
+    def require_declared(self, declared: dict[str, object]) -> None:
+        """Refuse, before a backbone is loaded, what is known already to differ.
+
+        Parameters
+        ----------
+        declared : dict of str to Any
+            Fields of a provenance; see `Request.declared`.
+
+        Raises
+        ------
+        ProvenanceMismatch
+            Naming the fields that differ.
+        """
+        require_same_fields(
+            declared,
+            dataclasses.asdict(self.provenance),
+            this="this run",
+            that=self.name,
+            remedy=self.remedy,
+        )
+
     def require(self, provenance: Provenance, canary: NDArray[np.floating]) -> None:
         """Refuse to go on beside these if new vectors are made or come out differently.
 
@@ -73,6 +95,6 @@ class Reference:
             self.canary,
             self.provenance.precision,
             this="this machine",
-            that=f"where {self.name} was made",
+            that=f"the one that made {self.name}",
             remedy=remedy,
         )

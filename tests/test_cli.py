@@ -69,7 +69,7 @@ def test_the_whole_path_with_a_real_backbone(here, cli, fill_photos, real_backbo
     (new / "blue" / "broken.jpg").write_bytes(b"no image")
     done = cli("predict", "pets.joblib", "new", "-o", "new.csv", "--top", "2")
     assert done.code == 0
-    assert "10 images predicted, 1 skipped" in done.out
+    assert "10 images predicted, 0 unfamiliar, 1 skipped" in done.out
     with open("new.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == [
@@ -230,7 +230,10 @@ def test_info_on_a_head_shows_its_scores_and_settings(trained, cli):
         (["evaluate", "pets.joblib", "pets.h5", "--split", "tset"], "split 'tset': use train,"),
         (["predict", "pets.joblib", "empty", "-o", "x.csv"], "empty: no images"),
         (["predict", "pets.joblib", "photos", "-o", "x.txt"], "as .csv or .jsonl"),
-        (["predict", "pets.joblib", "photos", "-o", "empty"], "empty: predictions are written"),
+        (
+            ["predict", "pets.joblib", "photos", "-o", "empty"],
+            "empty: is a folder; name a file in it",
+        ),
         (
             ["predict", "nowhere.joblib", "photos", "-o", "x.csv"],
             "nowhere.joblib: this head cannot",
