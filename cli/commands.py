@@ -40,6 +40,12 @@ ENGINE = click.option(
     help="What runs the backbone; auto: Keras on a GPU, else OpenVINO if it is installed.",
 )
 
+WEIGHTS = click.option(
+    "--weights",
+    metavar="FILE",
+    help="Where the backbone's weights file is now, if it has moved since the head was trained.",
+)
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(version("headstart"), message="headstart %(version)s")
@@ -52,6 +58,7 @@ def headstart(debug: bool) -> None:
     headstart extract photos/ -o pets.h5            once, the slow part
     headstart train pets.h5 -o pets.joblib          seconds, as often as you like
     headstart predict pets.joblib new/ -o new.csv
+    headstart export pets.joblib -o pets.onnx       one model, for use elsewhere
     """  # noqa: D301 - click's marker for a block that is not to be wrapped
 
 
@@ -354,11 +361,7 @@ def compare(
     metavar="K",
     help="Give the K most probable labels.",
 )
-@click.option(
-    "--weights",
-    metavar="FILE",
-    help="Where the backbone's weights file is now, if it has moved since the head was trained.",
-)
+@WEIGHTS
 @ENGINE
 @TRUST
 @JSON
@@ -393,6 +396,36 @@ def predict(
         trust=trust,
     )
     report.predictions(predicted, as_json=as_json)
+
+
+@headstart.command()
+@click.argument("head", metavar="HEAD")
+@click.option(
+    "-o",
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="MODEL.keras|MODEL.onnx",
+    help="The model.",
+)
+@WEIGHTS
+@ENGINE
+@TRUST
+@JSON
+def export(
+    head: str, out: Path, weights: str | None, engine: str, trust: bool, as_json: bool
+) -> None:
+    """Make one model of backbone and head: RGB images in, class probabilities out.
+
+    A .keras file is a plain Keras model, to be served or fine-tuned; a .onnx file runs wherever
+    onnxruntime does. Labels and provenance are inside. Images are sent through the file and
+    through the way of `predict`; unless both say the same, nothing is written.
+    """
+    from . import report
+    from .exporting import export_into
+
+    exported = export_into(out, head, weights=weights, engine=engine, trust=trust)
+    report.export(exported, as_json=as_json)
 
 
 @headstart.command()

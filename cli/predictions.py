@@ -15,12 +15,13 @@ from ..features import durable
 from ..features.errors import HeadstartError, WrongUsage
 from ..features.opening import is_hdf5
 from ..features.store import FeatureStore
+from .rebuilding import as_trained
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from typing import TextIO
 
-    from ..classify.prediction import Head, Prediction
+    from ..classify.prediction import Prediction
     from ..extract.embedding import Embedding
     from ..extract.reference import Reference
 
@@ -102,7 +103,7 @@ def predict_into(
             raise WrongUsage(f"--features {features}: {sources[0]} is a feature file already")
         embedded = _as_they_are(sources[0])
     else:
-        how = _as_trained(head, head_file, weights, engine)
+        how = as_trained(head, head_file, weights, engine)
         # The name says whose vectors these are, so that what an interrupted run left is taken up by
         # the same command, and by no head of other features.
         unfinished = out.with_name(f".{out.name}.{head.provenance.fingerprint[:12]}.h5")
@@ -150,38 +151,6 @@ def _embedded(
     yield FeatureStore(file), [os.fsdecode(image.path) for image in images]
     if not keep:
         file.unlink()
-
-
-def _as_trained(
-    head: Head, head_file: str, weights: str | None, engine: str
-) -> tuple[Embedding, Reference]:
-    """What embeds images as the head's own were embedded, and what proves that it does.
-
-    Raises
-    ------
-    ProvenanceMismatch
-        If this headstart decodes or normalises otherwise than the one that made those features.
-    """
-    from ..extract.embedding import Embedding
-    from ..extract.reference import Reference
-    from ..extract.request import Request
-    from ..extract.weights import WeightsSource
-
-    origin = (
-        WeightsSource.recorded(head.environment["weights"])
-        if weights is None
-        else WeightsSource.named(weights)
-    )
-    reference = Reference(
-        head.provenance,
-        head.canary,
-        head_file,
-        "Use the backbone weights that the head was trained with (--weights FILE).",
-        str(head.environment.get("engine", "")),
-    )
-    request = Request.repeating(head.provenance, origin)
-    reference.require_declared(request.declared())
-    return Embedding(request, engine), reference
 
 
 def _rows(

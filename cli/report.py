@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..classify.training import Standing
     from ..extract.summary import Summary
     from ..features.store import FeatureStore
+    from .exporting import Exported
     from .predictions import Predicted
 
 _MOST_CLASSES = 30
@@ -245,6 +246,22 @@ def predictions(predicted: Predicted, *, as_json: bool) -> None:
         f"{predicted.out}: {_count(predicted.images, 'image')} predicted, {unlike}"
         f"{predicted.skipped:,} skipped",
         *(f"  {count:>8,}  {name}" for name, count in shares if count),
+    )
+
+
+def export(exported: Exported, *, as_json: bool) -> None:
+    """After `export`."""
+    if as_json:
+        print_json(dataclasses.asdict(exported))
+        return
+    shown = exported.labels[:_MOST_CLASSES]
+    labels = ", ".join(shown) + (", ..." if len(exported.labels) > len(shown) else "")
+    _lines(
+        f"{exported.out}: {exported.bytes / 1e6:.1f} MB; takes uint8 RGB images of "
+        f"{exported.size} x {exported.size} pixels (fit: {exported.fit}), gives the probabilities "
+        f"of {labels}",
+        f"  compared with `headstart predict` on {exported.compared} images: probabilities differ "
+        f"by at most {exported.difference:.1g}",
     )
 
 

@@ -3,7 +3,21 @@
 This folder is imported as ``headstart.extract``.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from .pipeline import extract
 from .sources import scan
 
-__all__ = ["extract", "scan"]
+if TYPE_CHECKING:
+    from .embedder import ImageEmbedder
+
+__all__ = ["ImageEmbedder", "extract", "scan"]
+
+
+def __getattr__(name: str) -> Any:
+    # It comes with scikit-learn, which commands that extract need not wait for.
+    if name == "ImageEmbedder":
+        from .embedder import ImageEmbedder
+
+        return ImageEmbedder
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

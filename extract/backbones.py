@@ -11,7 +11,7 @@ from .libraries import import_keras
 from .weights import IMAGENET, RANDOM, digest, fill_random, imagenet_download, load_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from .request import Request
 
@@ -50,20 +50,47 @@ def build(request: Request) -> Backbone:
         If the weights cannot be had or do not fit.
     """
     keras = import_keras()
-    with _keras_as_recorded(keras):
-        model, weights_digest = _model(keras, request)
-        model.trainable = False
-        normalise = getattr(keras.applications, request.architecture.module).preprocess_input
+    with keras_as_recorded(keras):
+        model, weights_digest = base(keras, request)
         images = keras.Input((request.size, request.size, 3), dtype="uint8")
-        vectors = model(normalise(keras.ops.cast(images, "float32")), training=False)
+        normalised = normalisation(keras, request)(keras.ops.cast(images, "float32"))
+        features = model(normalised, training=False)
+        with _computing_in(keras, request.precision):
+            vectors = keras.layers.GlobalAveragePooling2D()(features)
         graph = keras.Model(
             images, keras.ops.cast(vectors, "float32"), name=request.architecture.name
         )
     return Backbone(graph, weights_digest, request.size, int(vectors.shape[-1]))
 
 
-def _model(keras: Any, request: Request) -> tuple[Any, str]:
-    """The backbone with its weights, not frozen yet, and the digest of the weights."""
+def base(keras: Any, request: Request) -> tuple[Any, str]:
+    """The frozen backbone itself, (n, size, size, 3) normalised -> its last feature map.
+
+    Call it inside `keras_as_recorded`.
+
+    Returns
+    -------
+    keras.Model, str
+        And the digest of its weights.
+
+    Raises
+    ------
+    BackboneError
+        If the weights cannot be had or do not fit.
+    """
+    model, weights_digest = _with_weights(keras, request)
+    model.trainable = False
+    return model, weights_digest
+
+
+def normalisation(keras: Any, request: Request) -> Callable[[Any], Any]:
+    """What maps 0..255 to what the backbone was trained on."""
+    of_module: Callable[[Any], Any]
+    of_module = getattr(keras.applications, request.architecture.module).preprocess_input
+    return of_module
+
+
+def _with_weights(keras: Any, request: Request) -> tuple[Any, str]:
     kind = request.weights.kind
     if kind == RANDOM:
         return _random_model(keras, request)
@@ -80,7 +107,7 @@ def _random_model(keras: Any, request: Request) -> tuple[Any, str]:
     # Calibrated in float32 for every precision, so that the weights are the same.
     model = _application(keras, request, weights=None)
     images = synthetic_images(_CALIBRATION_IMAGES, _CALIBRATION_SEED, request.size)
-    normalise = getattr(keras.applications, request.architecture.module).preprocess_input
+    normalise = normalisation(keras, request)
     weights_digest = fill_random(model, normalise(images.astype("float32")))
     if request.precision == "f32":
         return model, weights_digest
@@ -105,12 +132,12 @@ def _application(keras: Any, request: Request, *, weights: str | None) -> Any:
         include_top=False,
         weights=weights,
         input_shape=(request.size, request.size, 3),
-        pooling="avg",
     )
 
 
 @contextlib.contextmanager
-def _keras_as_recorded(keras: Any) -> Iterator[None]:
+def keras_as_recorded(keras: Any) -> Iterator[None]:
+    """Build with the settings that provenances stand for, whatever the user's are."""
     # Keras' settings are global to the process and to the user's keras.json; a mixed policy would
     # change the vectors behind the back of a provenance that says f32.
     settings = keras.config

@@ -19,20 +19,18 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import platformdirs
-
 from ..features import durable
 from ..features.errors import BackboneError
 from ..features.words import first_line
-from . import backbones
+from . import backbones, cache
 from .backbones import Backbone
 from .libraries import import_keras, import_openvino, versions
-from .weights import RANDOM, RANDOM_RECIPE, sha256
+from .weights import sha256
 
 if TYPE_CHECKING:
     from .request import Request
 
-_RECIPE: Final = 1
+_RECIPE: Final = 2
 """Raise it by one in the commit that changes how graphs are built or converted."""
 
 _GRAPH: Final = "graph.xml"
@@ -41,12 +39,6 @@ _ABOUT: Final = "about.json"
 _ABANDONED_S: Final = 24 * 3600.0
 
 _log = logging.getLogger("headstart")
-
-
-def folder() -> Path:
-    """Where converted graphs are kept: ``$HEADSTART_CACHE``, or the user's cache folder."""
-    home = os.environ.get("HEADSTART_CACHE")
-    return (Path(home) if home else platformdirs.user_cache_path("headstart")) / "graphs"
 
 
 def cached(request: Request) -> Backbone | None:
@@ -106,16 +98,8 @@ def convert(request: Request) -> Backbone:
 def _place(request: Request) -> Path:
     # All that goes into the graph, as far as it is known without building it: what the weights
     # called "imagenet" are is up to the version of Keras.
-    weights = request.weights
-    recipe = {
-        "recipe": _RECIPE,
-        "backbone": request.architecture.name,
-        "size": request.size,
-        "weights": [weights.kind, weights.sha256, RANDOM_RECIPE if weights.kind == RANDOM else ""],
-        **versions("keras", "tensorflow", "openvino"),
-    }
-    identity = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
-    return folder() / f"{request.architecture.name}-{request.size}-{identity[:16]}"
+    recipe = {"recipe": _RECIPE, **versions("keras", "tensorflow", "openvino")}
+    return cache.folder("graphs") / cache.name(request, recipe)
 
 
 def _converted(backbone: Backbone) -> Any:

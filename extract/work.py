@@ -151,7 +151,7 @@ class Work:
             Of each image by its path, as it was when it was looked at: what `known` has it by.
         """
         stats = {image.path: image.stat() for image in images}
-        todo = [image for image in images if _must_read(self.known.seen(stats[image.path]))]
+        todo = [image for image in images if must_read(self.known.seen(stats[image.path]))]
         if todo:
             for file in self.over(todo, progress=progress):
                 stats[file.path] = FileStat(file.path, file.size, file.mtime_ns)
@@ -318,5 +318,6 @@ class Work:
                 shown.add(len(files))
 
 
-def _must_read(seen: SeenFile | None) -> bool:
+def must_read(seen: SeenFile | None) -> bool:
+    """Whether an image has to be looked at, given what is known of it."""
     return seen is None or seen.digest == UNREAD

@@ -126,6 +126,11 @@ class Known:
         newest = max(environments, key=lambda one: str(one.get("extracted", "")))
         return Origin(origins[0].provenance, newest | {"source": self.source}, origins[0].canary)
 
+    @property
+    def files(self) -> list[SeenFile]:
+        """Every file seen in the present source, in each state that it was seen in."""
+        return list(self._files.values())
+
     def again(self) -> Known:
         """The same, read anew: with what has been published meanwhile."""
         return Known(self.out, source=self.source, fresh=self.fresh)

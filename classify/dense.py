@@ -1,0 +1,128 @@
+"""A fitted linear head -> one dense layer that answers the same."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from scipy.special import expit, softmax
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
+
+from ..features.errors import HeadError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+SOFTMAX: Final = "softmax"
+SIGMOID: Final = "sigmoid"
+
+_INSTEAD: Final = "train --head logistic or --head svm for a model of one graph"
+
+
+@dataclasses.dataclass(frozen=True)
+class DenseLayer:
+    """Vectors in, class probabilities out, by one matrix.
+
+    Attributes
+    ----------
+    kernel : ndarray of float64, shape (D, K)
+        For vectors as they are: standardisation and calibration are inside.
+    bias : ndarray of float64, shape (K,)
+        Added to ``vectors @ kernel``.
+    activation : {"softmax", "sigmoid"}
+        What makes the sums probabilities. After ``"sigmoid"``, one a class, they are divided by
+        their sum, as scikit-learn does with calibrated classifiers of several classes.
+    """
+
+    kernel: NDArray[np.float64]
+    bias: NDArray[np.float64]
+    activation: str
+
+    def probabilities(self, vectors: NDArray[np.floating]) -> NDArray[np.float64]:
+        """(N, D) -> (N, K)."""
+        sums = vectors.astype(np.float64) @ self.kernel + self.bias
+        if self.activation == SOFTMAX:
+            return np.asarray(softmax(sums, axis=1))
+        each = expit(sums)
+        normalised: NDArray[np.float64] = each / each.sum(axis=1, keepdims=True)
+        return normalised
+
+
+def dense_layer(pipeline: Any) -> DenseLayer:
+    """Fold a fitted head into one dense layer.
+
+    Parameters
+    ----------
+    pipeline : sklearn.pipeline.Pipeline
+        Of a `Head`.
+
+    Raises
+    ------
+    HeadError
+        Saying why this head is none.
+    """
+    *before, classifier = _flat(pipeline)
+    coefficients, intercepts, activation = _linear(classifier)
+    for scaler in reversed(before):
+        if not isinstance(scaler, StandardScaler):
+            raise HeadError(f"{_name(scaler)} cannot be folded into a dense layer; {_INSTEAD}")
+        # (x - mean) / scale @ w + b  =  x @ (w / scale) + (b - mean @ (w / scale))
+        if scaler.scale_ is not None:
+            coefficients = coefficients / scaler.scale_
+        if scaler.with_mean:
+            intercepts = intercepts - coefficients @ scaler.mean_
+    if len(coefficients) == 1:
+        # The sigmoid of one value is the softmax of two, each half of it.
+        coefficients = np.concatenate([-coefficients, coefficients]) / 2
+        intercepts = np.concatenate([-intercepts, intercepts]) / 2
+    return DenseLayer(coefficients.T, intercepts, activation)
+
+
+def _flat(pipeline: Any) -> Iterator[Any]:
+    """The steps of a pipeline, and those of pipelines in it."""
+    if not isinstance(pipeline, Pipeline):
+        yield pipeline
+        return
+    for _, step in pipeline.steps:
+        yield from _flat(step)
+
+
+def _linear(classifier: Any) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
+    """Coefficients (c, D), intercepts (c,), and what makes their sums probabilities."""
+    if isinstance(classifier, LogisticRegression):
+        if len(classifier.coef_) > 1 and classifier.solver == "liblinear":
+            raise HeadError(f"liblinear trains a class against the rest, uncalibrated; {_INSTEAD}")
+        return classifier.coef_.astype(np.float64), _column(classifier.intercept_), SOFTMAX
+    if isinstance(classifier, CalibratedClassifierCV):
+        inner = classifier.calibrated_classifiers_
+        if len(inner) == 1 and isinstance(inner[0].estimator, LinearSVC):
+            machine, sigmoids = inner[0].estimator, inner[0].calibrators
+            if all(hasattr(sigmoid, "a_") for sigmoid in sigmoids):
+                # Platt's probability is 1 / (1 + exp(a f + b)) of the decision value f.
+                slopes = -np.array([sigmoid.a_ for sigmoid in sigmoids])
+                offsets = -np.array([sigmoid.b_ for sigmoid in sigmoids])
+                coefficients = slopes[:, None] * machine.coef_
+                intercepts = slopes * _column(machine.intercept_) + offsets
+                return coefficients, intercepts, SOFTMAX if len(sigmoids) == 1 else SIGMOID
+        classifier = getattr(inner[0], "estimator", classifier)
+    if hasattr(classifier, "support_"):
+        raise HeadError(
+            f"it compares an image with {len(classifier.support_):,} training images by a kernel, "
+            f"which no dense layer does; {_INSTEAD}"
+        )
+    raise HeadError(f"{_name(classifier)} is no linear classifier with probabilities; {_INSTEAD}")
+
+
+def _column(values: Any) -> NDArray[np.float64]:
+    return np.atleast_1d(np.asarray(values, np.float64))
+
+
+def _name(estimator: Any) -> str:
+    return type(estimator).__name__
