@@ -125,7 +125,7 @@ class Novelty:
         squared = (along**2).sum(axis=1)
         across = np.maximum((vectors**2).sum(axis=1) - squared, 0)
         nearest = np.min((self.exemplars**2).sum(axis=1) - 2 * along @ self.exemplars.T, axis=1)
-        return np.sqrt(np.maximum(nearest + squared, 0) + across, dtype=np.float64)
+        return np.asarray(np.sqrt(np.maximum(nearest + squared, 0) + across), np.float64)
 
     def scores(self, features: NDArray[np.floating]) -> NDArray[np.float64]:
         """(N, D) vectors -> (N,) distances in units of the threshold: unfamiliar above one."""
@@ -149,4 +149,5 @@ def _unit(features: NDArray[np.floating]) -> NDArray[np.float32]:
     """The vectors with length one; how long one is says more of contrast than of content."""
     vectors = features.astype(np.float32)
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.divide(vectors, norms, out=vectors, where=norms > 0)
+    np.divide(vectors, norms, out=vectors, where=norms > 0)
+    return vectors

@@ -156,7 +156,7 @@ def _rescaling(normalise: Callable[[Any], Any]) -> tuple[Any, Any, bool]:
 
 def _plain(channels: NDArray[np.floating]) -> float | list[float]:
     """One number if all channels have the same."""
-    values = channels.astype(np.float64).tolist()
+    values: list[float] = channels.astype(np.float64).tolist()
     return values[0] if len(set(values)) == 1 else values
 
 
