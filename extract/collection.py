@@ -146,13 +146,17 @@ class Collection:
         # Sealing moves vectors from the units to the file: whoever read the file before and the
         # units after it would miss them.
         while True:
+            before = _state(self.file)
             try:
-                before = _state(self.file)
                 known = Known(self.file, source=_SOURCE)
+            except FeatureFileError:
                 if _state(self.file) == before:
-                    return known
+                    raise
             except OSError as error:
                 raise FeatureFileError(f"{self.file}: cannot be read: {error.strerror}") from error
+            else:
+                if _state(self.file) == before:
+                    return known
 
     def _make_folder(self) -> None:
         # Before any image is embedded, rather than when the first of them are to be kept.
@@ -224,8 +228,8 @@ def _newest(files: Sequence[SeenFile]) -> list[Listed]:
 def _state(file: Path) -> tuple[int, int, int] | None:
     try:
         status = os.stat(file)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+    except OSError:
+        return None  # if that is no good sign, reading it will say so
     return status.st_ino, status.st_mtime_ns, status.st_size
 
 
