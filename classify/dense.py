@@ -6,7 +6,6 @@ import dataclasses
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from scipy.special import expit, softmax
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
@@ -44,15 +43,6 @@ class DenseLayer:
     kernel: NDArray[np.float64]
     bias: NDArray[np.float64]
     activation: str
-
-    def probabilities(self, vectors: NDArray[np.floating]) -> NDArray[np.float64]:
-        """(N, D) -> (N, K)."""
-        sums = vectors.astype(np.float64) @ self.kernel + self.bias
-        if self.activation == SOFTMAX:
-            return np.asarray(softmax(sums, axis=1))
-        each = expit(sums)
-        normalised: NDArray[np.float64] = each / each.sum(axis=1, keepdims=True)
-        return normalised
 
 
 def dense_layer(pipeline: Any) -> DenseLayer:

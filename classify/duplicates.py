@@ -41,8 +41,7 @@ class Similarity:
     def __init__(self, *features: NDArray[np.float32]) -> None:
         centred = np.concatenate(features)
         centred -= centred.mean(axis=0, dtype=np.float64).astype(np.float32)
-        lengths = np.linalg.norm(centred, axis=1, keepdims=True)
-        self._unit = np.divide(centred, lengths, out=centred, where=lengths > 0)
+        self._unit = to_unit_length(centred)
         sample = self._unit[:: -(-len(centred) // _SAMPLE)]
         basis = randomized_range_finder(
             sample.T, size=min(_BASIS, *sample.shape), n_iter=2, random_state=0
@@ -81,3 +80,10 @@ class Similarity:
             partners[start + left[found]] = among[right[best[found]]]
             cosines[start + left[found]] = highest[found]
         return partners, cosines
+
+
+def to_unit_length(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Divide each row by its length, in place; rows of zeros stay as they are."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    np.divide(vectors, lengths, out=vectors, where=lengths > 0)
+    return vectors

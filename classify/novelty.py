@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.decomposition import PCA
 
 from ..features.digest import blocks
+from .duplicates import to_unit_length
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -147,7 +148,4 @@ class Novelty:
 
 def _unit(features: NDArray[np.floating]) -> NDArray[np.float32]:
     """The vectors with length one; how long one is says more of contrast than of content."""
-    vectors = features.astype(np.float32)
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    np.divide(vectors, norms, out=vectors, where=norms > 0)
-    return vectors
+    return to_unit_length(features.astype(np.float32))

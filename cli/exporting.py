@@ -109,8 +109,7 @@ def export_into(
     expected = head.predict(embedding.embed(images)).probabilities
     with tempfile.TemporaryDirectory(prefix=".headstart-", dir=out.parent) as folder:
         written = Path(folder) / out.name
-        top = fusing.Top(layer.kernel, layer.bias, layer.activation)
-        run = fusing.write(written, embedding.request, top, _about(head))
+        run = fusing.write(written, embedding.request, layer, _about(head))
         difference = float(np.abs(run(images) - expected).max())
         if not difference <= _ALLOWED:
             rounded = " (its features are stored in float16, which the graph does not round to)"

@@ -26,7 +26,7 @@ from .sources import NO_SPLIT
 from .work import Work, must_read
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -117,25 +117,20 @@ class Collection:
             return self._vectors(images)
 
     def _vectors(self, images: Sequence[ImageReference]) -> NDArray[np.floating]:
-        listing = list({image.path: image for image in images}.values())
-        now = [image.stat() for image in listing]
+        listing = {image.path: image for image in images}
+        stats = {path: image.stat() for path, image in listing.items()}
         known = self._known
         # Other processes may have embedded what was not there when this one looked last.
-        if known is None or any(must_read(known.seen(stat)) for stat in now):
-            known = self._read()
-        if any(must_read(known.seen(stat)) for stat in now):
+        if known is None or _lacks(known, stats.values()):
+            self._known = known = self._read()
+        if _lacks(known, stats.values()):
             self._make_folder()
-        work = Work(known, self._embedding)
-        stats = work.catch_up(listing)
-        self._known = known = work.known
+            work = Work(known, self._embedding)
+            stats = work.catch_up(list(listing.values()))
+            self._known = known = work.known
 
         seen = [known.seen(stats[image.path]) for image in images]
         found = [file for file in seen if file is not None]
-        if len(found) < len(images):
-            raise FeatureFileError(
-                f"{self.file}: {len(images) - len(found)} images that were just embedded do not "
-                f"read back; check the disk, then try again"
-            )
         _require_usable(found)
         vectors = known.vectors([file.digest for file in found])
         if len(known.units) >= _SEALED_FROM:
@@ -203,6 +198,10 @@ def shared(request: Request, engine: str, folder: Path) -> Collection:
     """The collection of a request that all of this process use, with what it has loaded."""
     with _sharing:
         return _shared(request, engine, folder)
+
+
+def _lacks(known: Known, stats: Iterable[FileStat]) -> bool:
+    return any(must_read(known.seen(stat)) for stat in stats)
 
 
 def _require_usable(found: Sequence[SeenFile]) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import json
 import logging
 import zipfile
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
@@ -37,23 +36,20 @@ _OPSET: Final = 18
 """Of ONNX; every runtime since 2023 has it."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Top:
-    """What comes after pooling: one dense layer.
+class Top(Protocol):
+    """What comes after pooling: one dense layer."""
 
-    Attributes
-    ----------
-    kernel : ndarray of shape (D, K)
-        For vectors as the backbone gives them.
-    bias : ndarray of shape (K,)
-        Added to ``vectors @ kernel``.
-    activation : {"softmax", "sigmoid"}
-        After ``"sigmoid"`` the values of the classes are divided by their sum.
-    """
+    @property
+    def kernel(self) -> NDArray[np.floating]:
+        """(D, K), for vectors as the backbone gives them."""
 
-    kernel: NDArray[np.floating]
-    bias: NDArray[np.floating]
-    activation: str
+    @property
+    def bias(self) -> NDArray[np.floating]:
+        """(K,), added to ``vectors @ kernel``."""
+
+    @property
+    def activation(self) -> str:
+        """``"softmax"``, or ``"sigmoid"``: then the values are divided by their sum."""
 
 
 def require_writable(path: Path) -> None:

@@ -242,11 +242,6 @@ def _require_source(source: str, listing: Sequence[ImageReference]) -> None:
 
 def _require_rows(known: Known, listed: Sequence[Listed]) -> None:
     seen = [file for image in listed if (file := known.seen(image.stat)) is not None]
-    if len(seen) < len(listed):
-        raise FeatureFileError(
-            f"{units.folder_of(known.out)}: {len(listed) - len(seen)} images that were just "
-            f"embedded do not read back; check the disk, then run the same command again"
-        )
     if all(file.reason for file in seen):
         units.discard(units.folder_of(known.out), known.units)
         raise SourceError(

@@ -81,9 +81,7 @@ class Reference:
         ProvenanceMismatch
             Naming the fields that differ, or by how much the canaries disagree.
         """
-        provenance.require_same(
-            self.provenance, this="this run", that=self.name, remedy=self.remedy
-        )
+        self.require_declared(dataclasses.asdict(provenance))
         remedy = self.remedy
         if self.engine and self.provenance.precision != "f32":
             remedy += (

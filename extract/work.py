@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from ..features import units
+from ..features.errors import FeatureFileError
 from ..features.known import FileStat
 from ..features.units import UNIT_IMAGES, UNREAD, SeenFile
 from . import engines
@@ -149,6 +150,11 @@ class Work:
         -------
         dict of bytes to FileStat
             Of each image by its path, as it was when it was looked at: what `known` has it by.
+
+        Raises
+        ------
+        FeatureFileError
+            If what was published does not read back.
         """
         stats = {image.path: image.stat() for image in images}
         todo = [image for image in images if must_read(self.known.seen(stats[image.path]))]
@@ -156,6 +162,12 @@ class Work:
             for file in self.over(todo, progress=progress):
                 stats[file.path] = FileStat(file.path, file.size, file.mtime_ns)
             self.known = self.known.again()
+            lost = [stat for stat in stats.values() if self.known.seen(stat) is None]
+            if lost:
+                raise FeatureFileError(
+                    f"{units.folder_of(self.known.out)}: {len(lost)} images that were just "
+                    f"embedded do not read back; check the disk, then run the same command again"
+                )
         return stats
 
     def over(self, images: Sequence[ImageReference], *, progress: bool) -> Iterator[SeenFile]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import sys
@@ -156,6 +157,45 @@ def stub() -> StubEmbedding:
 @pytest.fixture
 def make_stub():
     return StubEmbedding
+
+
+@pytest.fixture
+def stand_in(monkeypatch, make_stub):
+    """Have stand-ins made where `target` names the class Embedding; a list of those made."""
+
+    def put(target: str) -> list[StubEmbedding]:
+        made: list[StubEmbedding] = []
+
+        def make(request, *how):
+            stub = make_stub()
+            stub.request = request
+            made.append(stub)
+            return stub
+
+        monkeypatch.setattr(target, make)
+        return made
+
+    return put
+
+
+@pytest.fixture
+def interrupted_after():
+    """Within `with interrupted_after(n):` Ctrl-C comes when n units have been published."""
+
+    @contextlib.contextmanager
+    def interrupted(count: int):
+        original, published = units.publish, []
+
+        def publish(*arguments):
+            if len(published) == count:
+                raise KeyboardInterrupt
+            published.append(original(*arguments))
+
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(units, "publish", publish)
+            yield
+
+    return interrupted
 
 
 @pytest.fixture

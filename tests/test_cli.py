@@ -14,17 +14,10 @@ SMALL = ("--backbone", "MobileNetV2", "--size", "32", "--weights", "random")
 
 
 @pytest.fixture(autouse=True)
-def _stub_backbone(monkeypatch, request, make_stub):
+def _stub_backbone(request, stand_in):
     """Commands embed with the stand-in, except where a test asks for the real thing."""
-    if "real_backbone" in request.fixturenames:
-        return
-
-    class Stub(make_stub):
-        def __init__(self, asked, *how) -> None:
-            super().__init__()
-            self.request = asked
-
-    monkeypatch.setattr("headstart.extract.embedding.Embedding", Stub)
+    if "real_backbone" not in request.fixturenames:
+        stand_in("headstart.extract.embedding.Embedding")
 
 
 @pytest.fixture

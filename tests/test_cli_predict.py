@@ -18,18 +18,9 @@ SMALL = ("--backbone", "MobileNetV2", "--size", "32", "--weights", "random")
 
 
 @pytest.fixture
-def stubs(monkeypatch, make_stub):
+def stubs(stand_in):
     """Commands embed with the stand-in; a list of those that were made."""
-    made = []
-
-    class Stub(make_stub):
-        def __init__(self, asked, *how) -> None:
-            super().__init__()
-            self.request = asked
-            made.append(self)
-
-    monkeypatch.setattr("headstart.extract.embedding.Embedding", Stub)
-    return made
+    return stand_in("headstart.extract.embedding.Embedding")
 
 
 @pytest.fixture

@@ -50,18 +50,9 @@ def forget():
 
 
 @pytest.fixture
-def stubs(monkeypatch, make_stub):
+def stubs(stand_in):
     """The stand-ins for the backbone that are made, each when a process would make an embedding."""
-    made = []
-
-    def make(request, engine):
-        stub = make_stub()
-        stub.request = request
-        made.append(stub)
-        return stub
-
-    monkeypatch.setattr(collection, "Embedding", make)
-    return made
+    return stand_in("headstart.extract.collection.Embedding")
 
 
 @pytest.fixture
@@ -409,20 +400,11 @@ def test_a_copy_elsewhere_is_not_embedded_again(embedder, paths, stubs, tmp_path
 
 
 def test_a_transform_that_is_interrupted_goes_on_where_it_stopped(
-    embedder, paths, stubs, monkeypatch, forget
+    embedder, paths, stubs, monkeypatch, forget, interrupted_after
 ):
     monkeypatch.setattr(work, "UNIT_IMAGES", 5)
-    original, published = units.publish, []
-
-    def publish_two(*arguments):
-        if len(published) == 2:
-            raise KeyboardInterrupt
-        published.append(original(*arguments))
-
-    monkeypatch.setattr(units, "publish", publish_two)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted_after(2):
         embedder.transform(paths)
-    monkeypatch.setattr(units, "publish", original)
     forget()
     assert embedder.transform(paths).shape == (18, 8)
     assert stubs[-1].engine.images == 8 + 18 - 10

@@ -130,23 +130,13 @@ def test_a_bad_image_is_skipped_with_its_reason_and_tried_again_only_when_it_cha
     assert counts(run(make_stub(), photos, out)) == {"embedded": 1, "reused": 18, "skipped": 3}
 
 
-def test_a_run_that_dies_goes_on_where_it_stopped(photos, out, stub, make_stub, monkeypatch):
+def test_a_run_that_dies_goes_on_where_it_stopped(photos, out, stub, make_stub, interrupted_after):
     whole = out.with_name("whole.h5")
     run(make_stub(), photos, whole)
 
-    published = []
-    original = units.publish
-
-    def publish_two(*arguments):
-        if len(published) == 2:
-            raise KeyboardInterrupt
-        published.append(original(*arguments))
-
-    monkeypatch.setattr(units, "publish", publish_two)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted_after(2):
         run(stub, photos, out)
     assert not out.exists()
-    monkeypatch.setattr(units, "publish", original)
     again = make_stub()
     assert counts(run(again, photos, out)) == {"embedded": 8, "reused": 10}
     assert again.engine.images == 8 + 8
