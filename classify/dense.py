@@ -62,7 +62,7 @@ def dense_layer(pipeline: Any) -> DenseLayer:
     coefficients, intercepts, activation = _linear(classifier)
     for scaler in reversed(before):
         if not isinstance(scaler, StandardScaler):
-            raise HeadError(f"{_name(scaler)} cannot be folded into a dense layer; {_INSTEAD}")
+            raise HeadError(_no_layer(scaler))
         # (x - mean) / scale @ w + b  =  x @ (w / scale) + (b - mean @ (w / scale))
         if scaler.scale_ is not None:
             coefficients = coefficients / scaler.scale_
@@ -91,28 +91,37 @@ def _linear(classifier: Any) -> tuple[NDArray[np.float64], NDArray[np.float64], 
             raise HeadError(f"liblinear trains a class against the rest, uncalibrated; {_INSTEAD}")
         return classifier.coef_.astype(np.float64), _column(classifier.intercept_), SOFTMAX
     if isinstance(classifier, CalibratedClassifierCV):
-        inner = classifier.calibrated_classifiers_
-        if len(inner) == 1 and isinstance(inner[0].estimator, LinearSVC):
-            machine, sigmoids = inner[0].estimator, inner[0].calibrators
-            if all(hasattr(sigmoid, "a_") for sigmoid in sigmoids):
-                # Platt's probability is 1 / (1 + exp(a f + b)) of the decision value f.
-                slopes = -np.array([sigmoid.a_ for sigmoid in sigmoids])
-                offsets = -np.array([sigmoid.b_ for sigmoid in sigmoids])
-                coefficients = slopes[:, None] * machine.coef_
-                intercepts = slopes * _column(machine.intercept_) + offsets
-                return coefficients, intercepts, SOFTMAX if len(sigmoids) == 1 else SIGMOID
-        classifier = getattr(inner[0], "estimator", classifier)
+        return _calibrated(classifier)
+    raise HeadError(_no_layer(classifier))
+
+
+def _calibrated(
+    classifier: CalibratedClassifierCV,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
+    inner = classifier.calibrated_classifiers_
+    if len(inner) > 1:
+        raise HeadError(f"it is the mean of {len(inner)} calibrated classifiers; {_INSTEAD}")
+    machine, sigmoids = inner[0].estimator, inner[0].calibrators
+    if not isinstance(machine, LinearSVC):
+        raise HeadError(_no_layer(machine))
+    if not all(hasattr(sigmoid, "a_") for sigmoid in sigmoids):
+        raise HeadError(f"its {classifier.method} calibration is no sigmoid; {_INSTEAD}")
+    # Platt's probability is 1 / (1 + exp(a f + b)) of the decision value f.
+    slopes = -np.array([sigmoid.a_ for sigmoid in sigmoids])
+    offsets = -np.array([sigmoid.b_ for sigmoid in sigmoids])
+    coefficients = slopes[:, None] * machine.coef_
+    intercepts = slopes * _column(machine.intercept_) + offsets
+    return coefficients, intercepts, SOFTMAX if len(sigmoids) == 1 else SIGMOID
+
+
+def _no_layer(classifier: Any) -> str:
     if hasattr(classifier, "support_"):
-        raise HeadError(
+        return (
             f"it compares an image with {len(classifier.support_):,} training images by a kernel, "
             f"which no dense layer does; {_INSTEAD}"
         )
-    raise HeadError(f"{_name(classifier)} is no linear classifier with probabilities; {_INSTEAD}")
+    return f"a {type(classifier).__name__} cannot be folded into a dense layer; {_INSTEAD}"
 
 
 def _column(values: Any) -> NDArray[np.float64]:
     return np.atleast_1d(np.asarray(values, np.float64))
-
-
-def _name(estimator: Any) -> str:
-    return type(estimator).__name__

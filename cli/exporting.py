@@ -118,6 +118,7 @@ def export_into(
                 f"`headstart predict`: by up to {difference:.2g} on {_COMPARED} test images, at "
                 f"most {_ALLOWED:g} is allowed"
                 + (rounded if head.provenance.dtype == "float16" else "")
+                + "; if the head is so steep that rounding shows, --engine keras is nearer to it"
             )
         with durable.replacing(out) as temporary:
             os.replace(written, temporary)

@@ -164,7 +164,7 @@ def _write_keras(model: Any, path: Path, about: Mapping[str, Any]) -> None:
 
 def _read_keras(path: Path) -> Run:
     loaded = import_keras().models.load_model(path)
-    return lambda images: np.asarray(loaded.predict_on_batch(images))
+    return lambda images: np.asarray(loaded(images, training=False))
 
 
 def _write_onnx(model: Any, path: Path, about: Mapping[str, Any]) -> None:

@@ -63,7 +63,7 @@ def write_image():
     return _write_image
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def fill_photos():
     return _fill_photos
 

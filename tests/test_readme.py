@@ -12,6 +12,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
@@ -24,15 +25,18 @@ def offline(monkeypatch, tmp_path_factory):
     from headstart.extract import backbones
     from headstart.extract.weights import WeightsSource
 
-    build, built = backbones.build, {}
+    build, base, built = backbones.build, backbones.base, {}
+
+    def random(request):
+        return dataclasses.replace(request, weights=WeightsSource("random"))
 
     def build_offline(request):
-        request = dataclasses.replace(request, weights=WeightsSource("random"))
-        if request not in built:
-            built[request] = build(request)
-        return built[request]
+        if random(request) not in built:
+            built[random(request)] = build(random(request))
+        return built[random(request)]
 
     monkeypatch.setattr(backbones, "build", build_offline)
+    monkeypatch.setattr(backbones, "base", lambda keras, request: base(keras, random(request)))
 
 
 def test_every_command_and_snippet_of_the_tour_runs(
@@ -43,6 +47,8 @@ def test_every_command_and_snippet_of_the_tour_runs(
         fill_photos(tmp_path / folder, count=4)
         for path in (tmp_path / folder).rglob("*.png"):
             path.write_bytes(path.read_bytes() + bytes(number))  # other bytes, the same picture
+    for name, folder in zip(("cat.jpg", "dog.jpg"), ("blue", "red"), strict=True):
+        Image.open(tmp_path / "photos" / folder / f"{folder}00.png").save(tmp_path / name)
     ran = 0
     for language, block in BLOCKS:
         if language == "python":
@@ -59,7 +65,7 @@ def test_every_command_and_snippet_of_the_tour_runs(
     assert {"pets.h5", "pets.joblib", "predictions.csv", "predictions.jsonl"} <= set(os.listdir())
 
 
-@pytest.mark.parametrize("name", ["extraction", "heads"])
+@pytest.mark.parametrize("name", ["extraction", "heads", "prediction"])
 def test_the_figures_are_those_of_the_committed_benchmark(name, monkeypatch):
     root = Path(__file__).resolve().parents[1] / "benchmarks"
     monkeypatch.syspath_prepend(root)
