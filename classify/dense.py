@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 from sklearn.calibration import CalibratedClassifierCV
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-SOFTMAX: Final = "softmax"
-SIGMOID: Final = "sigmoid"
+    Linear = tuple[NDArray[np.float64], NDArray[np.float64], Literal["softmax", "sigmoid"]]
+    """Coefficients (c, D), intercepts (c,), and what makes their sums probabilities."""
 
 _INSTEAD: Final = "train --head logistic or --head svm for a model of one graph"
 
@@ -42,7 +42,7 @@ class DenseLayer:
 
     kernel: NDArray[np.float64]
     bias: NDArray[np.float64]
-    activation: str
+    activation: Literal["softmax", "sigmoid"]
 
 
 def dense_layer(pipeline: Any) -> DenseLayer:
@@ -84,20 +84,24 @@ def _flat(pipeline: Any) -> Iterator[Any]:
         yield from _flat(step)
 
 
-def _linear(classifier: Any) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
-    """Coefficients (c, D), intercepts (c,), and what makes their sums probabilities."""
+def _linear(classifier: Any) -> Linear:
     if isinstance(classifier, LogisticRegression):
-        if len(classifier.coef_) > 1 and classifier.solver == "liblinear":
-            raise HeadError(f"liblinear trains a class against the rest, uncalibrated; {_INSTEAD}")
-        return classifier.coef_.astype(np.float64), _column(classifier.intercept_), SOFTMAX
+        # Those of scikit-learn before 1.8 may train each class against the rest.
+        several = getattr(classifier, "multi_class", "auto")
+        if several in ("ovr", "multinomial") or (
+            classifier.solver == "liblinear" and len(classifier.coef_) > 1
+        ):
+            raise HeadError(
+                f"its solver is {classifier.solver} and its multi_class {several}, which makes "
+                f"probabilities in a way of its own; {_INSTEAD}"
+            )
+        return classifier.coef_.astype(np.float64), _column(classifier.intercept_), "softmax"
     if isinstance(classifier, CalibratedClassifierCV):
         return _calibrated(classifier)
     raise HeadError(_no_layer(classifier))
 
 
-def _calibrated(
-    classifier: CalibratedClassifierCV,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
+def _calibrated(classifier: CalibratedClassifierCV) -> Linear:
     inner = classifier.calibrated_classifiers_
     if len(inner) > 1:
         raise HeadError(f"it is the mean of {len(inner)} calibrated classifiers; {_INSTEAD}")
@@ -111,7 +115,7 @@ def _calibrated(
     offsets = -np.array([sigmoid.b_ for sigmoid in sigmoids])
     coefficients = slopes[:, None] * machine.coef_
     intercepts = slopes * _column(machine.intercept_) + offsets
-    return coefficients, intercepts, SOFTMAX if len(sigmoids) == 1 else SIGMOID
+    return coefficients, intercepts, "softmax" if len(sigmoids) == 1 else "sigmoid"
 
 
 def _no_layer(classifier: Any) -> str:

@@ -319,12 +319,12 @@ def _fault(pipeline: Any, metadata: dict[str, Any]) -> str:
     given = probabilities(pipeline, canary)
     if given.shape != (len(canary), len(names)) or not np.isfinite(given).all():
         return "its classifier gives no finite probabilities"
-    if metadata["format_version"] == 1:
-        return ""
     if metadata.get("novelty") is not None:
         fault = Novelty(**metadata["novelty"]).fault(provenance.dimension)
         if fault:
             return fault
+    if metadata["format_version"] == 1:
+        return ""
     apart = np.abs(given - metadata["canary_probabilities"]).max(axis=1)
     if not np.median(apart) <= _SAME_ANSWER:
         return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import csv
 import dataclasses
@@ -98,6 +99,8 @@ def predict_into(
         raise HeadstartError(f"{out}: is one of the inputs; choose another output")
     head = load_head(head_file, trust=trust)
     top = min(top, len(head.label_names))
+    if features is not None and features.resolve() == out.resolve():
+        raise WrongUsage(f"--features {features}: is the table too; name another file")
     if len(sources) == 1 and is_hdf5(Path(sources[0])):
         if features is not None:
             raise WrongUsage(f"--features {features}: {sources[0]} is a feature file already")
@@ -118,11 +121,12 @@ def predict_into(
         ):
             writers[out.suffix](file, rows, top)
         skipped = len(store.skipped_files)
-    labels, unfamiliar = prediction.labels.tolist(), prediction.unfamiliar
+    counts = collections.Counter(prediction.labels.tolist())
+    unfamiliar = prediction.unfamiliar
     return Predicted(
         out=out,
-        images=len(labels),
-        labels={name: labels.count(name) for name in head.label_names},
+        images=counts.total(),
+        labels={name: counts[name] for name in head.label_names},
         unfamiliar=None if unfamiliar is None else int(unfamiliar.sum()),
         skipped=skipped,
         features=features,
@@ -143,11 +147,19 @@ def _embedded(
 ) -> Iterator[tuple[FeatureStore, list[str]]]:
     """The features of a source, and its paths in its own order; kept in any case if that fails."""
     from ..extract.pipeline import run
-    from ..extract.sources import scan
+    from ..extract.sources import name_of, scan
 
     source = sources[0] if len(sources) == 1 else sources
+    if keep and file.exists():
+        kept = str(FeatureStore(file).environment.get("source", ""))
+        if kept != name_of(source):
+            raise WrongUsage(
+                f"--features {file}: holds the features of {kept or 'other images'}, which those "
+                f"of {name_of(source)} would replace; name another file"
+            )
     images = scan(source)
-    run(embedding, source, file, listing=images, reference=reference, progress=True)
+    remedy = "Name another file by --features." if keep else f"Delete {file}, and try again."
+    run(embedding, source, file, listing=images, reference=reference, remedy=remedy, progress=True)
     yield FeatureStore(file), [os.fsdecode(image.path) for image in images]
     if not keep:
         file.unlink()

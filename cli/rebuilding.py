@@ -30,8 +30,10 @@ def as_trained(
     ------
     ProvenanceMismatch
         If this headstart decodes or normalises otherwise than the one that made those features.
+    BackboneError
+        If the weights are no longer where they were.
     WrongUsage
-        If the weights are no longer there.
+        If they are not where `weights` says.
     """
     from ..extract.embedding import Embedding
     from ..extract.reference import Reference

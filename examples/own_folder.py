@@ -2,6 +2,7 @@
 
 Open it as a notebook (Jupytext, VS Code and PyCharm know the `# %%` lines), or run it whole:
 
+    python3 -m pip install "headstart[onnx]"
     python3 own_folder.py --photos photos --new new-photos
 
 `photos` has a folder per class, `new-photos` images to be told apart. Everything that is made goes

@@ -18,6 +18,7 @@ import numpy as np
 import onnxruntime
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
 LARGEST = 32 * 2**20
 """Bytes of an image file."""
 
@@ -28,7 +29,7 @@ class Classifier:
     def __init__(self, path: str) -> None:
         self.session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         self.about = {
-            name: json.loads(text) if text[:1] in '[{"' else text
+            name: json.loads(text)
             for name, text in self.session.get_modelmeta().custom_metadata_map.items()
         }
         self.labels = self.about["labels"]
@@ -49,10 +50,14 @@ class Classifier:
     def pixels(self, data: bytes) -> np.ndarray:
         """(size, size, 3) uint8 RGB, made as headstart made those that the model was trained on."""
         square, bilinear = (self.size, self.size), Image.Resampling.BILINEAR
-        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP", "GIF", "BMP")) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if self.size >= 150:  # large JPEGs are decoded at a fraction of their size
                 image.draft(None, (4 * self.size, 4 * self.size))
             image = ImageOps.exif_transpose(image)
+            if image.mode.startswith("I;16"):  # 16 bits to 8, which Pillow itself would clip
+                image = Image.fromarray(((np.asarray(image, np.uint32) + 128) // 257).astype("u1"))
+            if image.mode in ("I", "F"):
+                raise ValueError("32-bit pixels have no agreed white")
             if image.has_transparency_data:  # over white
                 above = image.convert("RGBA")
                 image = Image.new("RGBA", above.size, "white")
@@ -83,7 +88,7 @@ class Handler(BaseHTTPRequestHandler):
         try:
             pixels = self.classifier.pixels(self.rfile.read(length))
         except UnidentifiedImageError:
-            return self.answer(415, {"error": "not a JPEG, PNG, WebP, GIF or BMP"})
+            return self.answer(415, {"error": f"none of {', '.join(FORMATS)}"})
         except Exception as error:  # noqa: BLE001 - Pillow has many kinds for damaged images
             return self.answer(400, {"error": f"damaged image: {error}"})
         return self.answer(200, self.classifier.classify(pixels))

@@ -67,9 +67,9 @@ def architecture(name: str) -> Architecture:
     WrongUsage
         Suggesting the nearest name.
     """
-    if name in ARCHITECTURES:
+    if isinstance(name, str) and name in ARCHITECTURES:
         return ARCHITECTURES[name]
     raise WrongUsage(
-        f"unknown backbone {name!r}; did you mean {nearest(name, ARCHITECTURES)}? All of them: "
+        f"unknown backbone {name!r}; did you mean {nearest(str(name), ARCHITECTURES)}? All: "
         f"{', '.join(ARCHITECTURES)}"
     )

@@ -54,9 +54,7 @@ def build(request: Request) -> Backbone:
         model, weights_digest = base(keras, request)
         images = keras.Input((request.size, request.size, 3), dtype="uint8")
         normalised = normalisation(keras, request)(keras.ops.cast(images, "float32"))
-        features = model(normalised, training=False)
-        with _computing_in(keras, request.precision):
-            vectors = keras.layers.GlobalAveragePooling2D()(features)
+        vectors = model(normalised, training=False)
         graph = keras.Model(
             images, keras.ops.cast(vectors, "float32"), name=request.architecture.name
         )
@@ -64,7 +62,7 @@ def build(request: Request) -> Backbone:
 
 
 def base(keras: Any, request: Request) -> tuple[Any, str]:
-    """The frozen backbone itself, (n, size, size, 3) normalised -> its last feature map.
+    """The frozen backbone itself, (n, size, size, 3) normalised -> (n, D) pooled vectors.
 
     Call it inside `keras_as_recorded`.
 
@@ -132,6 +130,7 @@ def _application(keras: Any, request: Request, *, weights: str | None) -> Any:
         include_top=False,
         weights=weights,
         input_shape=(request.size, request.size, 3),
+        pooling="avg",  # not by a layer of ours: ConvNeXt normalises what was pooled
     )
 
 

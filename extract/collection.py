@@ -15,8 +15,8 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ..features import units
-from ..features.errors import FeatureFileError, ProvenanceMismatch, SourceError
+from ..features import durable, units
+from ..features.errors import FeatureFileError, SourceError
 from ..features.known import FileStat, Known
 from ..features.lock import exclusive
 from ..features.seal import Listed, seal
@@ -131,6 +131,7 @@ class Collection:
 
         seen = [known.seen(stats[image.path]) for image in images]
         found = [file for file in seen if file is not None]
+        assert len(found) == len(images)  # catch_up saw to it; or rows would be another image's
         _require_usable(found)
         vectors = known.vectors([file.digest for file in found])
         if len(known.units) >= _SEALED_FROM:
@@ -141,16 +142,17 @@ class Collection:
         # Sealing moves vectors from the units to the file: whoever read the file before and the
         # units after it would miss them.
         while True:
-            before = _state(self.file)
+            state = durable.state(self.file)
             try:
-                known = Known(self.file, source=_SOURCE)
+                before = () if self._known is None else self._known.units
+                known = Known(self.file, source=_SOURCE, remedy=self._remedy, before=before)
             except FeatureFileError:
-                if _state(self.file) == before:
+                if durable.state(self.file) == state:
                     raise
             except OSError as error:
                 raise FeatureFileError(f"{self.file}: cannot be read: {error.strerror}") from error
             else:
-                if _state(self.file) == before:
+                if durable.state(self.file) == state:
                     return known
 
     def _make_folder(self) -> None:
@@ -178,12 +180,15 @@ class Collection:
         # The messages are written for a user who knows the file, and this one knows of none.
         try:
             yield
-        except (FeatureFileError, ProvenanceMismatch) as error:
-            raise type(error)(
-                f"{str(error).rstrip('.')}. What ImageEmbedder keeps there is a cache: delete "
-                f"{self.file} and {units.folder_of(self.file).name}, or name another folder by "
-                f"cache=..."
-            ) from error
+        except FeatureFileError as error:
+            raise FeatureFileError(f"{str(error).rstrip('.')}. {self._remedy}") from error
+
+    @property
+    def _remedy(self) -> str:
+        return (
+            f"What ImageEmbedder keeps there is a cache: delete {self.file} and "
+            f"{units.folder_of(self.file).name}, or name another folder by cache=..."
+        )
 
 
 @functools.lru_cache(maxsize=_SHARED)
@@ -224,18 +229,10 @@ def _newest(files: Sequence[SeenFile]) -> list[Listed]:
     return [Listed(stat, None, NO_SPLIT) for stat in newest.values()]
 
 
-def _state(file: Path) -> tuple[int, int, int] | None:
-    try:
-        status = os.stat(file)
-    except OSError:
-        return None  # if that is no good sign, reading it will say so
-    return status.st_ino, status.st_mtime_ns, status.st_size
-
-
 def _overtaken(error: FeatureFileError) -> bool:
     """Whether the reason can be another process that sealed meanwhile.
 
-    What was read is not there any more then, and neither is a unit that was being published: who
-    seals takes its temporary file for that of a run which was killed.
+    What was read is not there any more then, and neither may be a unit that was being published:
+    who seals on another machine takes its temporary file for that of a process which was killed.
     """
     return error.__cause__ is None or isinstance(error.__cause__, FileNotFoundError)

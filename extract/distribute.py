@@ -65,6 +65,7 @@ class _Orders:
     embedding: Embedding
     out: Path
     source: str
+    remedy: str
 
 
 class Crew:
@@ -95,7 +96,7 @@ class Crew:
         self._reference = reference
         # Together the workers have one thread a core.
         mine = embedding.unloaded(share=max(1, joblib.cpu_count() // workers))
-        self._orders = _Orders(secrets.token_hex(8), mine, known.out, known.source)
+        self._orders = _Orders(secrets.token_hex(8), mine, known.out, known.source, known.remedy)
         self._executor = ProcessPoolExecutor(
             max_workers=workers, initializer=end_with, initargs=(os.getpid(),)
         )
@@ -168,7 +169,7 @@ def _begin(orders: _Orders, reference: Reference | None) -> tuple[Origin, float]
 
 def _unit(orders: _Orders, origin: Origin, unit: UnitWork) -> Done:
     arrived = time.perf_counter()
-    embedding = _embedding(orders, Reference.to(origin, orders.out))
+    embedding = _embedding(orders, Reference.to(origin, orders.out, orders.remedy))
     started = time.perf_counter()
     vectors = embedding.embed_contents(unit.pixels)
     embedded = time.perf_counter()

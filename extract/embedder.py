@@ -176,7 +176,11 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return np.array([f"{prefix}{number}" for number in range(dimension)], object)
 
     def _collection(self) -> Collection:
-        folder = cache.folder("embeddings") if self.cache is None else Path(self.cache)
+        folder = cache.folder("embeddings")
+        if self.cache is not None:
+            if not isinstance(self.cache, str | os.PathLike):
+                raise WrongUsage(f"cache {self.cache!r}: give the path of a folder")
+            folder = Path(self.cache)
         return shared(self._request(), self.engine, folder.absolute())
 
     def _request(self) -> Request:
@@ -208,14 +212,14 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
 def _weights(weights: str | os.PathLike[str]) -> WeightsSource:
     """`WeightsSource.named`, which reads the whole of a file, once for each state of the file."""
-    name = os.fspath(weights)
     try:
-        status = os.stat(name)
-    except OSError:
-        return WeightsSource.named(name)
-    return _weights_file(os.path.abspath(name), name, status.st_mtime_ns, status.st_size)
+        path = os.path.abspath(weights)
+        status = os.stat(path)
+    except (OSError, TypeError, ValueError):
+        return WeightsSource.named(weights)
+    return _weights_file(path, status.st_mtime_ns, status.st_size)
 
 
 @functools.lru_cache(maxsize=8)
-def _weights_file(path: str, name: str, mtime_ns: int, size: int) -> WeightsSource:  # noqa: ARG001
-    return WeightsSource.named(name)
+def _weights_file(path: str, mtime_ns: int, size: int) -> WeightsSource:  # noqa: ARG001
+    return WeightsSource.named(path)

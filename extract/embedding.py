@@ -18,7 +18,7 @@ from . import engines
 from .canary import canary_images
 from .engines.engine import Tuning
 from .libraries import versions
-from .reference import REMEDY, Reference
+from .reference import Reference
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -178,10 +178,10 @@ class Embedding:
             self.request.declared(),
             this=str(known.out),
             that="this run",
-            remedy=REMEDY,
+            remedy=known.remedy,
         )
         if not self.request.weights.same(known.origin.environment.get("weights", {})):
-            self.require_same(Reference.to(known.origin, known.out))
+            self.require_same(Reference.to(known.origin, known.out, known.remedy))
 
     def require_same(self, reference: Reference | None) -> None:
         """Load, and refuse to go on beside vectors of other weights or another way of computing.

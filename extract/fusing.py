@@ -6,7 +6,7 @@ import importlib
 import json
 import logging
 import zipfile
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import numpy as np
 
@@ -48,8 +48,8 @@ class Top(Protocol):
         """(K,), added to ``vectors @ kernel``."""
 
     @property
-    def activation(self) -> str:
-        """``"softmax"``, or ``"sigmoid"``: then the values are divided by their sum."""
+    def activation(self) -> Literal["softmax", "sigmoid"]:
+        """What makes the sums probabilities; those of sigmoids are divided by their sum."""
 
 
 def require_writable(path: Path) -> None:
@@ -87,8 +87,8 @@ def write(path: Path, request: Request, top: Top, about: Mapping[str, Any]) -> R
     Parameters
     ----------
     path : Path
-        Its end says how: ``.keras`` is a plain Keras model (rescaling, the frozen backbone, pooling
-        and one dense layer), ``.onnx`` a graph for onnxruntime.
+        Its end says how: ``.keras`` is a plain Keras model (rescaling, the frozen backbone with
+        its pooling, one dense layer), ``.onnx`` a graph for onnxruntime.
     request : Request
         The backbone, in float32.
     top : Top
@@ -122,8 +122,7 @@ def _model(keras: Any, request: Request, top: Top) -> Any:
     images = keras.Input((request.size, request.size, 3), dtype="uint8", name=IMAGES)
     scale, offset, reverse = _rescaling(backbones.normalisation(keras, request))
     pixels = images[..., ::-1] if reverse else images
-    features = base(layers.Rescaling(scale, offset, name="rescaling")(pixels), training=False)
-    vectors = layers.GlobalAveragePooling2D(name="pooling")(features)
+    vectors = base(layers.Rescaling(scale, offset, name="rescaling")(pixels), training=False)
     if top.activation == "softmax":
         dense = layers.Dense(len(top.bias), activation="softmax", name=PROBABILITIES)
         output = dense(vectors)
@@ -179,11 +178,7 @@ def _write_onnx(model: Any, path: Path, about: Mapping[str, Any]) -> None:
     graph, _ = tf2onnx.convert.from_function(call, input_signature=signature, opset=_OPSET)
     for tensor in (*graph.graph.input, *graph.graph.output):
         tensor.type.tensor_type.shape.dim[0].dim_param = "N"
-    texts = {
-        name: value if isinstance(value, str) else json.dumps(value)
-        for name, value in about.items()
-    }
-    onnx.helper.set_model_props(graph, texts)
+    onnx.helper.set_model_props(graph, {name: json.dumps(about[name]) for name in about})
     onnx.save(graph, str(path))
 
 

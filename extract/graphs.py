@@ -12,10 +12,8 @@ import hashlib
 import json
 import logging
 import os
-import secrets
 import shutil
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,13 +28,12 @@ from .weights import sha256
 if TYPE_CHECKING:
     from .request import Request
 
-_RECIPE: Final = 2
+_RECIPE: Final = 3
 """Raise it by one in the commit that changes how graphs are built or converted."""
 
 _GRAPH: Final = "graph.xml"
 _FILES: Final = (_GRAPH, "graph.bin")
 _ABOUT: Final = "about.json"
-_ABANDONED_S: Final = 24 * 3600.0
 
 _log = logging.getLogger("headstart")
 
@@ -80,7 +77,7 @@ def convert(request: Request) -> Backbone:
     place = _place(request)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(place.parent)
+        durable.sweep(place.parent)
         _publish(model, place, backbone)
     except OSError as error:
         _log.warning(
@@ -119,7 +116,7 @@ def _converted(backbone: Backbone) -> Any:
 
 def _publish(model: Any, place: Path, backbone: Backbone) -> None:
     """Write a graph so that it appears whole, in place of a damaged one if there is one."""
-    temporary, damaged = _beside(place), _beside(place)
+    temporary, damaged = (durable.temporary_beside(place) for _ in range(2))
     try:
         temporary.mkdir()
         _write(model, temporary, backbone)
@@ -128,17 +125,6 @@ def _publish(model: Any, place: Path, backbone: Backbone) -> None:
         os.replace(temporary, place)
     finally:
         for left in (temporary, damaged):
-            shutil.rmtree(left, ignore_errors=True)
-
-
-def _beside(place: Path) -> Path:
-    return place.with_name(f".{place.name}.{secrets.token_hex(4)}.tmp")
-
-
-def _sweep(graphs: Path) -> None:
-    """Remove what killed conversions left."""
-    for left in graphs.glob(".*.tmp"):
-        if time.time() - left.stat().st_mtime > _ABANDONED_S:
             shutil.rmtree(left, ignore_errors=True)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..features import durable, units
 from ..features.canary import PRECISIONS, TOLERANCES, distance
 from ..features.errors import FeatureFileError, SourceError, WrongUsage
-from ..features.known import Known
+from ..features.known import REMEDY, Known
 from ..features.lock import exclusive
 from ..features.opening import replaceable
 from ..features.seal import Listed, seal
@@ -138,12 +138,13 @@ def run(
     fresh: bool = False,
     workers: int = 1,
     reference: Reference | None = None,
+    remedy: str = REMEDY,
     progress: bool = False,
 ) -> Summary:
     """Do the work of `extract` and report on it; the parameters and errors are the same.
 
     With a `reference`, nothing is kept unless new vectors agree with it. `listing` is that of
-    `source`, if it has been scanned already.
+    `source`, if it has been scanned already. `remedy` says what to do if `out` holds other vectors.
     """
     started = time.perf_counter()
     if workers < 1:
@@ -161,6 +162,7 @@ def run(
                 fresh=fresh,
                 workers=workers,
                 reference=reference,
+                remedy=remedy,
                 progress=progress,
                 started=started,
             )
@@ -179,12 +181,13 @@ def _run(
     fresh: bool,
     workers: int,
     reference: Reference | None,
+    remedy: str,
     progress: bool,
     started: float,
 ) -> Summary:
     if fresh:
         _discard_what_does_not_fit(embedding, units.folder_of(out))
-    known = Known(out, source=source, fresh=fresh)
+    known = Known(out, source=source, fresh=fresh, remedy=remedy)
     before = known.store.raw_paths if known.store is not None else []
     embedding.require_fit(known)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from ..features.canary import require_agreement
 from ..features.provenance import require_same_fields
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from ..features.provenance import Provenance
     from ..features.units import Origin
-
-REMEDY: Final = "Choose another output, or replace this one with --fresh."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,12 +43,12 @@ class Reference:
     engine: str = ""
 
     @classmethod
-    def to(cls, origin: Origin | None, out: Path) -> Reference | None:
+    def to(cls, origin: Origin | None, out: Path, remedy: str) -> Reference | None:
         """The vectors that an output holds already; None if it holds none."""
         if origin is None:
             return None
         engine = str(origin.environment.get("engine", ""))
-        return cls(origin.provenance, origin.canary, str(out), REMEDY, engine)
+        return cls(origin.provenance, origin.canary, str(out), remedy, engine)
 
     def require_declared(self, declared: dict[str, object]) -> None:
         """Refuse, before a backbone is loaded, what is known already to differ.

@@ -104,7 +104,8 @@ def _element(one: object, number: int) -> bytes | NDArray[np.uint8]:
         path = os.fsencode(one)
         if not path or b"\0" in path:
             raise ValueError(f"X[{number}] is no path: {path!r} is empty or has a NUL in it")
-        return os.path.abspath(path)
+        # Not abspath: it takes link/.. for nothing, which is another folder if link leads to one.
+        return os.path.join(os.getcwdb(), path)
     if not hasattr(one, "__array__"):
         raise TypeError(f"X[{number}] is of the type {type(one).__name__}; {_WANTED}")
     pixels = np.asarray(one)

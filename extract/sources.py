@@ -152,7 +152,7 @@ def _files(sources: Sequence[Source]) -> list[ImageReference]:
                 f"{_shown(file)}: not an image by its name ({' '.join(sorted(SUFFIXES))}); only "
                 f"images can be given several at a time"
             )
-        path = os.path.normpath(file)
+        path = _name(file)
         if path in images:
             raise SourceError(f"{_shown(file)}: is given twice")
         images[path] = ImageReference(path, file)
@@ -224,17 +224,31 @@ def _manifest_row(row: dict[str, str | None], folder: bytes, where: str) -> Imag
         raise SourceError(
             f"{where}: unknown split {word!r}; use {', '.join(SPLIT_WORDS)} or leave it empty"
         )
-    # One image has one name, however the manifest spells it.
-    raw = os.path.normpath(path.encode("utf-8", "surrogateescape"))
+    given = path.encode("utf-8", "surrogateescape")
+    raw = _name(given, folder)
     if os.path.isabs(raw):
         inside = os.path.relpath(raw, os.path.abspath(folder))
         raw = raw if inside.startswith(b"..") else inside
     return ImageReference(
         path=raw,
-        location=os.path.join(folder, raw),
+        location=os.path.join(folder, given),
         label=(row.get("label") or "").strip() or None,
         split=SPLIT_WORDS.get(word, NO_SPLIT),
     )
+
+
+def _name(path: bytes, folder: bytes = b"") -> bytes:
+    """One name for an image, however its path is spelt."""
+    tidy = os.path.normpath(path)
+    if b".." not in path.split(os.fsencode(os.sep)):
+        return tidy
+    # Where link is one to a folder, link/.. is not what normpath takes it for.
+    given, meant = os.path.join(folder, path), os.path.join(folder, tidy)
+    try:
+        same = os.path.samefile(given, meant)
+    except OSError:
+        same = not os.path.lexists(given)
+    return tidy if same else path
 
 
 def _shown(path: bytes | str) -> str:

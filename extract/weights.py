@@ -62,14 +62,14 @@ class WeightsSource:
         WrongUsage
             If it is none of them.
         """
-        name = os.fspath(weights)
+        name = os.fspath(weights) if isinstance(weights, str | os.PathLike) else weights
         if name in (IMAGENET, RANDOM):
             return cls(name)
-        path = Path(name).absolute()
-        if not path.is_file():
+        if not isinstance(name, str) or not os.path.isfile(name):
             raise WrongUsage(
                 f"weights {name!r}: no such file; give 'imagenet', 'random' or a weights file"
             )
+        path = Path(name).absolute()
         if path.suffix != ".h5":
             raise WrongUsage(
                 f"weights {name}: a file ending in .h5 or .weights.h5 is expected; whole models "

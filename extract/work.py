@@ -135,7 +135,7 @@ class Work:
         self.seconds = dict.fromkeys(("load", "read", "decode", "embed", "write", "waiting"), 0.0)
         self.environment: Mapping[str, Any] = {}
         self.workers = workers
-        self._reference = Reference.to(known.origin, known.out) or reference
+        self._reference = Reference.to(known.origin, known.out, known.remedy) or reference
         self._compared = self._reference is None
         self._busy = _Busy()
         self._running: collections.deque[tuple[Future[NDArray[np.float32]], int]]

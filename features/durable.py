@@ -7,8 +7,12 @@ import errno
 import os
 import re
 import secrets
+import shutil
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import psutil
 
 from .errors import FeatureFileError, HeadstartError
 from .words import first_line
@@ -32,6 +36,10 @@ def require_target(path: Path) -> None:
     if not os.access(path.parent, os.W_OK):
         raise HeadstartError(f"{path.parent}: no permission to write {path.name} there")
 
+
+_OWNER: Final = re.compile(r"\.(\d+)-[0-9a-f]+\.tmp$")
+_ABANDONED_S: Final = 24 * 3600.0
+"""After this long a temporary file is no one's, though a process may have its owner's number."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _NOT_THERE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR)
@@ -81,7 +89,7 @@ def replacing(path: Path) -> Iterator[Path]:
     OSError
         As the file system reports it.
     """
-    temporary = _temporary(path)
+    temporary = temporary_beside(path)
     try:
         yield temporary
         sync(temporary)
@@ -100,7 +108,7 @@ def publish(path: Path, data: bytes) -> bool:
     bool
         False if `path` was there already; it is left as it was.
     """
-    temporary = _temporary(path)
+    temporary = temporary_beside(path)
     try:
         with open(temporary, "xb") as file:
             file.write(data)
@@ -121,6 +129,34 @@ def publish(path: Path, data: bytes) -> bool:
     return True
 
 
+def sweep(folder: Path) -> None:
+    """Remove what processes that were killed left in `folder` under names of `temporary_beside`."""
+    for left in folder.glob(".*.tmp"):
+        with contextlib.suppress(FileNotFoundError):
+            if not _abandoned(left):
+                continue
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink()
+
+
+def _abandoned(left: Path) -> bool:
+    owner = _OWNER.search(left.name)
+    if owner and not psutil.pid_exists(int(owner[1])):
+        return True
+    return time.time() - left.stat().st_mtime > _ABANDONED_S
+
+
+def state(path: Path) -> tuple[int, int, int] | None:
+    """What is another for a file that took the place of this one; None if there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None  # if that is no good sign, reading it will say so
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
 def sync(path: Path) -> None:
     """Flush a file or a folder to the disk (folders only where the system can open them)."""
     if path.is_dir() and os.name == "nt":
@@ -132,5 +168,6 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _temporary(path: Path) -> Path:
+def temporary_beside(path: Path) -> Path:
+    """A new name for what will be `path`; it says which process is at work on it."""
     return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from .units import Unit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +38,9 @@ class FileStat:
     mtime_ns: int
 
 
+REMEDY: Final = "Choose another output, or replace this one (--fresh; in Python fresh=True)."
+
+
 class Known:
     """Everything that earlier runs computed for one output file.
 
@@ -48,6 +53,10 @@ class Known:
         these, though vectors of equal bytes are.
     fresh : bool, default=False
         Leave the sealed file out of account; only its units count.
+    remedy : str, optional
+        What the user can do if vectors do not go together with these, for messages.
+    before : sequence of Unit, default=()
+        Units that were verified already, which are not read again.
 
     Attributes
     ----------
@@ -64,12 +73,21 @@ class Known:
         If units and sealed file, or two units, were made differently.
     """
 
-    def __init__(self, out: Path, *, source: str = "", fresh: bool = False) -> None:
+    def __init__(
+        self,
+        out: Path,
+        *,
+        source: str = "",
+        fresh: bool = False,
+        remedy: str = REMEDY,
+        before: Sequence[Unit] = (),
+    ) -> None:
         self.out = out
         self.source = source
         self.fresh = fresh
+        self.remedy = remedy
         self.store = FeatureStore(out) if out.exists() and not fresh else None
-        self.units = units.verified(units.folder_of(out))
+        self.units = units.verified(units.folder_of(out), before)
         origin = self.origin
         for unit in self.units:
             if origin is not None:
@@ -77,7 +95,7 @@ class Known:
                     origin.provenance,
                     this=f"unfinished work in {unit.path.parent}",
                     that=f"the rest of {out}",
-                    remedy="Choose another output, or start over with --fresh.",
+                    remedy=remedy,
                 )
         self._files: dict[FileStat, SeenFile] = {}
         self._images: dict[bytes, SeenFile] = {}
@@ -133,7 +151,9 @@ class Known:
 
     def again(self) -> Known:
         """The same, read anew: with what has been published meanwhile."""
-        return Known(self.out, source=self.source, fresh=self.fresh)
+        return Known(
+            self.out, source=self.source, fresh=self.fresh, remedy=self.remedy, before=self.units
+        )
 
     def image(self, digest: bytes) -> SeenFile | None:
         """A file with these bytes whose vector is known; None if there is none."""

@@ -8,7 +8,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from .durable import cannot_write
+from . import durable
 from .errors import FeatureFileError
 from .units import folder_of
 
@@ -41,8 +41,11 @@ def exclusive(out: Path) -> Iterator[None]:
         while (descriptor := _locked(folder, out)) is None:
             _make(folder)
     try:
-        for leftover in (*folder.glob(".*.tmp"), *out.parent.glob(f".{_escaped(out.name)}.*.tmp")):
-            leftover.unlink(missing_ok=True)  # of runs that were killed while writing
+        # What runs left that were killed while writing. The file itself is written by none but
+        # who has the lock, units by others too.
+        for leftover in out.parent.glob(f".{_escaped(out.name)}.*.tmp"):
+            leftover.unlink(missing_ok=True)
+        durable.sweep(folder)
         yield
     finally:
         with contextlib.suppress(OSError):
@@ -55,12 +58,15 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
-        raise cannot_write(folder, error) from error
+        raise durable.cannot_write(folder, error) from error
 
 
 def _locked(folder: Path, out: Path) -> int | None:
     """A locked descriptor of `folder`, or None if it was removed meanwhile."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
     try:
         if sys.platform != "win32":
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -192,6 +192,19 @@ def publish(
 class Unit:
     """A published unit, verified when it is opened; its vectors are read when asked for.
 
+    Attributes
+    ----------
+    path : Path
+        Where it is.
+    state : tuple of int or None
+        Which file that was; see `durable.state`.
+    origin : Origin
+        What made the vectors.
+    files : list of SeenFile
+        What was looked at.
+    digests : list of bytes
+        Of the images whose vectors it has, a row each.
+
     Raises
     ------
     FeatureFileError
@@ -200,6 +213,7 @@ class Unit:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.state = durable.state(path)
         with opened(path, layout.UNIT_FORMAT) as file:
             provenance = Provenance.from_json(text_attribute(file, layout.PROVENANCE_ATTRIBUTE))
             environment = environment_of(file)
@@ -212,18 +226,31 @@ class Unit:
         self.digests: list[bytes] = [row.tobytes() for row in arrays[layout.DIGESTS]]
 
     def features(self) -> NDArray[np.floating]:
-        """The vectors, (number of digests, D)."""
+        """The vectors, (number of digests, D).
+
+        Raises
+        ------
+        FeatureFileError
+            If it is not there any more, or another is.
+        """
         with opened(self.path, layout.UNIT_FORMAT) as file:
             vectors: NDArray[np.floating] = file[layout.FEATURES][()]
+        # The same files may be looked at by who knows fewer contents: same name, other rows.
+        if durable.state(self.path) != self.state:
+            raise FeatureFileError(f"{self.path}: was replaced while it was being used")
         return vectors
 
 
-def verified(folder: Path) -> list[Unit]:
-    """The undamaged units in `folder`, by name; damaged ones are left out and done again."""
+def verified(folder: Path, before: Iterable[Unit] = ()) -> list[Unit]:
+    """The undamaged units in `folder`, by name; damaged ones are left out and done again.
+
+    Those that were verified `before` are not read again, unless others have taken their places.
+    """
+    units = {unit.path: unit for unit in before if unit.state == durable.state(unit.path)}
     found = []
     for path in sorted(folder.glob("*.h5")):
         with contextlib.suppress(FeatureFileError):
-            found.append(Unit(path))
+            found.append(units.get(path) or Unit(path))
     return found
 
 
@@ -231,9 +258,10 @@ def discard(folder: Path, unwanted: Iterable[Unit]) -> None:
     """Delete units, and whatever is damaged among the others in `folder`."""
     for unit in unwanted:
         unit.path.unlink(missing_ok=True)
-    sound = {unit.path for unit in verified(folder)}
     for path in folder.glob("*.h5"):
-        if path not in sound:
+        try:
+            Unit(path)
+        except FeatureFileError:
             path.unlink(missing_ok=True)
 
 

@@ -267,6 +267,15 @@ class Outcome:
     out: str
     err: str
 
+    def failure(self, code: int = 1) -> str:
+        """The one line, after any progress, in which a command says why it failed."""
+        assert self.code == code, self
+        assert self.out == ""
+        *before, line = self.err.strip().splitlines()
+        assert line.startswith("headstart: ")
+        assert not [other for other in before if other.startswith(("headstart: ", "Traceback"))]
+        return line
+
 
 @pytest.fixture
 def cli(capfd):

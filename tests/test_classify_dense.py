@@ -78,6 +78,18 @@ def test_a_head_that_is_no_dense_layer_says_why(make_store, head, reason):
         dense_layer(trained.pipeline)
 
 
+@pytest.mark.parametrize(("setting", "value"), [("multi_class", "ovr"), ("solver", "liblinear")])
+def test_logistic_regression_against_the_rest_is_refused(make_store, setting, value):
+    """As scikit-learn before 1.8 has it."""
+    features, labels = clouds(120, 3)
+    classifier = LogisticRegression(max_iter=5000)
+    trained = train(make_store(features, labels), classifier, folds=3)
+    dense_layer(trained.pipeline)
+    setattr(trained.pipeline.steps[-1][1], setting, value)
+    with pytest.raises(HeadError, match=f"its .*{value}.* in a way of its own"):
+        dense_layer(trained.pipeline)
+
+
 def test_an_approximated_kernel_is_named(make_store, monkeypatch):
     monkeypatch.setattr(kernel, "free_memory", lambda: 0)
     features, labels = clouds(120, 2)

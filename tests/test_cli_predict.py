@@ -44,15 +44,6 @@ def table(path):
         return list(csv.DictReader(file))
 
 
-def failed(outcome, code=1):
-    """The one line that a failed command wrote."""
-    assert outcome.code == code, outcome
-    assert outcome.out == ""
-    line = outcome.err.strip().splitlines()[-1]
-    assert line.startswith("headstart: ")
-    return line
-
-
 def hidden():
     return [name for name in os.listdir() if name.startswith(".")]
 
@@ -96,10 +87,22 @@ def test_kept_features_are_those_of_extract_and_serve_a_second_head_without_embe
     assert done.code == 0
     assert [stub.loads for stub in stubs] == [0]
     assert [row["label"] for row in table("b.csv")] == ["blue"] * 6 + ["red"] * 6
-    line = failed(
-        cli("predict", "svm.joblib", "new.h5", "-o", "c.csv", "--features", "x.h5"), code=2
-    )
+    line = cli("predict", "svm.joblib", "new.h5", "-o", "c.csv", "--features", "x.h5").failure(2)
     assert "new.h5 is a feature file already" in line
+
+
+def test_features_that_are_something_else_already_are_not_replaced(trained, cli):
+    before = (trained / "pets.h5").read_bytes()
+    done = cli("predict", "pets.joblib", "new", "-o", "a.csv", "--features", "pets.h5")
+    assert f"holds the features of {trained / 'photos'}" in done.failure(2)
+    assert (trained / "pets.h5").read_bytes() == before
+    done = cli("predict", "pets.joblib", "new", "-o", "a.csv", "--features", "a.csv")
+    assert "a.csv: is the table too" in done.failure(2)
+    cli("extract", "new", "-o", "other.h5", *SMALL[:2], "--size", "64", "--weights", "random")
+    line = cli("predict", "pets.joblib", "new", "-o", "a.csv", "--features", "other.h5").failure()
+    assert "size is 64 against 32" in line
+    assert line.endswith("Name another file by --features.")
+    assert not (trained / "a.csv").exists()
 
 
 def test_an_interrupted_prediction_goes_on_where_it_stopped(trained, stubs, cli, monkeypatch):
@@ -137,7 +140,7 @@ def test_a_source_that_vanishes_midway_is_one_line_and_no_table(trained, cli, mo
         return original(location)
 
     monkeypatch.setattr(sources, "read", read)
-    line = failed(cli("predict", "pets.joblib", "new", "-o", "a.csv"))
+    line = cli("predict", "pets.joblib", "new", "-o", "a.csv").failure()
     assert "new: its images vanished while they were read" in line
     assert not (trained / "a.csv").exists()
     os.rename("unplugged", "new")
@@ -149,7 +152,7 @@ def test_no_readable_image_exits_with_1_and_writes_nothing(trained, cli):
     (trained / "bad").mkdir()
     (trained / "bad" / "1.png").write_bytes(b"")
     for source in ("bad", "bad/1.png"):
-        line = failed(cli("predict", "pets.joblib", source, "-o", "a.csv"))
+        line = cli("predict", "pets.joblib", source, "-o", "a.csv").failure()
         assert "none of the 1 images can be used" in line
         assert "empty file (0 bytes)" in line
     assert hidden() == []
@@ -182,7 +185,7 @@ def test_a_head_of_another_format_version_is_one_line(trained, cli):
     content = joblib.load("pets.joblib")
     content["metadata"]["format_version"] = 99
     joblib.dump(content, "future.joblib")
-    line = failed(cli("predict", "future.joblib", "new", "-o", "a.csv", "--trust"))
+    line = cli("predict", "future.joblib", "new", "-o", "a.csv", "--trust").failure()
     assert "head format version 99" in line
 
 
@@ -232,9 +235,11 @@ def test_a_head_refuses_a_backbone_that_differs_in_any_field_and_names_it(
     head = load_head("pets.joblib")
     mutated = dataclasses.replace(head.provenance, **{field: OTHER[field]})
     dataclasses.replace(head, provenance=mutated).save("other.joblib")
-    line = failed(cli("predict", "other.joblib", "new", "-o", "a.csv"))
-    assert f"{field} is " in line
-    assert str(OTHER[field])[:12] in line
+    line = cli("predict", "other.joblib", "new", "-o", "a.csv").failure()
+    _, _, sides = line.partition(f"{field} is ")
+    ours, _, asked = sides.partition(" against ")
+    assert str(getattr(head.provenance, field)).startswith(ours.rstrip("."))
+    assert asked.startswith(str(OTHER[field])[:12])
     assert not (trained / "a.csv").exists()
     assert hidden() == []
     if field != "weights_digest":
@@ -250,7 +255,7 @@ def test_what_a_head_asks_for_wrongly_shows_in_the_test_images(here, cli, field)
     other = "NASNetMobile" if field == "backbone" else OTHER[field]
     mutated = dataclasses.replace(head.provenance, **{field: other})
     dataclasses.replace(head, provenance=mutated).save("other.joblib")
-    line = failed(cli("predict", "other.joblib", "new", "-o", "a.csv"))
+    line = cli("predict", "other.joblib", "new", "-o", "a.csv").failure()
     if field == "backbone":
         assert "normalisation is keras.applications.nasnet.preprocess_input against" in line
     else:
@@ -265,7 +270,7 @@ def test_a_canary_that_disagrees_is_refused_and_says_by_how_much(trained, cli):
     canary[3] *= 1.01
     dataclasses.replace(head, canary=canary).save("other.joblib")
     for source in ("new", "pets.h5"):
-        line = failed(cli("predict", "other.joblib", source, "-o", "a.csv"))
+        line = cli("predict", "other.joblib", source, "-o", "a.csv").failure()
         assert "relative distance 0.0099, at most 0.001 is allowed" in line
     assert hidden() == []
 
@@ -273,4 +278,4 @@ def test_a_canary_that_disagrees_is_refused_and_says_by_how_much(trained, cli):
 def test_there_is_no_way_to_force_it(cli):
     for command in ("predict", "evaluate", "export"):
         assert "force" not in cli(command, "--help").out
-        assert "No such option" in failed(cli(command, "--force"), code=2)
+        assert "No such option" in cli(command, "--force").failure(2)

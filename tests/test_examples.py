@@ -49,6 +49,7 @@ def awkward(size=(40, 30)):
         "turned.jpg": (picture, {"format": "JPEG", "exif": turned}),
         "clear.png": (clear, {"format": "PNG"}),
         "grey.png": (picture.convert("L"), {"format": "PNG"}),
+        "grey16.png": (Image.fromarray(noise[..., 0].astype(np.uint16) * 257), {"format": "PNG"}),
         "palette.gif": (picture.quantize(32), {"format": "GIF"}),
     }
     found = {}
@@ -99,7 +100,7 @@ def test_from_a_folder_of_photographs_to_served_answers(tmp_path, monkeypatch, f
     assert "svm-rbf: " in done.stdout
     with open("new.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 9
+    assert len(rows) == 10
 
     with serving("own.onnx") as address:
         for row in rows:

@@ -116,6 +116,19 @@ def test_vectors_are_those_of_plain_keras(keras, xception, vectors):
     assert relative(vectors, expected).max() < 1e-5
 
 
+def test_convnext_is_normalised_after_pooling_as_keras_has_it(keras):
+    request = Request.checked(backbone="ConvNeXtTiny", weights="random", size=32)
+    ours = backbones.build(request)
+    plain = keras.applications.ConvNeXtTiny(
+        include_top=False, weights=None, input_shape=(32, 32, 3), pooling="avg"
+    )
+    plain.set_weights(ours.graph.get_weights())
+    images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3)).astype(np.uint8)
+    np.testing.assert_allclose(
+        ours.graph(images), plain(images.astype(np.float32), training=False), atol=1e-4
+    )
+
+
 def test_a_vector_does_not_depend_on_batch_size_neighbours_or_order(xception, vectors):
     for batch in (1, 5, 64):
         assert (

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import joblib
 import numpy as np
+import psutil
 import pytest
 import scipy.sparse
 from headstart.extract import ImageEmbedder, collection, extract, samples, work
@@ -148,6 +149,10 @@ def test_there_is_nothing_to_fit(embedder, paths, stubs):
     ("parameters", "message"),
     [
         ({"backbone": "Xceptoin"}, "did you mean Xception"),
+        ({"backbone": None}, "unknown backbone None"),
+        ({"weights": None}, "weights None: no such file; give 'imagenet', 'random' or a"),
+        ({"weights": b"x.h5"}, "weights b'x.h5'"),
+        ({"weights": "a\0"}, "no such file"),
         ({"weights": "nowhere.h5"}, "no such file"),
         ({"size": 12}, "size 12 is too small for Xception"),
         ({"size": 150.0}, "size 150.0: give a whole number"),
@@ -563,10 +568,10 @@ def test_what_is_sealed_while_it_is_read_is_not_taken_for_new(
     forget()
     original, pending = units.verified, [BLACK]
 
-    def verified(folder):
+    def verified(folder, before=()):
         if pending:  # the file has been read, or found missing, and the units are next
             other(pending.pop())
-        return original(folder)
+        return original(folder, before)
 
     monkeypatch.setattr(units, "verified", verified)
     np.testing.assert_array_equal(clone(embedder).transform(paths), vectors)
@@ -574,21 +579,25 @@ def test_what_is_sealed_while_it_is_read_is_not_taken_for_new(
     assert embedded(stubs) == 18 + 1
 
 
-def test_a_unit_that_others_sweep_away_while_it_is_published_is_done_again(
-    embedder, paths, stubs, monkeypatch
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_unit_is_not_swept_away_while_it_is_published_or_else_done_again(
+    embedder, paths, stubs, monkeypatch, elsewhere
 ):
-    """Whoever seals takes a unit that is being written for what a killed run left."""
+    """Whoever seals on another machine takes what is being written for what a killed run left."""
+    if elsewhere:
+        monkeypatch.setattr(psutil, "pid_exists", lambda _: False)
     original, once = os.link, [True]
 
     def link(temporary, path):
         if once and once.pop():
             with exclusive(embedder._collection().file):
-                assert not os.path.exists(temporary)
+                assert os.path.exists(temporary) != elsewhere
         return original(temporary, path)
 
     monkeypatch.setattr(durable.os, "link", link)
     assert embedder.transform(paths).shape == (18, 8)
     assert not once
+    assert embedded(stubs) == 18 * (1 + elsewhere)
 
 
 @pytest.mark.parametrize("times", [1, 9])

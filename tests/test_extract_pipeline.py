@@ -295,11 +295,17 @@ def test_leftovers_of_killed_runs_are_swept_and_files_of_the_user_are_not(photos
     folder = units.folder_of(out)
     folder.mkdir()
     (folder / "notes.txt").write_text("mine")
-    litter = [folder / ".abc.h5.123-ff.tmp", out.with_name(f".{out.name}.123-ff.tmp")]
-    for path in litter:
+    nobody = 99_999_999  # more than any system has processes
+    litter = [
+        folder / f".abc.h5.{nobody}-ff.tmp",
+        out.with_name(f".{out.name}.{nobody}-ff.tmp"),
+    ]
+    at_work = folder / f".def.h5.{os.getpid()}-ff.tmp"  # an ImageEmbedder publishes without a lock
+    for path in (*litter, at_work):
         path.write_bytes(b"half")
     run(stub, photos, out)
     assert not any(path.exists() for path in litter)
+    assert at_work.exists()
     assert (folder / "notes.txt").read_text() == "mine"
 
 

@@ -95,6 +95,21 @@ def test_images_can_be_given_themselves_and_keep_their_order(tmp_path, monkeypat
             scan(files)
 
 
+def test_what_is_read_is_what_the_system_finds_where_a_path_climbs_out_of_a_link(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "deep" / "inner").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "deep" / "inner")
+    (tmp_path / "x.png").write_bytes(b"near")
+    (tmp_path / "deep" / "x.png").write_bytes(b"deep")
+    (tmp_path / "list.csv").write_text("path\nlink/../x.png\nx.png\n")
+    for source in (["link/../x.png", "x.png"], "list.csv"):
+        images = scan(source)
+        assert [image.path for image in images] == [b"link/../x.png", b"x.png"]
+        assert [image.read()[0] for image in images] == [b"deep", b"near"]
+
+
 def test_a_rule_for_labels_that_does_not_exist_is_refused(tmp_path):
     with pytest.raises(WrongUsage, match="labels 'bogus': use one of folder, none"):
         scan(touch(tmp_path, "cat/1.jpg"), "bogus")

@@ -1,6 +1,8 @@
+import os
+
 import numpy as np
 import pytest
-from headstart.features import FeatureFileError, units
+from headstart.features import FeatureFileError, lock, units
 from headstart.features.units import SeenFile
 
 
@@ -40,6 +42,49 @@ def test_a_damaged_unit_counts_as_never_published(publish, tmp_path, position):
     with pytest.raises(FeatureFileError):
         units.Unit(path)
     assert [unit.path for unit in units.verified(tmp_path / "out.h5.units")] == [sound]
+
+
+def test_the_lock_is_had_though_another_run_has_just_removed_the_folder(tmp_path, monkeypatch):
+    original, once = os.open, [True]
+
+    def open_(path, *how):
+        if once and once.pop():
+            os.rmdir(path)
+        return original(path, *how)
+
+    monkeypatch.setattr(lock.os, "open", open_)
+    with lock.exclusive(tmp_path / "out.h5"):
+        assert units.folder_of(tmp_path / "out.h5").is_dir()
+    assert not once
+
+
+def test_discarding_spares_what_is_published_meanwhile(publish, tmp_path, monkeypatch):
+    damaged, unwanted = publish(b"a"), units.Unit(publish(b"b"))
+    damaged.write_bytes(b"half")
+    verify, late = units.Unit, []
+
+    def verify_and_publish(path):
+        if not late:
+            late.append(publish(b"c"))
+        return verify(path)
+
+    monkeypatch.setattr(units, "Unit", verify_and_publish)
+    units.discard(damaged.parent, [unwanted])
+    assert list(damaged.parent.iterdir()) == late
+
+
+def test_a_unit_whose_place_another_took_is_read_again_and_never_misread(publish, stub):
+    """Who knows fewer contents gives more vectors to the same files, and so to the same name."""
+    before = units.Unit(publish(b"a", b"b"))
+    origin = units.Origin(stub.provenance, {}, stub.canary)
+    before.path.unlink()
+    units.publish(before.path.parent, origin, before.files, {b"b".ljust(32, b"."): np.ones(8)})
+    with pytest.raises(FeatureFileError, match="was replaced"):
+        before.features()
+    (again,) = units.verified(before.path.parent, [before])
+    assert again.path == before.path
+    assert again.digests == [b"b".ljust(32, b".")]
+    assert units.verified(before.path.parent, [again]) == [again]
 
 
 def test_a_seen_file_survives_packing():

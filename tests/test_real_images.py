@@ -154,3 +154,62 @@ def test_copies_saved_again_are_near_duplicates_and_other_photographs_are_not(
     assert best.name == str(store.path)
     assert best.no_better_than == ()
     assert best.accuracy > worst.accuracy + 0.2
+
+
+def test_what_a_head_was_not_trained_on_is_unfamiliar_to_it(photos, weights, tmp_path):
+    """Handwritten digits to a cats-and-dogs head, and cats and dogs to a digits head."""
+    from headstart.classify import train
+    from headstart.features.layout import SPLIT_NAMES
+    from sklearn.datasets import load_digits
+
+    pixels, classes = load_digits(return_X_y=True)
+    for number, (image, name) in enumerate(zip(pixels[:600] / 16, classes, strict=False)):
+        split = "test" if number % 3 == 0 else "train"
+        folder = tmp_path / "digits" / split / str(name)
+        folder.mkdir(parents=True, exist_ok=True)
+        grey = (255 * image.reshape(8, 8)).astype(np.uint8)
+        Image.fromarray(grey).save(folder / f"{number}.png")
+    settings = {"backbone": "MobileNetV2", "weights": weights, "size": 150}
+    pets = extract(photos, tmp_path / "pets.h5", **settings)
+    digits = extract(tmp_path / "digits", tmp_path / "digits.h5", **settings)
+    for known, strange in ((pets, digits), (digits, pets)):
+        head = train(known)
+        assert head.predict(strange).unfamiliar.mean() >= 0.95
+        held_out = known.splits == SPLIT_NAMES.index("test")
+        assert head.predict(known).unfamiliar[held_out].mean() <= 0.05
+
+
+@pytest.mark.parametrize("head", ["logistic", "svm"])
+def test_an_exported_model_says_of_photographs_what_predict_says(
+    photos, weights, tmp_path, cli, head
+):
+    how = ("--backbone", "MobileNetV2", "--size", "150", "--weights", weights)
+    assert cli("extract", photos, "-o", tmp_path / "pets.h5", *how).code == 0
+    pets = tmp_path / "pets.joblib"
+    assert cli("train", tmp_path / "pets.h5", "-o", pets, "--head", head).code == 0
+    out = tmp_path / "new.jsonl"
+    assert cli("predict", pets, photos / "test", "-o", out).code == 0
+    rows = [json.loads(line) for line in out.read_text().splitlines()][::4]
+    images = np.stack(
+        [decode((photos / "test" / row["path"]).read_bytes(), 150).pixels for row in rows]
+    )
+    for answer in (by_keras, by_onnxruntime):
+        names, probabilities = answer(cli, pets, tmp_path, images)
+        for row, given in zip(rows, probabilities, strict=True):
+            assert names[given.argmax()] == row["label"]
+            assert given.max() == pytest.approx(row["confidence"], abs=1e-4)
+
+
+def by_keras(cli, head, folder, images):
+    import keras
+
+    done = cli("export", head, "-o", folder / "pets.keras", "--json")
+    model = keras.models.load_model(folder / "pets.keras")
+    return json.loads(done.out)["labels"], np.asarray(model(images))
+
+
+def by_onnxruntime(cli, head, folder, images):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    done = cli("export", head, "-o", folder / "pets.onnx", "--json")
+    session = onnxruntime.InferenceSession(str(folder / "pets.onnx"))
+    return json.loads(done.out)["labels"], session.run(None, {"images": images})[0]
