@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import layout
+from . import durable, layout
 from .errors import FeatureFileError
 from .opening import environment_of, opened, text_attribute
 from .provenance import Provenance
@@ -58,6 +58,7 @@ class FeatureStore:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        self._state = durable.state(self.path)
         with opened(self.path, layout.FORMAT) as file:
             self.provenance = Provenance.from_json(
                 text_attribute(file, layout.PROVENANCE_ATTRIBUTE)
@@ -182,7 +183,7 @@ class FeatureStore:
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[h5py.File]:
-        with opened(self.path, layout.FORMAT) as file:
+        with opened(self.path, layout.FORMAT, sound=self._state) as file:
             if text_attribute(file, layout.CONTENT_DIGEST_ATTRIBUTE) != self.content_digest:
                 raise FeatureFileError(
                     f"{self.path}: it was replaced since it was opened here; open it again"

@@ -233,7 +233,7 @@ class Unit:
         FeatureFileError
             If it is not there any more, or another is.
         """
-        with opened(self.path, layout.UNIT_FORMAT) as file:
+        with opened(self.path, layout.UNIT_FORMAT, sound=self.state) as file:
             vectors: NDArray[np.floating] = file[layout.FEATURES][()]
         # The same files may be looked at by who knows fewer contents: same name, other rows.
         if durable.state(self.path) != self.state:
