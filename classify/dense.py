@@ -88,9 +88,9 @@ def _linear(classifier: Any) -> Linear:
     if isinstance(classifier, LogisticRegression):
         # Those of scikit-learn before 1.8 may train each class against the rest.
         several = getattr(classifier, "multi_class", "auto")
-        if several in ("ovr", "multinomial") or (
-            classifier.solver == "liblinear" and len(classifier.coef_) > 1
-        ):
+        rest = len(classifier.coef_) > 1 and (several == "ovr" or classifier.solver == "liblinear")
+        # With two classes, "multinomial" is the softmax of -f and f, others that of -f/2 and f/2.
+        if rest or (len(classifier.coef_) == 1 and several == "multinomial"):
             raise HeadError(
                 f"its solver is {classifier.solver} and its multi_class {several}, which makes "
                 f"probabilities in a way of its own; {_INSTEAD}"

@@ -351,7 +351,8 @@ def compare(
     "--features",
     type=click.Path(path_type=Path),
     metavar="NEW.h5",
-    help="Keep the features of the images, so that another head predicts them in no time.",
+    help="Keep the features of the images, so that another head predicts them in no time; a file "
+    "that holds other images is not replaced.",
 )
 @click.option(
     "--top",

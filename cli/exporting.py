@@ -112,13 +112,15 @@ def export_into(
         run = fusing.write(written, embedding.request, layer, _about(head))
         difference = float(np.abs(run(images) - expected).max())
         if not difference <= _ALLOWED:
-            rounded = " (its features are stored in float16, which the graph does not round to)"
+            reason = ""
+            if head.provenance.dtype == "float16":
+                reason = "; its features are stored in float16, to which the graph does not round"
+            elif engine != "keras":
+                reason = "; if the head is so steep that rounding shows, try --engine keras"
             raise HeadError(
                 f"{out}: not written, for the exported graph gives other probabilities than "
                 f"`headstart predict`: by up to {difference:.2g} on {_COMPARED} test images, at "
-                f"most {_ALLOWED:g} is allowed"
-                + (rounded if head.provenance.dtype == "float16" else "")
-                + "; if the head is so steep that rounding shows, --engine keras is nearer to it"
+                f"most {_ALLOWED:g} is allowed{reason}"
             )
         with durable.replacing(out) as temporary:
             os.replace(written, temporary)

@@ -16,6 +16,7 @@ from ..features import durable
 from ..features.errors import HeadstartError, WrongUsage
 from ..features.opening import is_hdf5
 from ..features.store import FeatureStore
+from ..features.units import folder_of
 from .rebuilding import as_trained
 
 if TYPE_CHECKING:
@@ -150,19 +151,28 @@ def _embedded(
     from ..extract.sources import name_of, scan
 
     source = sources[0] if len(sources) == 1 else sources
-    if keep and file.exists():
-        kept = str(FeatureStore(file).environment.get("source", ""))
-        if kept != name_of(source):
-            raise WrongUsage(
-                f"--features {file}: holds the features of {kept or 'other images'}, which those "
-                f"of {name_of(source)} would replace; name another file"
-            )
     images = scan(source)
-    remedy = "Name another file by --features." if keep else f"Delete {file}, and try again."
+    remedy = f"Delete {file} and {folder_of(file).name}, and try again."
+    if keep:
+        _require_nothing_lost(file, name_of(source), {image.path for image in images})
+        remedy = "Name another file by --features."
     run(embedding, source, file, listing=images, reference=reference, remedy=remedy, progress=True)
     yield FeatureStore(file), [os.fsdecode(image.path) for image in images]
     if not keep:
         file.unlink()
+
+
+def _require_nothing_lost(file: Path, source: str, images: set[bytes]) -> None:
+    if not file.exists():
+        return
+    store = FeatureStore(file)
+    kept = str(store.environment.get("source", ""))
+    lost = len(set(store.raw_paths) - images) if kept == source else len(store)
+    if lost:
+        raise WrongUsage(
+            f"--features {file}: holds the features of {lost} images of {kept or 'elsewhere'} that "
+            f"are not among those to predict, and would be lost; name another file"
+        )
 
 
 def _rows(

@@ -2,7 +2,7 @@
 
 Open it as a notebook (Jupytext, VS Code and PyCharm know the `# %%` lines), or run it whole:
 
-    python3 -m pip install "headstart[onnx]"
+    python3 -m pip install ".[onnx]"          in the folder of headstart
     python3 own_folder.py --photos photos --new new-photos
 
 `photos` has a folder per class, `new-photos` images to be told apart. Everything that is made goes
@@ -61,7 +61,8 @@ for standing in standings:
 
 # %% Predict new images. What is unlike all training images is marked as unfamiliar.
 headstart = [sys.executable, "-m", "headstart.cli"]
-subprocess.run([*headstart, "predict", "own.joblib", asked.new, "-o", "new.csv"], check=True)
+kept = ["--features", "own-new.h5"]
+subprocess.run([*headstart, "predict", "own.joblib", asked.new, "-o", "new.csv", *kept], check=True)
 with open("new.csv", newline="") as file:
     rows = list(csv.DictReader(file))
 least = sorted((row for row in rows if row["label"]), key=lambda row: float(row["confidence"]))

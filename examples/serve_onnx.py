@@ -12,6 +12,7 @@ only; put a web server that knows TLS and passwords in front of it before others
 import argparse
 import io
 import json
+import signal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -74,6 +75,7 @@ class Handler(BaseHTTPRequestHandler):
     """One request; a subclass has the classifier."""
 
     classifier: Classifier
+    protocol_version = "HTTP/1.1"  # curl asks by it whether a large image is welcome
 
     def do_GET(self) -> None:
         self.answer(200, self.classifier.about)
@@ -94,7 +96,8 @@ class Handler(BaseHTTPRequestHandler):
         return self.answer(200, self.classifier.classify(pixels))
 
     def answer(self, status: int, content: dict) -> None:
-        """Send JSON."""
+        """Send JSON; after an error the rest of the request is not read."""
+        self.close_connection = status != 200
         body = json.dumps(content, indent=2).encode() + b"\n"
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
@@ -110,6 +113,7 @@ def main() -> None:
     asked = parser.parse_args()
     classifier = Classifier(asked.model)
     handler = type("ClassifierHandler", (Handler,), {"classifier": classifier})
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's & switches Ctrl-C off
     with ThreadingHTTPServer(("127.0.0.1", asked.port), handler) as server:
         where = f"http://127.0.0.1:{server.server_port}"
         print(f"{asked.model}: {', '.join(classifier.labels)}; listening on {where}", flush=True)

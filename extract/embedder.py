@@ -19,7 +19,7 @@ from .collection import shared
 from .decode import FITS
 from .engines import AUTO
 from .request import Request
-from .weights import IMAGENET, WeightsSource
+from .weights import IMAGENET, RANDOM, WeightsSource
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -212,8 +212,10 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
 def _weights(weights: str | os.PathLike[str]) -> WeightsSource:
     """`WeightsSource.named`, which reads the whole of a file, once for each state of the file."""
+    if isinstance(weights, str) and weights in (IMAGENET, RANDOM):
+        return WeightsSource.named(weights)
     try:
-        path = os.path.abspath(weights)
+        path = os.path.join(os.getcwd(), weights)
         status = os.stat(path)
     except (OSError, TypeError, ValueError):
         return WeightsSource.named(weights)

@@ -162,8 +162,9 @@ def _write_keras(model: Any, path: Path, about: Mapping[str, Any]) -> None:
 
 
 def _read_keras(path: Path) -> Run:
-    loaded = import_keras().models.load_model(path)
-    return lambda images: np.asarray(loaded(images, training=False))
+    keras = import_keras()
+    loaded = keras.models.load_model(path)
+    return lambda images: keras.ops.convert_to_numpy(loaded(images, training=False))
 
 
 def _write_onnx(model: Any, path: Path, about: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from ..features.known import FileStat
 from .decode import MAX_PIXELS
-from .sources import ImageReference
+from .sources import ImageReference, absolute
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -104,8 +104,7 @@ def _element(one: object, number: int) -> bytes | NDArray[np.uint8]:
         path = os.fsencode(one)
         if not path or b"\0" in path:
             raise ValueError(f"X[{number}] is no path: {path!r} is empty or has a NUL in it")
-        # Not abspath: it takes link/.. for nothing, which is another folder if link leads to one.
-        return os.path.join(os.getcwdb(), path)
+        return absolute(path)
     if not hasattr(one, "__array__"):
         raise TypeError(f"X[{number}] is of the type {type(one).__name__}; {_WANTED}")
     pixels = np.asarray(one)

@@ -130,8 +130,13 @@ def scan(source: Source | Sequence[Source], labels: str = "folder") -> list[Imag
 def name_of(source: Source | Sequence[Source]) -> str:
     """What the paths of a source are relative to, as feature files record it: an absolute path."""
     if isinstance(source, str | os.PathLike) and not _is_image(os.fsencode(source)):
-        return os.path.abspath(source)
+        return os.fsdecode(absolute(os.fsencode(source)))
     return os.getcwd()
+
+
+def absolute(path: bytes) -> bytes:
+    """As `os.path.abspath`, unless that would be another file: see `_name`."""
+    return _name(path if os.path.isabs(path) else os.path.join(os.getcwdb(), path))
 
 
 def _is_image(file: bytes) -> bool:
@@ -226,7 +231,7 @@ def _manifest_row(row: dict[str, str | None], folder: bytes, where: str) -> Imag
         )
     given = path.encode("utf-8", "surrogateescape")
     raw = _name(given, folder)
-    if os.path.isabs(raw):
+    if os.path.isabs(raw) and raw == os.path.normpath(raw):
         inside = os.path.relpath(raw, os.path.abspath(folder))
         raw = raw if inside.startswith(b"..") else inside
     return ImageReference(
@@ -238,7 +243,7 @@ def _manifest_row(row: dict[str, str | None], folder: bytes, where: str) -> Imag
 
 
 def _name(path: bytes, folder: bytes = b"") -> bytes:
-    """One name for an image, however its path is spelt."""
+    """One name for an image, however its path is spelt, unless it climbs out of a link."""
     tidy = os.path.normpath(path)
     if b".." not in path.split(os.fsencode(os.sep)):
         return tidy

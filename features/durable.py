@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import platform
 import re
 import secrets
 import shutil
@@ -37,7 +38,9 @@ def require_target(path: Path) -> None:
         raise HeadstartError(f"{path.parent}: no permission to write {path.name} there")
 
 
-_OWNER: Final = re.compile(r"\.(\d+)-[0-9a-f]+\.tmp$")
+_TEMPORARY: Final = re.compile(
+    r"\.(?P<name>.+)\.(?P<pid>\d+)-[0-9a-f]+@(?P<host>.*)\.tmp", re.DOTALL
+)
 _ABANDONED_S: Final = 24 * 3600.0
 """After this long a temporary file is no one's, though a process may have its owner's number."""
 
@@ -129,11 +132,22 @@ def publish(path: Path, data: bytes) -> bool:
     return True
 
 
-def sweep(folder: Path) -> None:
-    """Remove what processes that were killed left in `folder` under names of `temporary_beside`."""
+def sweep(folder: Path, name: str | None = None) -> None:
+    """Remove what processes that were killed left in `folder` under names of `temporary_beside`.
+
+    Parameters
+    ----------
+    folder : Path
+        Where.
+    name : str, optional
+        Only what was to become the file of this name.
+    """
     for left in folder.glob(".*.tmp"):
+        owner = _TEMPORARY.fullmatch(left.name)
+        if name is not None and (owner is None or owner["name"] != name):
+            continue
         with contextlib.suppress(FileNotFoundError):
-            if not _abandoned(left):
+            if not _abandoned(left, owner):
                 continue
             if left.is_dir():
                 shutil.rmtree(left, ignore_errors=True)
@@ -141,9 +155,8 @@ def sweep(folder: Path) -> None:
                 left.unlink()
 
 
-def _abandoned(left: Path) -> bool:
-    owner = _OWNER.search(left.name)
-    if owner and not psutil.pid_exists(int(owner[1])):
+def _abandoned(left: Path, owner: re.Match[str] | None) -> bool:
+    if owner and owner["host"] == platform.node() and not psutil.pid_exists(int(owner["pid"])):
         return True
     return time.time() - left.stat().st_mtime > _ABANDONED_S
 
@@ -169,5 +182,6 @@ def sync(path: Path) -> None:
 
 
 def temporary_beside(path: Path) -> Path:
-    """A new name for what will be `path`; it says which process is at work on it."""
-    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    """A new name for what will be `path`; it says which process of which machine is at work."""
+    owner = f"{os.getpid()}-{secrets.token_hex(4)}@{platform.node()}"
+    return path.with_name(f".{path.name}.{owner}.tmp")

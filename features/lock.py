@@ -41,11 +41,8 @@ def exclusive(out: Path) -> Iterator[None]:
         while (descriptor := _locked(folder, out)) is None:
             _make(folder)
     try:
-        # What runs left that were killed while writing. The file itself is written by none but
-        # who has the lock, units by others too.
-        for leftover in out.parent.glob(f".{_escaped(out.name)}.*.tmp"):
-            leftover.unlink(missing_ok=True)
         durable.sweep(folder)
+        durable.sweep(out.parent, out.name)
         yield
     finally:
         with contextlib.suppress(OSError):
@@ -82,7 +79,3 @@ def _locked(folder: Path, out: Path) -> int | None:
             return descriptor
     os.close(descriptor)
     return None
-
-
-def _escaped(name: str) -> str:
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)

@@ -148,7 +148,8 @@ def publish(
     Returns
     -------
     Path
-        Named by what was looked at, so that two processes doing the same work meet in one name.
+        Named by what was looked at and embedded, so that two processes doing the same work meet in
+        one name, and no others do.
 
     Raises
     ------
@@ -173,7 +174,9 @@ def publish(
         layout.set_text(file, layout.CONTENT_DIGEST_ATTRIBUTE, _content_digest(provenance, arrays))
         for name, array in arrays.items():
             layout.create(file, name, array.shape, array.dtype)[...] = array
-    identity = hashlib.sha256(provenance.fingerprint.encode() + rows.tobytes()).hexdigest()
+    # The digests too: whoever knows fewer contents gives more vectors to the same files.
+    content = provenance.fingerprint.encode(), rows.tobytes(), digests.tobytes()
+    identity = hashlib.sha256(b"".join(content)).hexdigest()
     path = folder / f"{identity[:32]}.h5"
     try:
         folder.mkdir(exist_ok=True)
@@ -195,9 +198,7 @@ class Unit:
     Attributes
     ----------
     path : Path
-        Where it is.
-    state : tuple of int or None
-        Which file that was; see `durable.state`.
+        Where it is; no other content has this name.
     origin : Origin
         What made the vectors.
     files : list of SeenFile
@@ -213,7 +214,6 @@ class Unit:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.state = durable.state(path)
         with opened(path, layout.UNIT_FORMAT) as file:
             provenance = Provenance.from_json(text_attribute(file, layout.PROVENANCE_ATTRIBUTE))
             environment = environment_of(file)
@@ -226,27 +226,18 @@ class Unit:
         self.digests: list[bytes] = [row.tobytes() for row in arrays[layout.DIGESTS]]
 
     def features(self) -> NDArray[np.floating]:
-        """The vectors, (number of digests, D).
-
-        Raises
-        ------
-        FeatureFileError
-            If it is not there any more, or another is.
-        """
-        with opened(self.path, layout.UNIT_FORMAT, sound=self.state) as file:
+        """The vectors, (number of digests, D)."""
+        with opened(self.path, layout.UNIT_FORMAT) as file:
             vectors: NDArray[np.floating] = file[layout.FEATURES][()]
-        # The same files may be looked at by who knows fewer contents: same name, other rows.
-        if durable.state(self.path) != self.state:
-            raise FeatureFileError(f"{self.path}: was replaced while it was being used")
         return vectors
 
 
 def verified(folder: Path, before: Iterable[Unit] = ()) -> list[Unit]:
     """The undamaged units in `folder`, by name; damaged ones are left out and done again.
 
-    Those that were verified `before` are not read again, unless others have taken their places.
+    Those that were verified `before` are not read again.
     """
-    units = {unit.path: unit for unit in before if unit.state == durable.state(unit.path)}
+    units = {unit.path: unit for unit in before}
     found = []
     for path in sorted(folder.glob("*.h5")):
         with contextlib.suppress(FeatureFileError):

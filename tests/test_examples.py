@@ -71,7 +71,10 @@ def serving(model):
             yield first.split()[-1]
         finally:
             server.send_signal(signal.SIGINT)
-            assert server.wait() == 0
+            try:
+                assert server.wait(timeout=60) == 0
+            finally:
+                server.kill()
 
 
 def ask(address, data=None):

@@ -171,6 +171,14 @@ def test_parameters_are_checked_when_they_are_used(method, parameters, message, 
     assert not cache.exists()
 
 
+def test_a_folder_that_is_called_imagenet_is_not_taken_for_weights(
+    paths, cache, tmp_path, monkeypatch
+):
+    (tmp_path / "random").mkdir()
+    monkeypatch.chdir(tmp_path)
+    ImageEmbedder("MobileNetV2", weights="random", cache=cache).fit(paths)
+
+
 def test_its_parameters_are_those_of_extract_where_they_change_a_vector(cache):
     ours = inspect.signature(ImageEmbedder).parameters
     theirs = inspect.signature(extract).parameters

@@ -1,6 +1,7 @@
 """The rules of the frozen pass, with a stand-in for the backbone that counts what it embeds."""
 
 import os
+import platform
 import shutil
 
 import numpy as np
@@ -14,6 +15,7 @@ from headstart.features import (
     HeadstartError,
     ProvenanceMismatch,
     SourceError,
+    durable,
     units,
     verify,
 )
@@ -297,15 +299,20 @@ def test_leftovers_of_killed_runs_are_swept_and_files_of_the_user_are_not(photos
     (folder / "notes.txt").write_text("mine")
     nobody = 99_999_999  # more than any system has processes
     litter = [
-        folder / f".abc.h5.{nobody}-ff.tmp",
-        out.with_name(f".{out.name}.{nobody}-ff.tmp"),
+        folder / f".abc.h5.{nobody}-ff@{platform.node()}.tmp",
+        out.with_name(f".{out.name}.{nobody}-ff@{platform.node()}.tmp"),
     ]
-    at_work = folder / f".def.h5.{os.getpid()}-ff.tmp"  # an ImageEmbedder publishes without a lock
-    for path in (*litter, at_work):
+    at_work = [
+        # An ImageEmbedder publishes without a lock.
+        durable.temporary_beside(folder / "def.h5"),
+        folder / f".def.h5.{nobody}-ff@another-machine.tmp",
+        durable.temporary_beside(out.with_name(f"{out.name}.csv")),
+    ]
+    for path in (*litter, *at_work):
         path.write_bytes(b"half")
     run(stub, photos, out)
     assert not any(path.exists() for path in litter)
-    assert at_work.exists()
+    assert all(path.exists() for path in at_work)
     assert (folder / "notes.txt").read_text() == "mine"
 
 

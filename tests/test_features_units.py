@@ -73,18 +73,16 @@ def test_discarding_spares_what_is_published_meanwhile(publish, tmp_path, monkey
     assert list(damaged.parent.iterdir()) == late
 
 
-def test_a_unit_whose_place_another_took_is_read_again_and_never_misread(publish, stub):
-    """Who knows fewer contents gives more vectors to the same files, and so to the same name."""
-    before = units.Unit(publish(b"a", b"b"))
+def test_the_same_files_with_more_vectors_are_another_unit(publish, stub):
+    """Who knows fewer contents gives more vectors to the same files; neither may hide the other."""
+    whole = units.Unit(publish(b"a", b"b"))
     origin = units.Origin(stub.provenance, {}, stub.canary)
-    before.path.unlink()
-    units.publish(before.path.parent, origin, before.files, {b"b".ljust(32, b"."): np.ones(8)})
-    with pytest.raises(FeatureFileError, match="was replaced"):
-        before.features()
-    (again,) = units.verified(before.path.parent, [before])
-    assert again.path == before.path
-    assert again.digests == [b"b".ljust(32, b".")]
-    assert units.verified(before.path.parent, [again]) == [again]
+    vectors = {b"b".ljust(32, b"."): np.ones(8, np.float32)}
+    part = units.Unit(units.publish(whole.path.parent, origin, whole.files, vectors))
+    assert part.path != whole.path
+    assert len(part.features()) == 1
+    assert len(whole.features()) == 2
+    assert whole in units.verified(whole.path.parent, [whole])  # not read again
 
 
 def test_a_seen_file_survives_packing():
