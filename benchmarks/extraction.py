@@ -244,13 +244,19 @@ def table(result: dict) -> str:
     return "\n".join(lines)
 
 
-def processor() -> str:
-    """As Linux calls it."""
+def machine() -> dict[str, str]:
+    """What figures depend on."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        return platform.processor()
-    return next((line.split(":")[1].strip() for line in lines if "model name" in line), "")
+        lines = [f"model name: {platform.processor()}"]
+    processor = next((line.split(":")[1].strip() for line in lines if "model name" in line), "")
+    return {
+        "machine": f"{processor}, {os.cpu_count()} cores",
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("headstart", "tensorflow", "keras", "openvino")},
+    }
 
 
 def main() -> None:
@@ -268,10 +274,7 @@ def main() -> None:
         print(table(json.loads(asked.table.read_text())))
         return
     result = {
-        "machine": f"{processor()}, {os.cpu_count()} cores",
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("headstart", "tensorflow", "keras", "openvino")},
+        **machine(),
         "cases": [],
     }
     with tempfile.TemporaryDirectory() as temporary:

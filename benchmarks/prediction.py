@@ -16,13 +16,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import sys
 import tempfile
-from importlib.metadata import version
 from pathlib import Path
 
-from extraction import photographs, processor, run, spread
+from extraction import machine, photographs, run, spread
 
 CASES = (("Xception", 299), ("MobileNetV2", 224))
 
@@ -79,10 +77,7 @@ def main() -> None:
         print(table(json.loads(asked.table.read_text())))
         return
     result = {
-        "machine": f"{processor()}, {os.cpu_count()} cores",
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("headstart", "tensorflow", "keras", "openvino")},
+        **machine(),
         "images": asked.images,
         "cases": [],
     }
