@@ -179,27 +179,6 @@ def test_what_a_head_was_not_trained_on_is_unfamiliar_to_it(photos, weights, tmp
         assert head.predict(known).unfamiliar[held_out].mean() <= 0.05
 
 
-@pytest.mark.parametrize("head", ["logistic", "svm"])
-def test_an_exported_model_says_of_photographs_what_predict_says(
-    photos, weights, tmp_path, cli, head
-):
-    how = ("--backbone", "MobileNetV2", "--size", "150", "--weights", weights)
-    assert cli("extract", photos, "-o", tmp_path / "pets.h5", *how).code == 0
-    pets = tmp_path / "pets.joblib"
-    assert cli("train", tmp_path / "pets.h5", "-o", pets, "--head", head).code == 0
-    out = tmp_path / "new.jsonl"
-    assert cli("predict", pets, photos / "test", "-o", out).code == 0
-    rows = [json.loads(line) for line in out.read_text().splitlines()][::4]
-    images = np.stack(
-        [decode((photos / "test" / row["path"]).read_bytes(), 150).pixels for row in rows]
-    )
-    for answer in (by_keras, by_onnxruntime):
-        names, probabilities = answer(cli, pets, tmp_path, images)
-        for row, given in zip(rows, probabilities, strict=True):
-            assert names[given.argmax()] == row["label"]
-            assert given.max() == pytest.approx(row["confidence"], abs=1e-4)
-
-
 def by_keras(cli, head, folder, images):
     import keras
 
@@ -213,3 +192,23 @@ def by_onnxruntime(cli, head, folder, images):
     done = cli("export", head, "-o", folder / "pets.onnx", "--json")
     session = onnxruntime.InferenceSession(str(folder / "pets.onnx"))
     return json.loads(done.out)["labels"], session.run(None, {"images": images})[0]
+
+
+@pytest.mark.parametrize(("head", "answer"), [("logistic", by_keras), ("svm", by_onnxruntime)])
+def test_an_exported_model_says_of_photographs_what_predict_says(
+    photos, weights, tmp_path, cli, head, answer
+):
+    how = ("--backbone", "MobileNetV2", "--size", "150", "--weights", weights)
+    assert cli("extract", photos, "-o", tmp_path / "pets.h5", *how).code == 0
+    pets = tmp_path / "pets.joblib"
+    assert cli("train", tmp_path / "pets.h5", "-o", pets, "--head", head).code == 0
+    out = tmp_path / "new.jsonl"
+    assert cli("predict", pets, photos / "test", "-o", out).code == 0
+    rows = [json.loads(line) for line in out.read_text().splitlines()][::4]
+    images = np.stack(
+        [decode((photos / "test" / row["path"]).read_bytes(), 150).pixels for row in rows]
+    )
+    names, probabilities = answer(cli, pets, tmp_path, images)
+    for row, given in zip(rows, probabilities, strict=True):
+        assert names[given.argmax()] == row["label"]
+        assert given.max() == pytest.approx(row["confidence"], abs=1e-4)
