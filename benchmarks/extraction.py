@@ -34,8 +34,12 @@ import tempfile
 import time
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 RECIPE = """
 import os, sys
@@ -259,20 +263,26 @@ def machine() -> dict[str, str]:
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("photos", type=Path, nargs="?")
-    parser.add_argument("--mobilenet-weights")
+def options(parser: argparse.ArgumentParser, table: Callable[[dict], str]) -> argparse.Namespace:
+    """What was asked for, with the options that all benchmarks have; --table ends the program."""
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--images", type=int, default=600)
-    parser.add_argument("--small-images", type=int, default=4000, help="for MobileNetV2")
-    parser.add_argument("--only")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--table", type=Path)
     asked = parser.parse_args()
     if asked.table:
         print(table(json.loads(asked.table.read_text())))
-        return
+        raise SystemExit
+    return asked
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("photos", type=Path, nargs="?")
+    parser.add_argument("--mobilenet-weights")
+    parser.add_argument("--images", type=int, default=600)
+    parser.add_argument("--small-images", type=int, default=4000, help="for MobileNetV2")
+    parser.add_argument("--only")
+    asked = options(parser, table)
     result = {
         **machine(),
         "cases": [],

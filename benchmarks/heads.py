@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING, Any
 
 import made
 import numpy as np
-from extraction import spread
+from extraction import options, spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -221,14 +221,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", choices=CASES)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--table", type=Path)
-    asked = parser.parse_args()
-    if asked.table:
-        print(table(json.loads(asked.table.read_text())))
-        return
+    asked = options(parser, table)
     result = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "versions": {name: version(name) for name in ("scikit-learn", "numpy", "scipy")},

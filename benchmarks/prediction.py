@@ -20,7 +20,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from extraction import machine, photographs, run, spread
+from extraction import machine, options, photographs, run, spread
 
 CASES = (("Xception", 299), ("MobileNetV2", 224))
 
@@ -69,13 +69,7 @@ def main() -> None:
     parser.add_argument("photos", type=Path, nargs="?")
     parser.add_argument("--mobilenet-weights", default="random")
     parser.add_argument("--images", type=int, default=1000)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--table", type=Path)
-    asked = parser.parse_args()
-    if asked.table:
-        print(table(json.loads(asked.table.read_text())))
-        return
+    asked = options(parser, table)
     result = {
         **machine(),
         "images": asked.images,

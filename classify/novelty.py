@@ -91,9 +91,10 @@ class Novelty:
         held_out = np.empty(0)
         everything = np.arange(len(features))
         for rows in folds:
-            if len(held_out) < _HELD_OUT:
-                others = cls._of(features, np.setdiff1d(everything, rows), seed)
-                held_out = np.concatenate([held_out, others.distances(features[rows])])
+            others = cls._of(features, np.setdiff1d(everything, rows), seed)
+            held_out = np.concatenate([held_out, others.distances(features[rows])])
+            if len(held_out) >= _HELD_OUT:
+                break
         rank = min(math.ceil((len(held_out) + 1) * (1 - FALSE_ALARMS)), len(held_out))
         threshold = np.partition(held_out, rank - 1)[rank - 1]
         familiar = cls._of(features, everything, seed)

@@ -32,6 +32,8 @@ PROBABILITIES: Final = "probabilities"
 ABOUT: Final = "headstart.json"
 """Member of a .keras archive, which Keras passes over, with the labels and where they come from."""
 
+ONNX_NEEDS: Final = ("tf2onnx", "onnxruntime")
+"""The libraries that write and read back a graph for onnxruntime."""
 _OPSET: Final = 18
 """Of ONNX; every runtime since 2023 has it."""
 
@@ -68,7 +70,7 @@ def require_writable(path: Path) -> None:
         raise WrongUsage(f"{path}: a model is exported as NAME.keras or NAME.onnx; name it so")
     if path.suffix == KERAS:
         return
-    missing = [name for name in ("tf2onnx", "onnxruntime") if not engines.installed(name)]
+    missing = [name for name in ONNX_NEEDS if not engines.installed(name)]
     if missing:
         raise MissingExtra(
             f"{path}: ONNX files need {' and '.join(missing)}; install with: "

@@ -10,15 +10,13 @@ import numpy as np
 
 from . import units
 from .store import FeatureStore
-from .units import Origin, SeenFile
+from .units import Origin, SeenFile, Unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
-
-    from .units import Unit
 
 
 @dataclasses.dataclass(frozen=True)

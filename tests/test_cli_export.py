@@ -20,7 +20,7 @@ from sklearn.neighbors import KNeighborsClassifier
 SMALL = ("--backbone", "MobileNetV2", "--size", "32", "--weights", "random")
 HEADS = [("logistic", 3), ("svm", 2), ("svm", 3)]
 
-ONNX = engines.installed("tf2onnx") and engines.installed("onnxruntime")
+ONNX = all(map(engines.installed, fusing.ONNX_NEEDS))
 needs_onnx = pytest.mark.skipif(not ONNX, reason="tf2onnx or onnxruntime is not installed")
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from headstart.extract import engines
+from headstart.extract import engines, fusing
 from headstart.extract.decode import decode
 from PIL import Image
 
@@ -22,7 +22,7 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 OWN_FOLDER, SERVE = EXAMPLES / "own_folder.py", EXAMPLES / "serve_onnx.py"
 
 pytestmark = pytest.mark.skipif(
-    not (engines.installed("tf2onnx") and engines.installed("onnxruntime")),
+    not all(map(engines.installed, fusing.ONNX_NEEDS)),
     reason="tf2onnx or onnxruntime is not installed",
 )
 

@@ -171,12 +171,15 @@ def test_parameters_are_checked_when_they_are_used(method, parameters, message, 
     assert not cache.exists()
 
 
-def test_a_folder_that_is_called_imagenet_is_not_taken_for_weights(
-    paths, cache, tmp_path, monkeypatch
+@pytest.mark.parametrize("weights", ["imagenet", "random"])
+def test_a_folder_that_is_called_as_weights_are_is_not_taken_for_them(
+    paths, cache, tmp_path, monkeypatch, weights
 ):
-    (tmp_path / "random").mkdir()
+    (tmp_path / weights).mkdir()
     monkeypatch.chdir(tmp_path)
-    ImageEmbedder("MobileNetV2", weights="random", cache=cache).fit(paths)
+    embedder = ImageEmbedder("MobileNetV2", weights=weights, cache=cache)
+    assert embedder.fit(paths) is embedder
+    assert embedder._request().weights.kind == weights
 
 
 def test_its_parameters_are_those_of_extract_where_they_change_a_vector(cache):

@@ -36,9 +36,10 @@ def offline(monkeypatch, tmp_path_factory):
         return dataclasses.replace(request, weights=WeightsSource("random"))
 
     def build_offline(request):
-        if random(request) not in built:
-            built[random(request)] = build(random(request))
-        return built[random(request)]
+        request = random(request)
+        if request not in built:
+            built[request] = build(request)
+        return built[request]
 
     monkeypatch.setattr(backbones, "build", build_offline)
     monkeypatch.setattr(backbones, "base", lambda keras, request: base(keras, random(request)))
