@@ -23,11 +23,11 @@ from pathlib import Path
 import h5py
 import made
 import numpy as np
-from headstart.features import units
-from headstart.features.known import FileStat, Known
-from headstart.features.lock import exclusive
-from headstart.features.seal import Listed, seal
-from headstart.features.units import SeenFile
+from headstart.features.journal import units
+from headstart.features.journal.known import Known
+from headstart.features.journal.lock import exclusive
+from headstart.features.journal.seal import seal
+from headstart.features.records import FileStat, Listed, SeenFile
 
 DIMENSION = 2048
 UNIT_ROWS = 256
@@ -88,8 +88,8 @@ def timed(action, *arguments) -> float:
 
 
 def overhead(folder: Path, runs: int, rows: int = 2000) -> None:
+    from headstart.extract.backbones.request import Request
     from headstart.extract.embedding import Embedding
-    from headstart.extract.request import Request
 
     ours, theirs = [], []
     for number in range(runs + 1):

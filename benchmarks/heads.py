@@ -29,18 +29,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import made
 import numpy as np
 from extraction import options, spread
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 LOAD = """
 import sys
@@ -81,8 +79,8 @@ OUR_SVC = (
     LOAD
     + """
 from sklearn.pipeline import Pipeline
-from headstart.classify.kernel import Rbf
-from headstart.classify.recipe import Task
+from headstart.classify.heads.rbf import Rbf
+from headstart.classify.heads.recipe import Task
 
 names, codes = np.unique(labels, return_inverse=True)
 task = Task(features, codes, names, balanced=False, seed=0)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from headstart.features import Provenance, units
-from headstart.features.known import FileStat, Known
-from headstart.features.lock import exclusive
-from headstart.features.seal import Listed, seal
-from headstart.features.units import Origin, SeenFile
+from headstart.features import Provenance
+from headstart.features.journal import units
+from headstart.features.journal.known import Known
+from headstart.features.journal.lock import exclusive
+from headstart.features.journal.seal import seal
+from headstart.features.origin import Origin
+from headstart.features.records import FileStat, Listed, SeenFile
 
 
 def origin(dimension: int) -> Origin:

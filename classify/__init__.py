@@ -5,9 +5,10 @@ This folder is imported as ``headstart.classify`` and never loads TensorFlow.
 
 from .comparison import Comparison, compare
 from .curve import LearningCurve, learning_curve
-from .evaluation import Scores
-from .prediction import Head, Prediction, load_head
-from .training import Standing, evaluate, train, train_all
+from .head import Head, Prediction, load_head
+from .scores.evaluation import Scores
+from .scores.leaderboard import Standing
+from .training import evaluate, train, train_all
 
 __all__ = [
     "Comparison",

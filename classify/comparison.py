@@ -5,94 +5,59 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Sequence
+from typing import Final
 
 import numpy as np
-from sklearn.metrics import log_loss
+from numpy.typing import NDArray
 
 from ..features.errors import TrainingError, WrongUsage
+from ..features.store import FeatureStore
 from .crossfit import cross_fit
-from .evaluation import answers, majority_class
-from .examples import Examples, training_and_test
+from .examples import Examples, stratified_folds, training_and_test
+from .experiment import require_folds
 from .heads import recipe
-from .intervals import accuracy_interval, paired_difference
-from .lesson import require_folds
-from .recipe import Task
-from .splits import stratified_folds
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from numpy.typing import NDArray
-
-    from ..features.store import FeatureStore
+from .heads.recipe import Task
+from .scores.evaluation import majority_class, most_probable, score
+from .scores.intervals import in_percent
+from .scores.leaderboard import Standing, ranked
 
 RANDOM_WEIGHTS: Final = "random weights"
 RAW_PIXELS: Final = "raw pixels"
 
 
-@dataclasses.dataclass(frozen=True)
-class Rank:
-    """How well a logistic head does with one feature file.
-
-    Attributes
-    ----------
-    name : str
-        Path of the file, or "raw pixels".
-    dimension : int
-        Numbers a vector.
-    baseline : str
-        "random weights" or "raw pixels" where the features are no pretrained backbone's, else "".
-    accuracy : float
-        Cross-validated, the choice of regularisation included.
-    interval : tuple of float
-        Its 95% interval.
-    log_loss : float
-        Of the same predictions.
-    behind : tuple of float
-        By how much its accuracy is below that of the best, and the 95% interval of that, image by
-        image.
-    no_better_than : tuple of str
-        Names of the baselines that it is not better than, beyond doubt (the interval of the
-        difference reaches zero or less).
-    seconds : float
-        Wall time.
-    """
-
-    name: str
-    dimension: int
-    baseline: str
-    accuracy: float
-    interval: tuple[float, float]
-    log_loss: float
-    behind: tuple[float, float, float]
-    no_better_than: tuple[str, ...]
-    seconds: float
-
-
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Comparison:
     """Feature files side by side.
 
     Attributes
     ----------
-    ranks : tuple of Rank
+    standings : tuple of Standing
         Best first.
     images : int
         That all files have; the same folds were used for all.
     folds : int
         Of the cross-validation.
     majority : float
-        Accuracy of always answering the commonest class.
+        Accuracy of always predicting the commonest class.
     notes : tuple of str
         What was left out and why, in sentences.
     """
 
-    ranks: tuple[Rank, ...]
+    standings: tuple[Standing, ...]
     images: int
     folds: int
     majority: float
     notes: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        lines = [
+            f"\n  {one.name}: {in_percent(one.accuracy, one.interval)}" for one in self.standings
+        ]
+        return (
+            f"Comparison({self.images:,} images, {self.folds}-fold cross-validation, commonest "
+            f"class {self.majority:.1%}:{''.join(lines)})"
+        )
 
 
 def compare(
@@ -115,6 +80,10 @@ def compare(
         without any backbone.
     folds, seed
         As for `train`.
+
+    Returns
+    -------
+    Comparison
 
     Raises
     ------
@@ -147,35 +116,39 @@ def compare(
         )
     require_folds(stores[0], first, folds)
     cut = stratified_folds(first.labels, first.identities, folds, seed)
-
     names, codes = np.unique(first.labels, return_inverse=True)
-    entrants = []
+    majority = majority_class(first.labels)
+
+    def entry(
+        name: str, baseline: str, features: NDArray[np.floating]
+    ) -> tuple[Standing, NDArray[np.bool_]]:
+        started = time.perf_counter()
+        task = Task(features, codes, names, balanced=False, seed=seed)
+        found = cross_fit(recipe("logistic"), task, cut, honest=True).probabilities
+        standing = Standing.of(
+            name,
+            score(first, found, names.tolist(), majority=majority, basis=""),
+            seconds=time.perf_counter() - started,
+            dimension=features.shape[1],
+            baseline=baseline,
+        )
+        return standing, most_probable(found, names.tolist()) == first.labels
+
+    entries = []
     for store, examples in zip(stores, every, strict=True):
         examples = examples.rows(np.searchsorted(examples.identities, common))
         _require_same_labels(stores[0], first, store, examples)
         random = store.environment.get("weights", {}).get("kind") == "random"
-        task = Task(examples.features, codes, names, balanced=False, seed=seed)
-        entrants.append(_entrant(str(store.path), RANDOM_WEIGHTS if random else "", task, cut))
+        entries.append(entry(str(store.path), RANDOM_WEIGHTS if random else "", examples.features))
     if pixels is not None:
-        task = Task(pixels(first.paths.tolist()), codes, names, balanced=False, seed=seed)
-        entrants.append(_entrant(RAW_PIXELS, RAW_PIXELS, task, cut))
+        entries.append(entry(RAW_PIXELS, RAW_PIXELS, pixels(first.paths.tolist())))
     return Comparison(
-        ranks=_ranked(entrants, first.identities),
+        standings=ranked(entries, first.identities, lambda one: (-one.accuracy, one.log_loss)),
         images=len(common),
         folds=len(cut),
-        majority=float(np.mean(first.labels == majority_class(first.labels))),
+        majority=float(np.mean(first.labels == majority)),
         notes=tuple(notes),
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class _Entrant:
-    name: str
-    dimension: int
-    baseline: str
-    right: NDArray[np.bool_]
-    log_loss: float
-    seconds: float
 
 
 def _distinct(store: FeatureStore) -> Examples:
@@ -196,41 +169,3 @@ def _require_same_labels(
             f"{store.path} and {other.path} label {len(differ)} images differently: {path} is "
             f"{str(examples.labels[row])!r} in one and {str(theirs.labels[row])!r} in the other"
         )
-
-
-def _entrant(name: str, baseline: str, task: Task, folds: list[NDArray[np.intp]]) -> _Entrant:
-    started = time.perf_counter()
-    cross = cross_fit(recipe("logistic"), task, folds, honest=True)
-    return _Entrant(
-        name,
-        task.features.shape[1],
-        baseline,
-        answers(cross.probabilities, task.names.tolist()) == task.labels,
-        float(log_loss(task.labels, cross.probabilities, labels=task.names)),
-        time.perf_counter() - started,
-    )
-
-
-def _ranked(entrants: list[_Entrant], identities: NDArray[np.uint64]) -> tuple[Rank, ...]:
-    ordered = sorted(entrants, key=lambda one: (-one.right.mean(), one.log_loss))
-    baselines = [one for one in ordered if one.baseline]
-
-    def beats(one: _Entrant, other: _Entrant) -> bool:
-        return paired_difference(one.right, other.right, identities)[1] > 0
-
-    return tuple(
-        Rank(
-            name=one.name,
-            dimension=one.dimension,
-            baseline=one.baseline,
-            accuracy=float(one.right.mean()),
-            interval=accuracy_interval(one.right, identities),
-            log_loss=one.log_loss,
-            behind=paired_difference(ordered[0].right, one.right, identities),
-            no_better_than=tuple(
-                other.name for other in baselines if not one.baseline and not beats(one, other)
-            ),
-            seconds=one.seconds,
-        )
-        for one in ordered
-    )

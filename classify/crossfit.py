@@ -1,7 +1,7 @@
 """A recipe + folds -> the parameters to use, and honest probabilities for every row.
 
 Honest means that nothing which gives a row its probability has seen that row: neither the
-classifier, nor the choice of its parameters, nor its calibration. Each fold is therefore answered
+classifier, nor the choice of its parameters, nor its calibration. Each fold is therefore predicted
 by classifiers without that fold, and their parameters are chosen, and calibrated, by classifiers
 without that fold and one other (nested cross-validation). A classifier without folds 1 and 2 serves
 both, so that five folds need 5 + 10 classifiers and not 5 + 20.
@@ -11,26 +11,21 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
+from sklearn.calibration import CalibratedClassifierCV
 
-from .calibration import calibrator
-from .recipe import Cut
+from .heads.calibration import calibrator
+from .heads.recipe import Cut, Decisions, Parameters, Recipe, Step, Task
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-    from sklearn.calibration import CalibratedClassifierCV
-
-    from .recipe import Decisions, Parameters, Recipe, Step, Task
-
-    Asked = tuple[frozenset[int], int]
-
+HeldOut = tuple[frozenset[int], int]
+"""The folds that a classifier was trained without, and the one of them that it decides about."""
 
 _ADVANCE: Final = 0.001
-"""Improvement of the held-out cost of a row below which a path is not followed further: where the
+"""Improvement of the held-out cost per row below which a path is not followed further: where the
 classes can be separated it would improve ever less, ever more slowly, and without end."""
 
 _ENOUGH_JUDGED: Final = 5000
@@ -39,36 +34,25 @@ _ENOUGH_JUDGED: Final = 5000
 
 @dataclasses.dataclass(frozen=True)
 class CrossFit:
-    """What cross-fitting has found.
-
-    Attributes
-    ----------
-    parameters : dict of str to float
-        The best for all rows.
-    start : object
-        Of a fit with them, for `Recipe.fit`.
-    calibrator : CalibratedClassifierCV or None
-        From decision values to probabilities, if the recipe needs one.
-    probabilities : ndarray of shape (N, K)
-        Honest ones; of no rows if they were not asked for.
-    judged : Judged
-        The held-out rows with the best parameters: what heads are compared by.
-    fold_judged : list of Judged
-        The same for each fold, from classifiers that have not seen the fold, if honest
-        probabilities were asked for.
-    """
+    """What cross-fitting has found."""
 
     parameters: Parameters
+    """The best for all rows."""
     start: Any
+    """Of a fit with them, for `Recipe.fit`."""
     calibrator: CalibratedClassifierCV | None
+    """From decision values to probabilities, if the recipe needs one."""
     probabilities: NDArray[np.float64]
+    """(N, K) honest ones, or (0, K)."""
     judged: Judged
+    """The held-out rows with the best parameters: what heads are compared by."""
     fold_judged: list[Judged]
+    """If honest, the same for each fold, from classifiers that have not seen the fold."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Judged:
-    """Held-out rows, fold by fold, with what classifiers without that fold say of them."""
+    """Held-out rows, fold by fold, with the decisions of classifiers without that fold."""
 
     recipe: Recipe
     task: Task
@@ -105,18 +89,9 @@ class Judged:
 def cross_fit(
     recipe: Recipe, task: Task, folds: Sequence[NDArray[np.intp]], *, honest: bool
 ) -> CrossFit:
-    """Choose parameters, fit the calibration, and predict each row without having seen it.
+    """Choose parameters, fit the calibration, and if `honest` predict every row unseen.
 
-    Parameters
-    ----------
-    recipe : Recipe
-        What to make.
-    task : Task
-        The rows.
-    folds : sequence of ndarray of int
-        Held-out rows of each fold; every row is in one.
-    honest : bool
-        Whether to predict as well. It takes three times as long.
+    Every row is in one of the folds. Honest predictions take three times as long.
     """
     singles = [frozenset([fold]) for fold in range(len(folds))]
     needs_judges = honest and (recipe.searches or not recipe.probabilities)
@@ -129,7 +104,7 @@ def cross_fit(
         choices += [
             _Choice(
                 judges=[(pair, min(pair - left_out)) for pair in pairs if left_out < pair],
-                answers=[(left_out, fold)],
+                predicted_by=[(left_out, fold)],
             )
             for fold, left_out in enumerate(singles)
         ]
@@ -151,11 +126,9 @@ def cross_fit(
 
     judged = [choice.judged(recipe, task, folds) for choice in choices]
     probabilities = np.empty((len(task.codes) if honest else 0, len(task.names)))
-    for choice, of_choice in zip(choices[1:], judged[1:], strict=True):
-        (asked,) = choice.answers
-        calibration = of_choice.calibrator()
-        answers = to_probabilities(recipe, calibration, choice.decisions[asked])
-        probabilities[folds[asked[1]]] = answers
+    for fold, (choice, of_choice) in enumerate(zip(choices[1:], judged[1:], strict=True)):
+        decisions = choice.decisions[singles[fold], fold]
+        probabilities[folds[fold]] = to_probabilities(recipe, of_choice.calibrator(), decisions)
     return CrossFit(
         parameters=choices[0].parameters,
         start=choices[0].start,
@@ -167,7 +140,7 @@ def cross_fit(
 
 
 def to_probabilities(recipe: Recipe, calibrated: Any, decisions: Decisions) -> NDArray[np.float64]:
-    """(n, c) decision values -> (n, K) probabilities, as the recipe or its calibrator has them."""
+    """(n, c) decision values -> (n, K) probabilities, by the recipe itself or its calibrator."""
     make = recipe.probabilities or calibrated.predict_proba
     probabilities = np.asarray(make(decisions.astype(np.float64)))
     normalised: NDArray[np.float64] = probabilities / probabilities.sum(axis=1, keepdims=True)
@@ -179,34 +152,32 @@ class _Choice:
     """The best parameters so far: those with which `judges` cost least.
 
     It sees no more of a walk than if it were walked for this choice alone, so that no fold has a
-    say in how far those for which it must have none go.
-
-    Judges and answers are named by the folds that a classifier was trained without, and the one of
-    them that it is asked about.
+    say in how far a choice goes that must know nothing of it.
     """
 
-    judges: Sequence[Asked]
-    answers: Sequence[Asked] = ()
+    judges: Sequence[HeldOut]
+    predicted_by: Sequence[HeldOut] = ()
+    """Whose decisions are kept too."""
     cost: float = np.inf
     parameters: Parameters = dataclasses.field(default_factory=dict)
     start: Any = None
-    decisions: dict[Asked, Decisions] = dataclasses.field(default_factory=dict)
+    decisions: dict[HeldOut, Decisions] = dataclasses.field(default_factory=dict)
     settled: bool = False
     _stopped_on: int | None = None
 
     def consider(
-        self, step: Step, costs: dict[Asked, float], decisions: dict[Asked, Decisions]
+        self, step: Step, costs: dict[HeldOut, float], decisions: dict[HeldOut, Decisions]
     ) -> bool:
-        """Take a step if it is better; say whether it is worth going on in this direction."""
+        """Take a step if it is better; return whether it is worth going on in this direction."""
         if step.leg is not None and (self._stopped_on == step.leg or (self.settled and step.leg)):
             return False
-        cost = sum(costs[asked] for asked in self.judges)
-        cost /= sum(len(decisions[asked]) for asked in self.judges) or 1
+        cost = sum(costs[one] for one in self.judges)
+        cost /= sum(len(decisions[one]) for one in self.judges) or 1
         before = self.cost
         advanced = cost < before - _ADVANCE
         if cost < before:
             self.cost, self.parameters, self.start = cost, step.parameters, step.start
-            self.decisions = {asked: decisions[asked] for asked in (*self.judges, *self.answers)}
+            self.decisions = {one: decisions[one] for one in (*self.judges, *self.predicted_by)}
         if not advanced:
             self._stopped_on = step.leg
         elif before < np.inf:
@@ -219,7 +190,7 @@ class _Choice:
             recipe,
             task,
             [folds[fold] for _, fold in self.judges],
-            [self.decisions[asked] for asked in self.judges],
+            [self.decisions[one] for one in self.judges],
         )
 
 

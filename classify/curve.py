@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..features.errors import WrongUsage
+from ..features.store import FeatureStore
+from .experiment import Experiment
+from .head import Head
 from .heads import RECIPES, recipe
-from .intervals import accuracy_interval
-from .lesson import Lesson
-from .recipe import Cut, chosen_codes
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ..features.store import FeatureStore
-    from .prediction import Head
+from .heads.recipe import Cut, chosen_codes
+from .scores.intervals import accuracy_interval
 
 _SMALLEST: Final = 2
 _MOST_VALUES: Final = 2**25
@@ -26,21 +23,14 @@ _MOST_VALUES: Final = 2**25
 
 @dataclasses.dataclass(frozen=True)
 class CurvePoint:
-    """One point of a learning curve.
-
-    Attributes
-    ----------
-    per_class : int
-        Training images of each class (all of a class that has fewer).
-    accuracy : float
-        On images left out.
-    interval : tuple of float
-        Its 95% interval.
-    """
+    """One point of a learning curve."""
 
     per_class: int
+    """Training images of each class (all of a class that has fewer)."""
     accuracy: float
+    """On images left out."""
     interval: tuple[float, float]
+    """95% interval of the accuracy."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +42,7 @@ class LearningCurve:
     points : tuple of CurvePoint
         Sizes double; the last has all images that cross-validation can train on.
     baseline : float
-        Accuracy of always answering the commonest class.
+        Accuracy of always predicting the commonest class.
     """
 
     points: tuple[CurvePoint, ...]
@@ -60,7 +50,7 @@ class LearningCurve:
 
 
 def learning_curve(head: Head, store: FeatureStore) -> LearningCurve:
-    """Train a head's kind on ever more images of each class, and score it on images left out.
+    """Train the same kind of head on ever more images per class, and score it on images left out.
 
     Parameters
     ----------
@@ -77,7 +67,7 @@ def learning_curve(head: Head, store: FeatureStore) -> LearningCurve:
     Raises
     ------
     WrongUsage
-        If the head is a classifier of one's own, or was trained on another file.
+        If the head was made of a classifier that was handed in, or trained on another file.
     """
     if head.name not in RECIPES:
         raise WrongUsage(f"{head.name}: only {', '.join(RECIPES)} heads have a learning curve")
@@ -85,8 +75,8 @@ def learning_curve(head: Head, store: FeatureStore) -> LearningCurve:
         raise WrongUsage(
             f"{store.path}: the head was trained on another file, or before it changed"
         )
-    lesson = Lesson.of(store, head.folds, head.seed, head.class_weight)
-    made, task, folds = recipe(head.name), lesson.task, lesson.folds
+    experiment = Experiment.of(store, head.folds, head.seed, head.class_weight)
+    task, folds = experiment.task, experiment.folds
     everything = np.arange(len(task.codes))
     sizes = _sizes(int(np.bincount(task.codes).max() * (1 - 1 / len(folds))))
     if len(everything) * len(task.names) * len(sizes) * len(folds) > _MOST_VALUES:
@@ -97,13 +87,14 @@ def learning_curve(head: Head, store: FeatureStore) -> LearningCurve:
         shuffled = generator.permutation(np.setdiff1d(everything, held_out))
         place = _place_in_class(task.codes[shuffled])
         cuts += [Cut(np.sort(shuffled[place < size]), (held_out,)) for size in sizes]
-    answers = [values for (values,) in made.at(head.parameters, task, cuts).decisions]
+    step = recipe(head.name).at(head.parameters, task, cuts)
+    decisions = [of_fold for (of_fold,) in step.decisions]
     points = []
     rows = np.concatenate(folds)
     for number, size in enumerate(sizes):
-        chosen = np.concatenate([chosen_codes(one) for one in answers[number :: len(sizes)]])
+        chosen = np.concatenate([chosen_codes(one) for one in decisions[number :: len(sizes)]])
         right = chosen == task.codes[rows]
-        interval = accuracy_interval(right, lesson.examples.identities[rows])
+        interval = accuracy_interval(right, experiment.examples.identities[rows])
         points.append(CurvePoint(size, float(right.mean()), interval))
     majority = np.bincount(task.codes).max() / len(task.codes)
     return LearningCurve(tuple(points), float(majority))

@@ -4,40 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedKFold
 
 from ..features.errors import TrainingError
 from ..features.layout import NO_LABEL, TEST, VALIDATION
-from .splits import contents
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ..features.store import FeatureStore
+from ..features.store import FeatureStore
 
 
 @dataclasses.dataclass(frozen=True)
 class Examples:
-    """Labelled rows.
-
-    Attributes
-    ----------
-    features : ndarray of float32, shape (N, D)
-        Vectors.
-    labels : ndarray of str, shape (N,)
-        Class names.
-    identities : ndarray of uint64, shape (N,)
-        Which rows are one image (`splits.contents`).
-    paths : ndarray of bytes, shape (N,)
-        Where the images are, relative to the source.
-    """
+    """Labelled rows."""
 
     features: NDArray[np.floating]
+    """(N, D) float32."""
     labels: NDArray[np.str_]
+    """(N,) class names."""
     identities: NDArray[np.uint64]
+    """(N,): which rows are one image (`contents`)."""
     paths: NDArray[np.bytes_]
+    """(N,) relative to the source."""
 
     def rows(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> Examples:
         """Some of them."""
@@ -48,13 +36,7 @@ class Examples:
 
 
 def labelled(store: FeatureStore) -> tuple[Examples, NDArray[np.int8], list[str]]:
-    """All rows that have a label that can be true, the split of each, and what was left out.
-
-    Raises
-    ------
-    TrainingError
-        If there is none, or one with values that are not finite.
-    """
+    """All rows with a label that can be true, the split of each, and notes of what was left out."""
     rows = store.labels != NO_LABEL
     if not rows.any():
         raise TrainingError(
@@ -95,13 +77,9 @@ def _require_finite(examples: Examples, store: FeatureStore) -> None:
 
 
 def training_and_test(store: FeatureStore) -> tuple[Examples, Examples | None, list[str]]:
-    """What to train on; what to test on, if the file has a test split; what was left out.
+    """Examples to train on, examples of the test split if there is one, notes of what was left out.
 
-    Raises
-    ------
-    TrainingError
-        If nothing is left to train on, only one class is, or the test split has one that training
-        has not.
+    Refuses a file that leaves nothing to train on, or only one class.
     """
     examples, splits, notes = labelled(store)
     if (splits == VALIDATION).any():
@@ -145,8 +123,49 @@ def _require_classes(store: FeatureStore, examples: Examples, test: Examples | N
 
 
 def _contradictory(examples: Examples) -> NDArray[np.bool_]:
-    """Rows whose bytes appear under another label too: nobody can say which one is true."""
+    """Rows whose bytes appear under another label too: either label may be the true one."""
     _, codes = np.unique(examples.labels, return_inverse=True)
     pairs = np.unique(np.stack([examples.identities, codes.astype(np.uint64)]), axis=1)
     images, labels = np.unique(pairs[0], return_counts=True)
     return np.isin(examples.identities, images[labels > 1])
+
+
+def contents(digests: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """The first 8 bytes of each SHA-256, (N, 32) uint8 -> (N,) uint64: equal for equal images.
+
+    Among a million images two different ones share 8 bytes with a chance of 3 in 10**8.
+    """
+    first = np.ascontiguousarray(digests[:, :8])
+    numbers: NDArray[np.uint64] = first.view(np.uint64).reshape(-1)
+    return numbers
+
+
+def rarest_class(labels: NDArray[np.str_], identities: NDArray[np.uint64]) -> tuple[str, int]:
+    """The class with the fewest distinct images, and how many it has."""
+    _, first = np.unique(identities, return_index=True)
+    names, counts = np.unique(labels[first], return_counts=True)
+    return str(names[counts.argmin()]), int(counts.min())
+
+
+def stratified_folds(
+    labels: NDArray[np.str_], identities: NDArray[np.uint64], folds: int, seed: int
+) -> list[NDArray[np.intp]]:
+    """Cut rows into folds with equal shares of each class: the rows that each fold holds out.
+
+    Every row is in one fold, rows of one identity in the same. Where a class has fewer distinct
+    images than `folds`, there are only as many folds as it has images.
+    """
+    # Splitting distinct images and spreading the result over their copies is what
+    # StratifiedGroupKFold does too, but in a Python loop over every image.
+    _, first, spread = np.unique(identities, return_index=True, return_inverse=True)
+    name, images = rarest_class(labels, identities)
+    if images < 2:
+        raise TrainingError(
+            f"class {name!r} has only one distinct training image, so nothing can be held out of "
+            f"it; add images or leave the class out"
+        )
+    splitter = StratifiedKFold(min(folds, images), shuffle=True, random_state=seed)
+    return [
+        np.flatnonzero(np.isin(spread, held_out))
+        for _, held_out in splitter.split(first, labels[first])
+    ]

@@ -1,24 +1,21 @@
-"""Training vectors -> how unlike all of them another vector is, and from where on that is news."""
+"""Training vectors -> how unlike all of them another vector is, and when it is unfamiliar."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
 from ..features.digest import blocks
-from .duplicates import to_unit_length
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
+from .scores.duplicates import to_length_one
 
 FALSE_ALARMS: Final = 0.01
-"""Share of images like the training images that are called unfamiliar all the same."""
+"""Share of images like the training images that are called unfamiliar nevertheless."""
 
 _COMPONENTS: Final = 64
 _EXEMPLARS: Final = 2048
@@ -45,26 +42,18 @@ class Novelty:
     the same to this backbone, it finds 31 to 36% (all vectors 27 to 35%, the distance across alone
     23 to 28%). Where the backbone itself sees little, no distance of any kind found the digits:
     at 96 pixels, and with random weights.
-
-    Attributes
-    ----------
-    mean : ndarray of float32, shape (D,)
-        Of the training vectors.
-    components : ndarray of float32, shape (k, D)
-        Their principal components; k is 64 where there are as many.
-    exemplars : ndarray of float32, shape (n, k)
-        Training vectors along the components; n is at most 2048.
-    threshold : float
-        Distance beyond which a vector is unfamiliar.
-    held_out : int
-        Training images that the threshold was found by, each without those of its fold.
     """
 
     mean: NDArray[np.float32]
+    """(D,) of the training vectors."""
     components: NDArray[np.float32]
+    """(k, D) principal components of them; k is 64 where there are as many."""
     exemplars: NDArray[np.float32]
+    """(n, k): at most 2,048 training vectors along the components."""
     threshold: float
+    """Distance beyond which a vector is unfamiliar."""
     held_out: int
+    """Training images that the threshold was found by, each without those of its fold."""
 
     @classmethod
     def learned(
@@ -78,15 +67,6 @@ class Novelty:
         images and each fold's lacks some: 0.4% of 100 images). Fewer than 99 images cannot tell
         one in a hundred: then it is the largest of them. No more folds are held out than it takes
         to have a thousand.
-
-        Parameters
-        ----------
-        features : ndarray of shape (N, D)
-            Training vectors.
-        folds : sequence of ndarray of int
-            Rows held out together; every row is in one.
-        seed : int
-            Of what is drawn.
         """
         held_out = np.empty(0)
         everything = np.arange(len(features))
@@ -98,7 +78,7 @@ class Novelty:
         rank = min(math.ceil((len(held_out) + 1) * (1 - FALSE_ALARMS)), len(held_out))
         threshold = np.partition(held_out, rank - 1)[rank - 1]
         familiar = cls._of(features, everything, seed)
-        # Where all images are copies of one, anything else is news.
+        # Where all images are copies of one, anything else is unfamiliar.
         smallest = float(np.finfo(np.float32).eps)
         return dataclasses.replace(
             familiar, threshold=max(float(threshold), smallest), held_out=len(held_out)
@@ -108,7 +88,7 @@ class Novelty:
     def _of(cls, features: NDArray[np.floating], rows: NDArray[np.intp], seed: int) -> Novelty:
         if len(rows) > _EXEMPLARS:
             rows = np.sort(np.random.default_rng(seed).choice(rows, _EXEMPLARS, replace=False))
-        vectors = _unit(features[rows])
+        vectors = _of_length_one(features[rows])
         count = max(1, min(_COMPONENTS, len(vectors) - 1, vectors.shape[1]))
         pca = PCA(count, svd_solver="randomized", iterated_power=_POWER, random_state=seed).fit(
             vectors
@@ -128,7 +108,7 @@ class Novelty:
         return np.concatenate([np.empty(0), *parts])
 
     def _distances(self, features: NDArray[np.floating]) -> NDArray[np.float64]:
-        vectors = _unit(features) - self.mean
+        vectors = _of_length_one(features) - self.mean
         along = vectors @ self.components.T
         squared = (along**2).sum(axis=1)
         across = np.maximum((vectors**2).sum(axis=1) - squared, 0)
@@ -136,11 +116,11 @@ class Novelty:
         return np.asarray(np.sqrt(np.maximum(nearest + squared, 0) + across), np.float64)
 
     def scores(self, features: NDArray[np.floating]) -> NDArray[np.float64]:
-        """(N, D) vectors -> (N,) distances in units of the threshold: unfamiliar above one."""
+        """(N, D) vectors -> (N,) distances in multiples of the threshold: unfamiliar above one."""
         return self.distances(features) / self.threshold
 
     def fault(self, dimension: int) -> str:
-        """What in values that were read from a file cannot be, if anything."""
+        """What is impossible about values that were read from a file, if anything."""
         arrays = (self.mean, self.components, self.exemplars)
         if [array.ndim for array in arrays] != [1, 2, 2] or not (
             len(self.mean) == self.components.shape[1] == dimension
@@ -152,10 +132,10 @@ class Novelty:
             not all(np.isfinite(array).all() for array in arrays)
             or not 0 < self.threshold < math.inf
         ):
-            return "its measure of novelty has values that cannot be"
+            return "its measure of novelty has impossible values"
         return ""
 
 
-def _unit(features: NDArray[np.floating]) -> NDArray[np.float32]:
-    """The vectors with length one; how long one is says more of contrast than of content."""
-    return to_unit_length(features.astype(np.float32))
+def _of_length_one(features: NDArray[np.floating]) -> NDArray[np.float32]:
+    """The vectors with length one: their lengths say more of contrast than of content."""
+    return to_length_one(features.astype(np.float32))

@@ -14,21 +14,18 @@ import joblib
 import platformdirs
 
 from ..features import durable
-from ..features.errors import HeadError
-from ..features.words import first_line
+from ..features.errors import HeadError, first_line
 
 FORMAT: Final = "headstart-head"
 FORMAT_VERSION: Final = 3
-"""This reads all versions. Version 2 had no measure of novelty; version 1 no calibration error,
-confusions, mistakes and canary probabilities either."""
 JOBLIB: Final = ".joblib"
 SKOPS: Final = ".skops"
 SUFFIXES: Final = (JOBLIB, SKOPS)
 
 _STARTS: Final = {JOBLIB: b"\x80", SKOPS: b"PK"}  # a pickle since protocol 2; a zip archive
 
-# What the heads that have a name are made of and skops does not trust by itself: holders of
-# numbers, and one function of scikit-learn's. Everything else is up to the user.
+# Types in headstart's own heads that skops does not trust by itself: holders of numbers, and one
+# function of scikit-learn. Everything else is up to the user.
 _TRUSTED: Final = frozenset(
     {
         "sklearn.calibration._CalibratedClassifier",
@@ -39,16 +36,7 @@ _TRUSTED: Final = frozenset(
 
 
 def write(path: Path, pipeline: Any, metadata: dict[str, Any]) -> None:
-    """Write ``{"pipeline": ..., "metadata": ...}`` and remember the file as written here.
-
-    Raises
-    ------
-    HeadError
-        If the name ends in neither ``.joblib`` nor ``.skops``, its folder is missing, or skops
-        cannot save such a classifier.
-    OSError
-        If it cannot be written; what stood there is untouched.
-    """
+    """Write ``{"pipeline": ..., "metadata": ...}`` and remember the file as written here."""
     check_name(path)
     content = {
         "pipeline": pipeline,
@@ -63,7 +51,7 @@ def write(path: Path, pipeline: Any, metadata: dict[str, Any]) -> None:
         try:
             skops.io.dump(content, data)
         except Exception as error:
-            # Whatever an estimator of somebody else's may raise when it is taken apart.
+            # Estimators of other libraries may raise anything when they are taken apart.
             raise HeadError(
                 f"{path}: skops cannot save this classifier ({first_line(error)}); save it as "
                 f"{JOBLIB}"
@@ -74,13 +62,7 @@ def write(path: Path, pipeline: Any, metadata: dict[str, Any]) -> None:
 
 
 def check_name(path: Path) -> None:
-    """Refuse a name that a head cannot be saved under, before hours are spent on the head.
-
-    Raises
-    ------
-    HeadstartError
-        Saying which names do.
-    """
+    """Refuse a name that a head cannot be saved under, before hours are spent on the head."""
     if path.suffix not in SUFFIXES:
         raise HeadError(
             f"{path}: a head is saved as {' or '.join('NAME' + suffix for suffix in SUFFIXES)}; "
@@ -90,26 +72,7 @@ def check_name(path: Path) -> None:
 
 
 def read(path: Path, *, trust: bool) -> tuple[Any, dict[str, Any]]:
-    """Read what `write` wrote.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    trust : bool
-        Load a file that this machine did not write. A ``.joblib`` file is a pickle: loading it
-        runs whatever code its author put in. A ``.skops`` file runs nothing, and needs trust only
-        if it holds other types than headstart's own heads do.
-
-    Returns
-    -------
-    pipeline, metadata
-
-    Raises
-    ------
-    HeadError
-        If it is missing, no head, damaged, not trusted, or made by another scikit-learn.
-    """
+    """Read the pipeline and the metadata that `write` wrote; `trust` as for `load_head`."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -141,10 +104,10 @@ def read(path: Path, *, trust: bool) -> tuple[Any, dict[str, Any]]:
     if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
         raise HeadError(f"{path}: it can be loaded, but is not a headstart head")
     version = metadata.get("format_version")
-    if version not in range(1, FORMAT_VERSION + 1):
+    if version != FORMAT_VERSION:
         raise HeadError(
-            f"{path}: head format version {version}, this headstart reads versions up to "
-            f"{FORMAT_VERSION}; train it again from its feature file, or install a newer headstart"
+            f"{path}: head format version {version}, this headstart reads version "
+            f"{FORMAT_VERSION}; `headstart train FILE.h5 -o {path.name}` makes it again"
         )
     return content.get("pipeline"), metadata
 

@@ -5,57 +5,26 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
 from ..features.errors import TrainingError, WrongUsage
 from ..features.layout import SPLIT_NAMES, TEST
-from .calibration import calibrating
-from .crossfit import cross_fit
-from .evaluation import Scores, score
+from ..features.store import FeatureStore
+from . import soundness
+from .crossfit import CrossFit, cross_fit
 from .examples import labelled
+from .experiment import Experiment
+from .head import REMEDY, THIS_HEAD, Head
 from .heads import RECIPES, recipe
-from .intervals import paired_difference
-from .lesson import Lesson
+from .heads.calibration import calibrating
+from .heads.recipe import Recipe
 from .novelty import Novelty
-from .prediction import Head, probabilities
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ..features.store import FeatureStore
-    from .crossfit import CrossFit
-    from .recipe import Recipe
-
-
-@dataclasses.dataclass(frozen=True)
-class Standing:
-    """How one head did beside the best.
-
-    Attributes
-    ----------
-    head : str
-        Its name.
-    parameters : dict of str to float
-        What its search chose.
-    choice_log_loss : float
-        Cross-validated on the training images: what the best head was chosen by.
-    scores : Scores
-        On images that it was not trained on.
-    behind : tuple of float
-        By how much its accuracy is below that of the best, and the 95% interval of that.
-    seconds : float
-        Wall time of its search and fit.
-    """
-
-    head: str
-    parameters: dict[str, float]
-    choice_log_loss: float
-    scores: Scores
-    behind: tuple[float, float, float]
-    seconds: float
+from .scores.evaluation import Scores, score
+from .scores.leaderboard import Standing, ranked
 
 
 def train(
@@ -99,17 +68,17 @@ def train(
         If there are no labels, fewer than two classes, a class of one image, a class that only the
         test split has, or a vector that is not finite.
     WrongUsage
-        If an option has a value that it cannot have.
+        If an option has an impossible value.
     """
     started = time.perf_counter()
-    lesson = Lesson.of(store, folds, seed, class_weight)
-    learned = _learn(recipe(head), lesson)
-    return _head(learned, lesson, learned.answers, started)
+    experiment = Experiment.of(store, folds, seed, class_weight)
+    learned = _learn(recipe(head), experiment)
+    return _head(learned, experiment, learned.probabilities, started)
 
 
 def train_all(
     store: FeatureStore, *, folds: int = 5, seed: int = 0, class_weight: str | None = None
-) -> tuple[Head, list[Standing]]:
+) -> tuple[Head, tuple[Standing, ...]]:
     """Train every kind of head on a feature file, and choose one without a look at its scores.
 
     The choice goes by the log loss of cross-validation inside the training rows. Without a test
@@ -125,36 +94,36 @@ def train_all(
     -------
     head : Head
         The chosen one.
-    standings : list of Standing
+    standings : tuple of Standing
         Every kind of head, best first.
     """
     started = time.perf_counter()
-    lesson = Lesson.of(store, folds, seed, class_weight)
-    every = sorted(
-        (_learn(one, lesson) for one in RECIPES.values()), key=lambda one: one.choice_log_loss
-    )
+    experiment = Experiment.of(store, folds, seed, class_weight)
+    every = [_learn(one, experiment) for one in RECIPES.values()]
+    every.sort(key=lambda one: one.choice_log_loss)
     best = every[0]
-    chosen, notes = best.answers, []
-    if lesson.test is None:
+    chosen, notes = best.probabilities, []
+    if experiment.test is None:
         notes.append("these are the scores of choosing a kind of head as well, anew for each fold")
-        chosen = best.answers.copy()
-        for fold, rows in enumerate(lesson.folds):
+        chosen = best.probabilities.copy()
+        for fold, rows in enumerate(experiment.folds):
             losses = [one.cross.fold_judged[fold].log_loss() for one in every]
-            chosen[rows] = every[int(np.argmin(losses))].answers[rows]
-    standings = [
-        Standing(
-            head=one.recipe.name,
-            parameters=one.cross.parameters,
-            choice_log_loss=one.choice_log_loss,
-            scores=lesson.score(one.answers),
-            behind=paired_difference(
-                lesson.right(best.answers), lesson.right(one.answers), lesson.scored.identities
+            chosen[rows] = every[int(np.argmin(losses))].probabilities[rows]
+    entries = [
+        (
+            Standing.of(
+                one.recipe.name,
+                experiment.score(one.probabilities),
+                seconds=one.seconds,
+                parameters=one.cross.parameters,
+                choice_log_loss=one.choice_log_loss,
             ),
-            seconds=one.seconds,
+            experiment.right(one.probabilities),
         )
         for one in every
     ]
-    return _head(best, lesson, chosen, started, *notes), standings
+    standings = ranked(entries, experiment.scored.identities, lambda one: one.choice_log_loss)
+    return _head(best, experiment, chosen, started, *notes), standings
 
 
 def evaluate(head: Head, store: FeatureStore, split: str | None = None) -> Scores:
@@ -181,7 +150,7 @@ def evaluate(head: Head, store: FeatureStore, split: str | None = None) -> Score
     TrainingError
         If no row is left to score, or one has a class that the head does not know.
     """
-    head.require_fit(store)
+    head.origin.require(store.origin)
     examples, splits, notes = labelled(store)
     if split is None:
         split = "test" if (splits == TEST).any() else "all"
@@ -219,13 +188,13 @@ def evaluate(head: Head, store: FeatureStore, split: str | None = None) -> Score
 
 @dataclasses.dataclass(frozen=True)
 class _Learned:
-    """A recipe after the lesson."""
+    """A recipe after the experiment."""
 
     recipe: Recipe
     cross: CrossFit
     pipeline: Pipeline
-    answers: NDArray[np.float64]
-    """Probabilities of the scored rows."""
+    probabilities: NDArray[np.float64]
+    """Of the scored rows."""
     seconds: float
 
     @functools.cached_property
@@ -234,46 +203,42 @@ class _Learned:
         return self.cross.judged.log_loss()
 
 
-def _learn(recipe: Recipe, lesson: Lesson) -> _Learned:
+def _learn(recipe: Recipe, experiment: Experiment) -> _Learned:
     started = time.perf_counter()
-    cross = cross_fit(recipe, lesson.task, lesson.folds, honest=lesson.test is None)
-    steps = recipe.fit(cross.parameters, lesson.task, cross.start)
+    task, test = experiment.task, experiment.test
+    cross = cross_fit(recipe, task, experiment.folds, honest=test is None)
+    steps = recipe.fit(cross.parameters, task, cross.start)
     if cross.calibrator is not None:
         name, classifier = steps[-1]
         steps[-1] = name, calibrating(classifier, cross.calibrator)
     pipeline = Pipeline(steps)
-    answers = (
-        cross.probabilities
-        if lesson.test is None
-        else probabilities(pipeline, lesson.test.features)
-    )
-    return _Learned(recipe, cross, pipeline, answers, time.perf_counter() - started)
+    probabilities = cross.probabilities
+    if test is not None:
+        probabilities = soundness.probabilities(pipeline, test.features)
+    return _Learned(recipe, cross, pipeline, probabilities, time.perf_counter() - started)
 
 
 def _head(
     learned: _Learned,
-    lesson: Lesson,
-    answers: NDArray[np.float64],
+    experiment: Experiment,
+    probabilities: NDArray[np.float64],
     started: float,
     *notes: str,
 ) -> Head:
-    store, task = lesson.store, lesson.task
+    store, task = experiment.store, experiment.task
     counts = np.bincount(task.codes).tolist()
-    scores = lesson.score(answers, *notes)
     return Head(
         pipeline=learned.pipeline,
         name=learned.recipe.name,
-        provenance=store.provenance,
-        environment=store.environment,
-        canary=store.canary,
+        origin=store.origin.called(THIS_HEAD, REMEDY),
         training_digest=store.content_digest,
-        training_images=np.unique(lesson.examples.identities),
-        training_counts=dict(zip(lesson.names, counts, strict=True)),
+        training_images=np.unique(experiment.examples.identities),
+        training_counts=dict(zip(experiment.names, counts, strict=True)),
         parameters=learned.cross.parameters,
-        scores=scores,
-        folds=len(lesson.folds),
+        scores=experiment.score(probabilities, *notes),
+        folds=len(experiment.folds),
         seed=task.seed,
         class_weight=task.class_weight,
-        novelty=Novelty.learned(task.features, lesson.folds, task.seed),
+        novelty=Novelty.learned(task.features, experiment.folds, task.seed),
         seconds=time.perf_counter() - started,
     )

@@ -1,7 +1,7 @@
-"""The command line: parse, call the library, and turn every error into one line.
+"""The command line: parse, call the library, print; every error becomes one line.
 
-This folder is imported as ``headstart.cli``. Importing it loads click and nothing else of weight:
-each command imports what it needs, so that help comes at once.
+This folder is imported as ``headstart.cli``. Each command imports what it needs, so that help,
+which needs nothing but click, comes at once.
 """
 
 from .main import main, run

@@ -4,52 +4,47 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 import numpy as np
 
-from . import report
-
-if TYPE_CHECKING:
-    from ..classify.prediction import Head
-    from ..features.store import FeatureStore
+from ..classify import Head, compare, train_all
+from ..extract import extract
+from ..extract.pixels import pixels_of
+from ..features import BackboneError, FeatureStore, HeadstartError
+from .printing import features, heads
+from .printing.text import lines, percent
 
 _SIZE: Final = 71  # the least that Xception takes: fast, and the digits have 8 pixels anyway
 _TEST_SHARE: Final = 0.25
 _SEED: Final = 0
 _SHOWN: Final = 5
 
-_NEXT: Final = """\
+_NEXT: Final = """
 The same with your own photographs, one folder per class:
   headstart extract photos/ -o photos.h5
   headstart train photos.h5 -o photos.joblib
-  headstart predict photos.joblib new-photos/ -o predictions.csv"""
+  headstart predict photos.joblib new-photos/ -o predictions.csv
+"""
 
 
 def run(directory: Path) -> None:
     """Run the demo in `directory`, which is made if it is not there."""
-    from ..classify.comparison import compare
-    from ..classify.training import train_all
-    from .pixels import pixels_of
-
     started = time.perf_counter()
-    images, features, saved = (
-        directory / name for name in ("digits", "digits.h5", "digits.joblib")
-    )
+    images, saved = directory / "digits", directory / "digits.joblib"
     _write_digits(images)
-    store = _extract(images, features)
+    store = _extract(images, directory / "digits.h5")
 
     click.echo("\nThe heads, all trained on that file:")
     best, standings = train_all(store, seed=_SEED)
-    for line in report.leaderboard(standings):
-        click.echo(line)
+    lines(*heads.leaderboard(best.scores, standings))
     click.echo("\nBeside the bare pixels, without any backbone:")
-    report.comparison(compare([store], pixels=pixels_of(str(images)), seed=_SEED), as_json=False)
+    heads.comparison(compare([store], pixels=pixels_of(str(images)), seed=_SEED), as_json=False)
     best.save(saved)
     click.echo(f"\nThe {best.name} head is saved as {saved}. What it says of a few test images:")
     _show_predictions(best, store)
-    click.echo(f"\n{_NEXT}\n\nDone in {time.perf_counter() - started:.0f} s.")
+    lines(_NEXT, f"Done in {time.perf_counter() - started:.0f} s.")
 
 
 def _write_digits(folder: Path) -> None:
@@ -57,25 +52,23 @@ def _write_digits(folder: Path) -> None:
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
-    from ..features.errors import HeadstartError
-
     digits = load_digits()
-    test = set(
-        train_test_split(
-            np.arange(len(digits.target)),
-            test_size=_TEST_SHARE,
-            random_state=_SEED,
-            stratify=digits.target,
-        )[1].tolist()
+    _, test = train_test_split(
+        np.arange(len(digits.target)),
+        test_size=_TEST_SHARE,
+        random_state=_SEED,
+        stratify=digits.target,
     )
+    split = np.where(np.isin(np.arange(len(digits.target)), test), "test", "train")
     paths = [
-        folder / ("test" if number in test else "train") / str(digit) / f"{number:04}.png"
+        folder / split[number] / str(digit) / f"{number:04}.png"
         for number, digit in enumerate(digits.target)
     ]
     foreign = set(folder.rglob("*.*")) - set(paths)
     if foreign:
         raise HeadstartError(
-            f"{min(foreign)}: is not of this demo; name another folder: `headstart demo DIR`"
+            f"{min(foreign)}: does not belong to this demo; name another folder: "
+            f"`headstart demo DIR`"
         )
     for path, pixels in zip(paths, digits.images, strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -84,37 +77,26 @@ def _write_digits(folder: Path) -> None:
     click.echo(f"{len(digits.target):,} handwritten digits are in {folder}, a folder per class.")
 
 
-def _extract(images: Path, features: Path) -> FeatureStore:
-    from ..extract.embedding import Embedding
-    from ..extract.pipeline import run as extract
-    from ..extract.request import Request
-    from ..extract.weights import IMAGENET, RANDOM
-    from ..features.errors import BackboneError
-    from ..features.store import FeatureStore
-
-    def embed(weights: str) -> None:
-        embedding = Embedding(Request.checked(weights=weights, size=_SIZE))
-        summary = extract(embedding, images, features, fresh=True, progress=True)
-        report.extraction(FeatureStore(features), summary)
+def _extract(images: Path, out: Path) -> FeatureStore:
+    def embed(weights: str) -> FeatureStore:
+        store = extract(images, out, weights=weights, size=_SIZE, fresh=True, progress=True)
+        features.extraction(store, as_json=False)
+        return store
 
     click.echo(f"Embedding them once with Xception at {_SIZE} pixels ...")
     try:
-        embed(IMAGENET)
+        store = embed("imagenet")
         click.echo("Weights used: imagenet (pretrained).")
     except BackboneError as error:
         click.echo(f"{error}.\nSo this demo goes on with random weights, which know no photograph.")
-        embed(RANDOM)
+        store = embed("random")
         click.echo("Weights used: random. With your own photographs use imagenet weights.")
-    return FeatureStore(features)
+    return store
 
 
 def _show_predictions(head: Head, store: FeatureStore) -> None:
-    from ..features.layout import TEST
-
-    test = np.flatnonzero(store.splits == TEST)
+    test = [row for row, path in enumerate(store.paths) if path.startswith("test/")]
     rows = test[:: len(test) // _SHOWN][:_SHOWN]
     prediction = head.predict(store.features[rows])
-    for row, label, confidence in zip(
-        rows.tolist(), prediction.labels.tolist(), prediction.confidences.tolist(), strict=True
-    ):
-        click.echo(f"  {store.paths[row]}: {label}, {report.percent(confidence)} sure")
+    for row, label, confidence in zip(rows, prediction.labels, prediction.confidences, strict=True):
+        click.echo(f"  {store.paths[row]}: {label}, {percent(confidence)} sure")

@@ -9,7 +9,7 @@ from .pipeline import extract
 from .sources import scan
 
 if TYPE_CHECKING:
-    from .embedder import ImageEmbedder
+    from .transformer import ImageEmbedder
 
 __all__ = ["ImageEmbedder", "extract", "scan"]
 
@@ -17,7 +17,7 @@ __all__ = ["ImageEmbedder", "extract", "scan"]
 def __getattr__(name: str) -> Any:
     # It comes with scikit-learn, which commands that extract need not wait for.
     if name == "ImageEmbedder":
-        from .embedder import ImageEmbedder
+        from .transformer import ImageEmbedder
 
         return ImageEmbedder
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Where things are kept that can be computed again, and under which names.
+"""Where things that can be computed again are kept, and under which names.
 
 The folder can be deleted at any time.
 """
@@ -8,34 +8,25 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import platformdirs
 
-from .weights import RANDOM, RANDOM_RECIPE
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from .request import Request
+from .backbones.request import Request
+from .backbones.weights import RANDOM, RANDOM_RECIPE
 
 
 def folder(kind: str) -> Path:
-    """Where things of one kind are kept: in ``$HEADSTART_CACHE``, or the user's cache folder."""
+    """The folder for things of one kind, in ``$HEADSTART_CACHE`` or the user's cache folder."""
     home = os.environ.get("HEADSTART_CACHE")
     return (Path(home) if home else platformdirs.user_cache_path("headstart")) / kind
 
 
 def name(request: Request, recipe: Mapping[str, object]) -> str:
-    """A file name for what `request` leads to, which says what it is at a glance.
+    """A file name for what is made from backbone, size and weights of `request`.
 
-    Parameters
-    ----------
-    request : Request
-        Its backbone, size and weights are part of the name.
-    recipe : mapping of str to object
-        Whatever else changes the thing, as plain values.
+    `recipe` has everything else that changes it, as plain values.
     """
     weights = request.weights
     whole = {

@@ -5,52 +5,34 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import functools
+import os
 import platform
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..features.errors import BackboneError
-from ..features.provenance import Provenance, require_same_fields
-from ..features.units import Origin
+from ..features.origin import Origin
+from ..features.provenance import Provenance
 from . import engines
-from .canary import canary_images
-from .engines.engine import Tuning
-from .libraries import versions
-from .reference import Reference
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from concurrent.futures import Future
-
-    from numpy.typing import NDArray
-
-    from ..features.known import Known
-    from .backbones import Backbone
-    from .engines.engine import Engine
-    from .request import Request
+from .backbones.build import Backbone
+from .backbones.request import Request
+from .backbones.weights import WeightsSource
+from .engines.engine import Engine, Tuning
+from .images.synthetic import canary_images
+from .machine import versions
 
 
 class Embedding:
     """One way of turning images into vectors, loaded lazily.
 
     Loading imports TensorFlow and builds a model, or reads a converted one: seconds that a run with
-    nothing new to embed never spends.
-
-    Parameters
-    ----------
-    request : Request
-        The settings.
-    engine : {"auto", "keras", "openvino"}, default="auto"
-        What runs the graph; `engines.load` says which ``"auto"`` takes.
-    tuning : Tuning, optional
-        How it uses the machine.
-
-    Attributes
-    ----------
-    load_seconds : float
-        What loading cost; 0 as long as nothing was loaded.
+    nothing new to embed never spends. `load_seconds` is what it took, 0 before. `joins` made
+    vectors that those computed here must fit, if there are any.
 
     Raises
     ------
@@ -66,8 +48,52 @@ class Embedding:
         self.request = request
         self.tuning = tuning or Tuning()
         self.load_seconds = 0.0
+        self.joins: Origin | None = None
         self._engine = engine
         engines.require_usable(engine, self.tuning)
+
+    @classmethod
+    def of(
+        cls,
+        origin: Origin,
+        *,
+        weights: str | os.PathLike[str] | None = None,
+        engine: str = engines.AUTO,
+    ) -> Embedding:
+        """The embedding that made `origin`, not loaded yet; `weights` says where they are now.
+
+        Raises
+        ------
+        ProvenanceMismatch
+            If this headstart decodes or normalises otherwise than the one that made those vectors.
+        BackboneError
+            If the weights are no longer where they were.
+        WrongUsage
+            If they are not where `weights` says.
+        """
+        source = (
+            WeightsSource.recorded(origin.environment["weights"])
+            if weights is None
+            else WeightsSource.named(weights)
+        )
+        request = Request.repeating(origin.provenance, source)
+        origin.require_declared(request.declared())
+        embedding = cls(request, engine)
+        embedding.joins = origin
+        return embedding
+
+    def join(self, origin: Origin) -> None:
+        """Compute for a file of `origin`; refuse what does not fit, unloaded as far as possible.
+
+        Raises
+        ------
+        ProvenanceMismatch
+            Naming the fields that differ.
+        """
+        origin.require_declared(self.request.declared())
+        if not self.request.weights.same(origin.environment.get("weights", {})):
+            origin.require(self.origin())
+        self.joins = origin
 
     @functools.cached_property
     def _loaded(self) -> tuple[Backbone, Engine]:
@@ -108,45 +134,38 @@ class Embedding:
         """The calls that compute `canary`; to ask for them early saves waiting for it later."""
         return self.engine.submit_all(canary_images(self.request.size, self.request.fit))
 
-    def origin(self, source: str, canary: NDArray[np.floating] | None = None) -> Origin:
-        """What the units of vectors embedded here and now carry.
-
-        Parameters
-        ----------
-        source : str
-            Where the images come from.
-        canary : ndarray, optional
-            The one that came with the vectors they are to join.
-        """
+    def origin(self, source: str = "") -> Origin:
+        """What vectors of `source` that are embedded here and now come from."""
         environment = self.environment | {
             "source": source,
             "extracted": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         }
-        return Origin(self.provenance, environment, self.canary if canary is None else canary)
+        return Origin(self.provenance, environment, self.canary)
 
     def unloaded(self, share: int) -> Embedding:
         """The same with nothing loaded, for one of several processes: `share` cores are its own."""
         tuning = dataclasses.replace(self.tuning, share=share)
-        return Embedding(self.request, self._engine, tuning)
+        other = Embedding(self.request, self._engine, tuning)
+        other.joins = self.joins
+        return other
 
-    def submit(self, pixels: Mapping[bytes, NDArray[np.uint8]]) -> Future[NDArray[np.float32]]:
+    def submit(self, images: Sequence[NDArray[np.uint8]]) -> Future[NDArray[np.float32]]:
         """Have decoded images embedded; `stored` makes the result what `embed` would give."""
-        images = list(pixels.values())
         # A view where one image is a call: copying it would cost a tenth of decoding it.
         return self.engine.submit(np.stack(images) if len(images) > 1 else images[0][None])
 
     def embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.floating]:
-        """Vectors of decoded images in the dtype they are stored in, (n, D).
+        """Vectors of decoded images in the dtype they are stored in, (n, D)."""
+        return self.stored(self.engine.embed(pixels))
+
+    def stored(self, computed: NDArray[np.float32]) -> NDArray[np.floating]:
+        """Vectors in the dtype they are stored in.
 
         Raises
         ------
         BackboneError
             If a vector is not finite: nobody could train on it.
         """
-        return self.stored(self.engine.embed(pixels))
-
-    def stored(self, computed: NDArray[np.float32]) -> NDArray[np.floating]:
-        """Vectors in the dtype they are stored in; `embed` says what is refused."""
         vectors = computed.astype(self.request.dtype)
         if not np.isfinite(vectors).all():
             raise BackboneError(
@@ -155,41 +174,3 @@ class Embedding:
                 + ("--dtype float32" if self.request.dtype == "float16" else "other weights")
             )
         return vectors
-
-    def embed_contents(
-        self, pixels: Mapping[bytes, NDArray[np.uint8]]
-    ) -> dict[bytes, NDArray[np.floating]]:
-        """Vectors of decoded images by digest, as `embed` makes them; at least one image."""
-        vectors = self.embed(np.stack(list(pixels.values())))
-        return dict(zip(pixels, vectors, strict=True))
-
-    def require_fit(self, known: Known) -> None:
-        """Refuse to add to vectors that were made differently, without loading if possible.
-
-        Raises
-        ------
-        ProvenanceMismatch
-            Naming the fields that differ.
-        """
-        if known.origin is None:
-            return
-        require_same_fields(
-            dataclasses.asdict(known.origin.provenance),
-            self.request.declared(),
-            this=str(known.out),
-            that="this run",
-            remedy=known.remedy,
-        )
-        if not self.request.weights.same(known.origin.environment.get("weights", {})):
-            self.require_same(Reference.to(known.origin, known.out, known.remedy))
-
-    def require_same(self, reference: Reference | None) -> None:
-        """Load, and refuse to go on beside vectors of other weights or another way of computing.
-
-        Raises
-        ------
-        ProvenanceMismatch
-            See `Reference.require`.
-        """
-        if reference is not None:
-            reference.require(self.provenance, self.canary)

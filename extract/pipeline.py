@@ -4,31 +4,29 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from ..features import durable, units
-from ..features.canary import PRECISIONS, TOLERANCES, distance
+from ..features import durable
 from ..features.errors import FeatureFileError, SourceError, WrongUsage
-from ..features.known import REMEDY, Known
-from ..features.lock import exclusive
+from ..features.journal import units
+from ..features.journal.known import REMEDY, Known
+from ..features.journal.lock import exclusive
+from ..features.journal.seal import seal
+from ..features.journal.units import UNIT_IMAGES
 from ..features.opening import replaceable
-from ..features.seal import Listed, seal
+from ..features.origin import PRECISIONS
+from ..features.records import Listed
 from ..features.store import FeatureStore
 from . import sources
+from .backbones.request import Request
+from .backbones.weights import IMAGENET
 from .embedding import Embedding
 from .engines import AUTO
 from .engines.engine import Tuning
-from .request import Request
-from .summary import Summary, summarise
-from .weights import IMAGENET
-from .work import Work
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from .reference import Reference
-    from .sources import ImageReference, Source
+from .sources.image import ImageReference, Source
+from .work.catch_up import catch_up
+from .work.summary import summarise
 
 
 def extract(
@@ -82,7 +80,7 @@ def extract(
         What runs the backbone. ``"auto"`` is Keras on a GPU, and on a CPU OpenVINO if it is
         installed; the vectors agree.
     batch, streams, threads : int, optional
-        Images a call, calls side by side (``openvino`` only) and processor cores of the engine;
+        Images per call, calls side by side (``openvino`` only) and processor cores of the engine;
         each chooses itself, and none changes a vector by more than rounding.
     fresh : bool, default=False
         Replace an existing file that was made with other settings.
@@ -95,14 +93,15 @@ def extract(
     Returns
     -------
     FeatureStore
-        The sealed file: features of shape (N, D), rows sorted by path.
+        The sealed file: features of shape (N, D), rows sorted by path. Its attribute `summary`, a
+        `headstart.extract.Summary`, says what the run did and where its time went.
 
     Raises
     ------
     SourceError
         If there are no images, or none that can be read.
     BackboneError
-        If backbone, size or weights cannot be had as asked.
+        If the backbone is not available in this size or with these weights.
     ProvenanceMismatch
         If `out` holds vectors of other settings.
     FeatureFileError
@@ -116,7 +115,7 @@ def extract(
     request = Request.checked(
         backbone=backbone, weights=weights, size=size, fit=fit, precision=precision, dtype=dtype
     )
-    run(
+    return run(
         Embedding(request, engine, Tuning(batch, streams, threads)),
         source,
         out,
@@ -125,7 +124,6 @@ def extract(
         workers=workers,
         progress=progress,
     )
-    return FeatureStore(out)
 
 
 def run(
@@ -137,73 +135,59 @@ def run(
     listing: Sequence[ImageReference] | None = None,
     fresh: bool = False,
     workers: int = 1,
-    reference: Reference | None = None,
+    unit_images: int = UNIT_IMAGES,
     remedy: str = REMEDY,
     progress: bool = False,
-) -> Summary:
-    """Do the work of `extract` and report on it; the parameters and errors are the same.
+) -> FeatureStore:
+    """Do the work of `extract` with an embedding; the other parameters and errors are the same.
 
-    With a `reference`, nothing is kept unless new vectors agree with it. `listing` is that of
-    `source`, if it has been scanned already. `remedy` says what to do if `out` holds other vectors.
+    `listing` is that of `source`, if it has been scanned already. `remedy` says what to do if `out`
+    holds vectors that do not fit.
     """
     started = time.perf_counter()
     if workers < 1:
         raise WrongUsage(f"workers {workers}: at least one process has to do the work")
     path = _checked_output(out, source, fresh=fresh)
-    if listing is None:
-        listing = sources.scan(source, labels)
+    images = sources.scan(source, labels) if listing is None else listing
+    images = sorted(images, key=lambda image: image.path)
+    name = sources.name_of(source)
     try:
         with exclusive(path):
-            return _run(
+            if fresh:
+                _discard_what_does_not_fit(embedding, path)
+            known = Known(path, source=name, fresh=fresh, remedy=remedy)
+            before = set() if known.store is None else set(known.store.raw_paths)
+            if known.origin is not None:
+                embedding.join(known.origin)
+            caught_up = catch_up(
+                known,
                 embedding,
-                sorted(listing, key=lambda image: image.path),
-                path,
-                sources.name_of(source),
-                fresh=fresh,
+                images,
                 workers=workers,
-                reference=reference,
-                remedy=remedy,
+                unit_images=unit_images,
                 progress=progress,
-                started=started,
             )
+            sealing = time.perf_counter()
+            stats = caught_up.stats
+            listed = [Listed(stats[image.path], image.label, image.split) for image in images]
+            _require_source(name, images)
+            _require_rows(caught_up.known, listed)
+            store = seal(caught_up.known, listed)
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(
             "what is finished is kept, and the same command goes on from there"
         ) from error
-
-
-def _run(
-    embedding: Embedding,
-    listing: Sequence[ImageReference],
-    out: Path,
-    source: str,
-    *,
-    fresh: bool,
-    workers: int,
-    reference: Reference | None,
-    remedy: str,
-    progress: bool,
-    started: float,
-) -> Summary:
-    if fresh:
-        _discard_what_does_not_fit(embedding, units.folder_of(out))
-    known = Known(out, source=source, fresh=fresh, remedy=remedy)
-    before = known.store.raw_paths if known.store is not None else []
-    embedding.require_fit(known)
-
-    work = Work(known, embedding, workers, reference)
-    stats = work.catch_up(listing, progress=progress)
-
-    sealing = time.perf_counter()
-    listed = [Listed(stats[image.path], image.label, image.split) for image in listing]
-    _require_source(source, listing)
-    _require_rows(work.known, listed)
-    store = seal(work.known, listed)
-    work.seconds["load"] += embedding.load_seconds
-    work.seconds["write"] += time.perf_counter() - sealing
-    return summarise(
-        store, work, removed=len(set(before) - stats.keys()), total=time.perf_counter() - started
+    ended = time.perf_counter()
+    store.summary = summarise(
+        store,
+        embedding,
+        caught_up.tally,
+        workers=workers,
+        removed=len(before - stats.keys()),
+        sealing=ended - sealing,
+        total=ended - started,
     )
+    return store
 
 
 def _checked_output(
@@ -222,16 +206,11 @@ def _checked_output(
     return path
 
 
-def _discard_what_does_not_fit(embedding: Embedding, folder: Path) -> None:
+def _discard_what_does_not_fit(embedding: Embedding, out: Path) -> None:
     """Drop unfinished work of other settings; what a killed run with these left is still good."""
-    other = [
-        unit
-        for unit in units.verified(folder)
-        if unit.origin.provenance != embedding.provenance
-        or not distance(unit.origin.canary, embedding.canary)
-        <= TOLERANCES[embedding.request.precision]
-    ]
-    units.discard(folder, other)
+    folder = units.folder_of(out)
+    unfinished = units.verified(folder)
+    units.discard(folder, [one for one in unfinished if not one.origin.fits(embedding.origin())])
 
 
 def _require_source(source: str, listing: Sequence[ImageReference]) -> None:

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Iterator
+from typing import Any, Protocol
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from numpy.typing import NDArray
+from numpy.typing import NDArray
 
 
 class Rows(Protocol):
-    """What is hashed: a NumPy array or an h5py dataset."""
+    """What can be hashed: a NumPy array or an h5py dataset."""
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Length along each axis."""
-        ...
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """Kind of the elements."""
-        ...
 
     def __getitem__(self, rows: slice, /) -> Any: ...
 

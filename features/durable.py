@@ -10,26 +10,26 @@ import re
 import secrets
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import psutil
 
-from .errors import FeatureFileError, HeadstartError
-from .words import first_line
+from .errors import FeatureFileError, HeadstartError, first_line
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+_TEMPORARY: Final = re.compile(
+    r"\.(?P<name>.+)\.(?P<pid>\d+)-[0-9a-f]+@(?P<host>.*)\.tmp", re.DOTALL
+)
+_ABANDONED_S: Final = 24 * 3600.0
+"""After this long a temporary file is no one's, though a process may have its owner's number."""
+
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+_NOT_THERE: Final = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR)
 
 
 def require_target(path: Path) -> None:
-    """Refuse a name that no file can be written under, before work is spent on the file.
-
-    Raises
-    ------
-    HeadstartError
-        Saying why.
-    """
+    """Refuse, before work is spent on a file, a name that it cannot be written under."""
     if path.is_dir():
         raise HeadstartError(f"{path}: is a folder; name a file in it")
     if not path.parent.is_dir():
@@ -38,28 +38,11 @@ def require_target(path: Path) -> None:
         raise HeadstartError(f"{path.parent}: no permission to write {path.name} there")
 
 
-_TEMPORARY: Final = re.compile(
-    r"\.(?P<name>.+)\.(?P<pid>\d+)-[0-9a-f]+@(?P<host>.*)\.tmp", re.DOTALL
-)
-_ABANDONED_S: Final = 24 * 3600.0
-"""After this long a temporary file is no one's, though a process may have its owner's number."""
-
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-_NOT_THERE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR)
-
-
 def cannot_write(path: Path, why: Exception | str, *, full: bool = False) -> FeatureFileError:
     """The error to raise when `path` could not be written: why, and how to go on.
 
-    Parameters
-    ----------
-    path : Path
-        What the user knows the file by, not a temporary name.
-    why : Exception or str
-        What happened; h5py reports a full disk as OSError or RuntimeError, with the reason of the
-        operating system somewhere inside a long text.
-    full : bool, default=False
-        The disk is known to be full; otherwise the reason tells.
+    `path` is what the user knows the file by, not a temporary name. h5py reports a full disk as
+    OSError or RuntimeError, with the reason of the operating system somewhere inside a long text.
     """
     inside = re.search(r"error message = '([^']*)'", str(why))
     if inside:
@@ -86,11 +69,6 @@ def replacing(path: Path) -> Iterator[Path]:
     The bytes are on the disk before the name is, so that neither a crash nor a full disk can
     leave a half-written file under `path`. On any error the temporary file is removed and what
     stood at `path` is untouched.
-
-    Raises
-    ------
-    OSError
-        As the file system reports it.
     """
     temporary = temporary_beside(path)
     try:
@@ -104,13 +82,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def publish(path: Path, data: bytes) -> bool:
-    """Write `data` under the new name `path`; the first publisher of a name wins.
-
-    Returns
-    -------
-    bool
-        False if `path` was there already; it is left as it was.
-    """
+    """Write `data` under the new name `path`; False if something is there, which stays as it is."""
     temporary = temporary_beside(path)
     try:
         with open(temporary, "xb") as file:
@@ -133,14 +105,9 @@ def publish(path: Path, data: bytes) -> bool:
 
 
 def sweep(folder: Path, name: str | None = None) -> None:
-    """Remove what processes that were killed left in `folder` under names of `temporary_beside`.
+    """Remove what killed processes left in `folder` under names of `temporary_beside`.
 
-    Parameters
-    ----------
-    folder : Path
-        Where.
-    name : str, optional
-        Only what was to become the file of this name.
+    With `name`, only what was to become the file of that name.
     """
     for left in folder.glob(".*.tmp"):
         owner = _TEMPORARY.fullmatch(left.name)
@@ -162,11 +129,11 @@ def _abandoned(left: Path, owner: re.Match[str] | None) -> bool:
 
 
 def state(path: Path) -> tuple[int, int, int] | None:
-    """What is another for a file that took the place of this one; None if there is none."""
+    """What changes when another file takes the place of this one; None if there is none."""
     try:
         status = os.stat(path)
     except OSError:
-        return None  # if that is no good sign, reading it will say so
+        return None  # if this is an error worth telling, reading the file will tell it
     return status.st_ino, status.st_mtime_ns, status.st_size
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class HeadstartError(Exception):
     """Anything a user can mend: catch this one to catch them all."""
 
 
 class WrongUsage(HeadstartError):
-    """An option has a value that it cannot have."""
+    """An option has a value that is not allowed."""
 
 
 class SourceError(HeadstartError):
@@ -16,7 +19,7 @@ class SourceError(HeadstartError):
 
 
 class BackboneError(HeadstartError):
-    """The weights of a backbone cannot be had, or do not do."""
+    """The weights of a backbone are not available, or do not fit it."""
 
 
 class FeatureFileError(HeadstartError):
@@ -36,9 +39,20 @@ class HeadError(HeadstartError):
 
 
 class MissingExtra(HeadstartError):
-    """A part of headstart needs a library that is not installed; the message has the command."""
+    """A library is needed that is not installed; the message has the command to install it."""
 
 
 def install_command(extra: str) -> str:
-    """What to type to get an extra of this package; pip finds it in what is installed."""
+    """The command that installs an extra of this package; pip finds it in what is installed."""
     return f'python3 -m pip install "headstart[{extra}]"'
+
+
+def first_line(error: BaseException | str) -> str:
+    """The first line of what an error of another library says, without its final full stop."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".:")
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """The choice most like `name`, whatever its case."""
+    folded = {choice.casefold(): choice for choice in choices}
+    return folded[difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0)[0]]

@@ -13,6 +13,9 @@ import numpy as np
 FORMAT: Final = "headstart-features"
 UNIT_FORMAT: Final = "headstart-unit"
 FORMAT_VERSION: Final = 1
+UNIT_VERSION: Final = 2
+VERSIONS: Final[Mapping[str, int]] = {FORMAT: FORMAT_VERSION, UNIT_FORMAT: UNIT_VERSION}
+"""The version that is written and read of each format; a file of another one is refused."""
 
 # Datasets of the sealed file.
 FEATURES: Final = "features"
@@ -83,19 +86,13 @@ def files_dtype(path_bytes: int, reason_bytes: int) -> np.dtype[np.void]:
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """What a dataset must look like.
-
-    Attributes
-    ----------
-    shape : tuple of int or None
-        Length along each axis; None where it is free.
-    kinds : tuple of str
-        NumPy's names of the dtypes allowed; ``"S"`` is bytes of any fixed width, ``"files"`` and
-        ``"stats"`` are the two compound types.
-    """
+    """What a dataset must look like."""
 
     shape: tuple[int | None, ...]
+    """Length along each axis; None where it is free."""
     kinds: tuple[str, ...]
+    """NumPy's names of the allowed dtypes; ``"S"`` is bytes of any fixed width, ``"files"`` and
+    ``"stats"`` are the two compound types."""
 
     def takes(self, dtype: np.dtype[Any]) -> bool:
         """Whether a dataset may have this dtype."""
@@ -127,6 +124,7 @@ SCHEMAS: Final[Mapping[str, Mapping[str, Column]]] = {
         FILES: Column((None,), ("files",)),
         FEATURES: _VECTORS,
         DIGESTS: _DIGESTS,
+        VIEWS: Column((None,), ("<i2",)),
         CANARY: _VECTORS,
     },
 }
@@ -148,7 +146,7 @@ def set_text(group: h5py.Group, name: str, text: str) -> None:
 def set_head(group: h5py.Group, kind: str, provenance: str, environment: Mapping[str, Any]) -> None:
     """Write the attributes that sealed files and units share."""
     set_text(group, FORMAT_ATTRIBUTE, kind)
-    group.attrs[VERSION_ATTRIBUTE] = FORMAT_VERSION
+    group.attrs[VERSION_ATTRIBUTE] = VERSIONS[kind]
     set_text(group, PROVENANCE_ATTRIBUTE, provenance)
     set_text(group, ENVIRONMENT_ATTRIBUTE, json.dumps(environment, sort_keys=True))
 

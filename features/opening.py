@@ -10,18 +10,16 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from pathlib import Path
 
 import h5py
 import numpy as np
 
 from . import durable, layout
-from .errors import FeatureFileError
-from .words import first_line
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+from .errors import FeatureFileError, first_line
+from .origin import Origin
+from .provenance import Provenance
 
 _KINDS = {
     layout.FORMAT: "headstart feature file",
@@ -31,26 +29,26 @@ _KINDS = {
 _MAX_ATTRIBUTE_BYTES = 1 << 16
 
 
+class AnotherVersion(FeatureFileError):
+    """A file of ours in a version of its format that this headstart does not read."""
+
+    def __init__(self, path: Path, found: int | None, read: int) -> None:
+        self.versions = f"format version {found}; this headstart reads version {read}"
+        super().__init__(
+            f"{path}: {self.versions}; make it again with `headstart extract SOURCE -o {path} "
+            f"--fresh`, or use the headstart that wrote it"
+        )
+
+
 @contextlib.contextmanager
 def opened(
     path: Path, expected_format: str, *, sound: tuple[int, int, int] | None = None
 ) -> Iterator[h5py.File]:
     """Open `path` read-only, check what it is, and report damage met while it is read.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-    expected_format : str
-        Value of its ``format`` attribute, which also tells what it must hold.
-    sound : tuple of int, optional
-        The `durable.state` in which it was opened before: what it holds is not checked again.
-
-    Raises
-    ------
-    FeatureFileError
-        If the file is missing, of another kind or version, holds anything it should not, lacks a
-        dataset, or fails a checksum while it is read.
+    A file that is missing, of another kind or version, holds anything it should not, lacks a
+    dataset or fails a checksum while it is read is a FeatureFileError. What it holds is not checked
+    again where its `durable.state` is still the one in which it was found `sound`.
     """
     kind = _KINDS[expected_format]
     if not os.path.exists(path):
@@ -91,12 +89,9 @@ def _check_kind(file: h5py.File, path: Path, kind: str, expected_format: str) ->
         raise FeatureFileError(
             f"{path}: an HDF5 file, but not a {kind}; `headstart extract` makes them"
         )
-    version = integer_attribute(file, layout.VERSION_ATTRIBUTE)
-    if version != layout.FORMAT_VERSION:
-        raise FeatureFileError(
-            f"{path}: format version {version}, this headstart reads version "
-            f"{layout.FORMAT_VERSION}; use the headstart that wrote it, or extract again"
-        )
+    version = _integer_attribute(file, layout.VERSION_ATTRIBUTE)
+    if version != layout.VERSIONS[expected_format]:
+        raise AnotherVersion(path, version, layout.VERSIONS[expected_format])
 
 
 def _check_content(file: h5py.File, path: Path, expected_format: str) -> None:
@@ -105,9 +100,9 @@ def _check_content(file: h5py.File, path: Path, expected_format: str) -> None:
     if found != schema.keys():
         names = ", ".join(sorted(found ^ schema.keys()))
         raise FeatureFileError(f"{path}: damaged or foreign: missing or unknown names: {names}")
-    unheard = set(file.attrs) - layout.ATTRIBUTES
-    if unheard:
-        raise FeatureFileError(f"{path}: foreign: unknown attributes: {', '.join(sorted(unheard))}")
+    unknown = set(file.attrs) - layout.ATTRIBUTES
+    if unknown:
+        raise FeatureFileError(f"{path}: foreign: unknown attributes: {', '.join(sorted(unknown))}")
     size = os.path.getsize(path)
     for name, column in schema.items():
         wrong = _what_is_wrong(file, name, column, size)
@@ -120,7 +115,7 @@ def _what_is_wrong(file: h5py.File, name: str, column: layout.Column, file_size:
         return "is a link to elsewhere"
     dataset = file[name]
     if not isinstance(dataset, h5py.Dataset):
-        return "is no dataset"
+        return "is not a dataset"
     storage = dataset.id.get_create_plist()
     if storage.get_external_count() or dataset.is_virtual:
         return "is stored in another file"
@@ -156,22 +151,17 @@ def text_attribute(file: h5py.File, name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def environment_of(file: h5py.File) -> dict[str, Any]:
-    """What was recorded of the machine and the libraries.
-
-    Raises
-    ------
-    ValueError
-        If it is no JSON object.
-    """
+def origin_of(file: h5py.File, name: str) -> Origin:
+    """What made the vectors of a file, called `name` in messages; call it inside `opened`."""
     environment = json.loads(text_attribute(file, layout.ENVIRONMENT_ATTRIBUTE))
     if not isinstance(environment, dict):
-        raise ValueError("the recorded environment is no JSON object")  # noqa: TRY004
-    return environment
+        raise ValueError("the recorded environment is not a JSON object")  # noqa: TRY004
+    provenance = Provenance.from_json(text_attribute(file, layout.PROVENANCE_ATTRIBUTE))
+    return Origin(provenance, environment, file[layout.CANARY][()], name)
 
 
-def integer_attribute(file: h5py.File, name: str) -> int | None:
-    """An integer attribute of the root group, or None if it is missing or none."""
+def _integer_attribute(file: h5py.File, name: str) -> int | None:
+    """An integer attribute of the root group; None if it is missing or of another type."""
     if not h5py.h5a.exists(file.id, name.encode()):
         return None
     attribute = h5py.h5a.open(file.id, name.encode())

@@ -6,11 +6,11 @@ import dataclasses
 import hashlib
 import json
 
-from .errors import FeatureFileError, ProvenanceMismatch
+from .errors import FeatureFileError
 from .layout import FORMAT_VERSION
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class Provenance:
     """How the vectors of a feature file were computed.
 
@@ -65,6 +65,12 @@ class Provenance:
     preprocessing_version: int
     format_version: int = FORMAT_VERSION
 
+    def __repr__(self) -> str:
+        return (
+            f"Provenance({self.backbone} at {self.size} px, {self.precision}, {self.fit}, "
+            f"{self.dtype}, weights {self.weights_digest[:8]}...)"
+        )
+
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces, ASCII; equal provenances give equal bytes."""
         return json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
@@ -94,42 +100,3 @@ class Provenance:
     def fingerprint(self) -> str:
         """SHA-256 of the canonical JSON (hexadecimal)."""
         return hashlib.sha256(self.to_json().encode("ascii")).hexdigest()
-
-    def require_same(self, other: Provenance, *, this: str, that: str, remedy: str) -> None:
-        """Refuse to go on when `other` was made differently.
-
-        Parameters
-        ----------
-        other : Provenance
-            What must be equal to this one.
-        this, that : str
-            What the two belong to, for the message.
-        remedy : str
-            What the user can do about it, for the message.
-
-        Raises
-        ------
-        ProvenanceMismatch
-            Naming each field that differs, with both values.
-        """
-        require_same_fields(
-            dataclasses.asdict(self), dataclasses.asdict(other), this=this, that=that, remedy=remedy
-        )
-
-
-def require_same_fields(
-    mine: dict[str, object], theirs: dict[str, object], *, this: str, that: str, remedy: str
-) -> None:
-    """`Provenance.require_same` on the fields that `mine` and `theirs` both have."""
-    differing = [
-        f"{name} is {_shorten(mine[name])} against {_shorten(theirs[name])}"
-        for name in mine
-        if name in theirs and mine[name] != theirs[name]
-    ]
-    if differing:
-        raise ProvenanceMismatch(f"{this} does not fit {that}: {'; '.join(differing)}. {remedy}")
-
-
-def _shorten(value: object) -> str:
-    text = str(value)
-    return text[:12] + "..." if len(text) == 64 else text

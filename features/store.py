@@ -6,22 +6,20 @@ import contextlib
 import dataclasses
 import functools
 import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from . import durable, layout
 from .errors import FeatureFileError
-from .opening import environment_of, opened, text_attribute
+from .opening import opened, origin_of, text_attribute
+from .origin import Origin
 from .provenance import Provenance
-from .units import SeenFile, seen_files
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import h5py
-    from numpy.typing import NDArray
+from .records import Key, SeenFile, keys, seen_files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +42,12 @@ class FeatureStore:
     path : str or path-like
         A file that ``headstart extract`` sealed.
 
+    Attributes
+    ----------
+    summary : Any
+        What the run that made the file did, as `headstart.extract.extract` reports it; None if the
+        file was just opened.
+
     Raises
     ------
     FeatureFileError
@@ -56,20 +60,19 @@ class FeatureStore:
     (600, 2048)
     """
 
+    summary: Any = None
+
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self._state = durable.state(self.path)
         with opened(self.path, layout.FORMAT) as file:
-            self.provenance = Provenance.from_json(
-                text_attribute(file, layout.PROVENANCE_ATTRIBUTE)
-            )
-            if text_attribute(file, layout.FINGERPRINT_ATTRIBUTE) != self.provenance.fingerprint:
+            self.origin: Origin = origin_of(file, str(self.path))
+            if text_attribute(file, layout.FINGERPRINT_ATTRIBUTE) != self.fingerprint:
                 raise FeatureFileError(f"{path}: damaged: fingerprint and provenance disagree")
-            self.environment = environment_of(file)
             self.content_digest = text_attribute(file, layout.CONTENT_DIGEST_ATTRIBUTE)
             self._rows, self.dimension = file[layout.FEATURES].shape
             uneven = [name for name in layout.PER_ROW if len(file[name]) != self._rows]
-            widths = self.dimension, file[layout.CANARY].shape[1]
+            widths = self.dimension, self.canary.shape[1]
         if uneven:
             raise FeatureFileError(f"{path}: damaged: {uneven[0]!r} has another number of rows")
         if set(widths) != {self.provenance.dimension}:
@@ -83,6 +86,21 @@ class FeatureStore:
             f"FeatureStore({str(self.path)!r}: {len(self)} rows x {self.dimension}, "
             f"{len(self.label_names)} labels)"
         )
+
+    @property
+    def provenance(self) -> Provenance:
+        """Everything that can change a vector."""
+        return self.origin.provenance
+
+    @property
+    def environment(self) -> Mapping[str, Any]:
+        """Machine, libraries, source and times; recorded, not compared."""
+        return self.origin.environment
+
+    @property
+    def canary(self) -> NDArray[np.floating]:
+        """(C, D): vectors of the built-in test images, from the machine that made the first row."""
+        return self.origin.canary
 
     @property
     def fingerprint(self) -> str:
@@ -131,6 +149,11 @@ class FeatureStore:
         """(N, 32) uint8: SHA-256 of each image file's bytes."""
         return self.read(layout.DIGESTS)
 
+    @property
+    def keys(self) -> list[Key]:
+        """The N keys of the vectors: image and view."""
+        return keys(self.digests, self.views)
+
     @functools.cached_property
     def stats(self) -> NDArray[np.void]:
         """(N,) records of size (bytes), mtime_ns, width and height (pixels, upright)."""
@@ -146,11 +169,6 @@ class FeatureStore:
         """Path and reason of each image that could not be embedded, sorted by path."""
         return [Skipped(os.fsdecode(file.path), file.reason) for file in self.skipped_files]
 
-    @functools.cached_property
-    def canary(self) -> NDArray[np.floating]:
-        """(C, D): vectors of the built-in test images, made by whoever made the first row."""
-        return self.read(layout.CANARY)
-
     @property
     def images(self) -> int:
         """How many rows are images themselves rather than augmented views of one."""
@@ -162,7 +180,7 @@ class FeatureStore:
         Raises
         ------
         FeatureFileError
-            If the file was replaced since this store was opened: its rows would not match those
+            If the file was replaced after this store was opened: its rows would not match those
             read before.
         """
         with self._opened() as file:

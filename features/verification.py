@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
+import h5py
 import numpy as np
 
 from . import layout
 from .digest import ArrayDigest, blocks
 from .opening import opened
+from .provenance import Provenance
 from .store import FeatureStore
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    import h5py
-
-    from .provenance import Provenance
 
 
 def verify(path: Path) -> list[str]:
@@ -32,12 +27,12 @@ def verify(path: Path) -> list[str]:
     Returns
     -------
     list of str
-        A line per rule that is broken, naming the dataset; empty if the file is sound.
+        A line for each broken rule, naming the dataset; empty if the file is sound.
 
     Raises
     ------
     FeatureFileError
-        If it is missing, or no feature file at all.
+        If it is missing, or not a feature file at all.
     """
     store = FeatureStore(path)
     with opened(store.path, layout.FORMAT) as file:
@@ -58,10 +53,10 @@ def verify(path: Path) -> list[str]:
 
 
 def content_digest(file: h5py.File, provenance: Provenance) -> str:
-    """SHA-256 over provenance and rows: what two machines or two runs may compare.
+    """SHA-256 over provenance and rows (hexadecimal): equal for runs that computed the same.
 
     Times, the environment, the ledger and the canary are left out: they may differ between two
-    runs that computed the same features.
+    such runs.
     """
     digest = ArrayDigest()
     digest.text(provenance.to_json())

@@ -9,20 +9,17 @@ import sys
 from concurrent.futures import Future
 from pathlib import Path
 
+import cloudpickle
 import numpy as np
 import pytest
-from headstart.extract.backbones import Backbone
-from headstart.extract.canary import canary_images
+from headstart.extract.backbones.build import Backbone
+from headstart.extract.backbones.request import Request
 from headstart.extract.embedding import Embedding
-from headstart.extract.request import Request
-from headstart.features import units
+from headstart.extract.images.synthetic import canary_images
+from headstart.features.journal import units
+from headstart.features.origin import Origin
 from headstart.features.store import FeatureStore
 from PIL import Image
-
-try:
-    from joblib.externals import cloudpickle  # joblib before 1.6 brings its own
-except ImportError:
-    import cloudpickle
 
 COLOURS = {"blue": (30, 60, 200), "red": (200, 40, 30), "green": (40, 180, 60)}
 
@@ -129,8 +126,8 @@ class StubEmbedding(Embedding):
     def engine(self, engine):
         self._stub = engine
 
-    def submit(self, pixels):
-        return _ready(self.engine.embed(np.stack(list(pixels.values()))))
+    def submit(self, images):
+        return _ready(self.engine.embed(np.stack(images)))
 
     @property  # a cached_property has a lock, which no other process can be sent
     def canary_calls(self):
@@ -166,13 +163,21 @@ def stand_in(monkeypatch, make_stub):
     def put(target: str) -> list[StubEmbedding]:
         made: list[StubEmbedding] = []
 
-        def make(request, *how):
-            stub = make_stub()
-            stub.request = request
-            made.append(stub)
-            return stub
+        class StandIn:
+            def __new__(cls, request, *how):
+                stub = make_stub()
+                stub.request = request
+                made.append(stub)
+                return stub
 
-        monkeypatch.setattr(target, make)
+            @classmethod
+            def of(cls, origin, **how):
+                real = Embedding.of(origin, **how)
+                stub = cls(real.request)
+                stub.joins = real.joins
+                return stub
+
+        monkeypatch.setattr(target, StandIn)
         return made
 
     return put
@@ -227,10 +232,10 @@ def make_store(tmp_path):
         weights_digest="0" * 64,
         dtype="float32",
     ) -> FeatureStore:
-        from headstart.features.known import FileStat, Known
-        from headstart.features.lock import exclusive
-        from headstart.features.seal import Listed, seal
-        from headstart.features.units import SeenFile
+        from headstart.features.journal.known import Known
+        from headstart.features.journal.lock import exclusive
+        from headstart.features.journal.seal import seal
+        from headstart.features.records import Key, Listed, SeenFile
 
         features = np.asarray(features, dtype)
         embedding = StubEmbedding(weights_digest, dtype=dtype)
@@ -245,14 +250,14 @@ def make_store(tmp_path):
         canary = np.ones((8, features.shape[1]), dtype)
         splits = ["none"] * len(files) if splits is None else splits
         listing = [
-            Listed(FileStat(file.path, 1, 1), label, split)
+            Listed(file.stat, label, split)
             for file, label, split in zip(files, labels, splits, strict=True)
         ]
-        vectors = dict(zip(digests, features, strict=True))
+        vectors = dict(zip(map(Key, digests), features, strict=True))
         with exclusive(out):
             units.publish(
                 units.folder_of(out),
-                units.Origin(provenance, embedding.environment, canary),
+                Origin(provenance, embedding.environment, canary),
                 files,
                 vectors,
             )

@@ -1,5 +1,7 @@
 """Feature files side by side."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from headstart.classify.comparison import compare
@@ -24,12 +26,12 @@ def test_files_are_ranked_and_matched_by_content_and_not_by_row(good, make_store
     turned = make_store(features[::-1], labels[::-1], contents=range(199, -1, -1), name="turned.h5")
     noise = make_store(clouds(apart=0)[0], labels, name="noise.h5")
     found = compare([noise, turned, good])
-    names = [rank.name for rank in found.ranks]
-    assert names[-1] == str(noise.path)
-    assert found.ranks[0].accuracy == found.ranks[1].accuracy
-    assert found.ranks[0].accuracy > found.ranks[2].accuracy + 0.2
-    assert found.ranks[0].behind[0] == 0
-    difference, low, high = found.ranks[2].behind
+    best, second, worst = found.standings
+    assert worst.name == str(noise.path)
+    assert best.accuracy == second.accuracy
+    assert best.accuracy > worst.accuracy + 0.2
+    assert best.behind[0] == 0
+    difference, low, high = worst.behind
     assert 0 < low < difference < high
     assert found.images == 200
     assert found.majority == 0.5
@@ -37,26 +39,27 @@ def test_files_are_ranked_and_matched_by_content_and_not_by_row(good, make_store
 
 def test_the_accuracy_is_the_one_that_training_reports(good, make_store):
     found = compare([good, make_store(clouds(seed=1)[0], clouds()[1], name="other.h5")])
-    rank = next(rank for rank in found.ranks if rank.name == str(good.path))
-    assert rank.accuracy == pytest.approx(train(good).scores.accuracy, abs=0.02)
+    standing = next(one for one in found.standings if one.name == str(good.path))
+    assert standing.accuracy == pytest.approx(train(good).scores.accuracy, abs=0.02)
 
 
-def test_a_file_no_better_than_random_weights_or_pixels_is_said_so(good, make_store, monkeypatch):
+def test_a_file_no_better_than_random_weights_or_pixels_says_so(good, make_store):
     _features, labels = clouds()
     pretrained = {"weights": {"kind": "imagenet"}}
     useless = make_store(clouds(apart=0.02)[0], labels, name="useless.h5")
     random = make_store(clouds(apart=0.2, seed=4)[0], labels, name="random.h5")
     assert random.environment["weights"]["kind"] == "random"
     for store in (good, useless):
-        monkeypatch.setattr(store, "environment", pretrained)
+        store.origin = dataclasses.replace(store.origin, environment=pretrained)
     found = compare(
         [good, useless, random], pixels=lambda paths: clouds(len(paths), apart=0.2, seed=9)[0]
     )
-    ranks = {rank.name: rank for rank in found.ranks}
-    assert ranks[str(good.path)].no_better_than == ()
-    assert set(ranks[str(useless.path)].no_better_than) == {str(random.path), "raw pixels"}
-    assert ranks[str(random.path)].baseline == "random weights"
-    assert ranks[str(random.path)].no_better_than == ()
+    standings = {one.name: one for one in found.standings}
+    assert standings[str(good.path)].no_better_than == ()
+    assert set(standings[str(useless.path)].no_better_than) == {str(random.path), "raw pixels"}
+    assert standings[str(random.path)].baseline == "random weights"
+    assert standings[str(random.path)].no_better_than == ()
+    assert standings["raw pixels"].dimension == 30
 
 
 def test_only_images_that_all_files_have_count_and_the_others_are_counted(good, make_store):
@@ -74,7 +77,7 @@ def test_images_of_the_test_split_have_no_say(make_store):
     before = compare([one, one])
     features[::4] = 1000
     two = make_store(features, labels, splits=splits, name="two.h5")
-    assert compare([two, two]).ranks[0].accuracy == before.ranks[0].accuracy
+    assert compare([two, two]).standings[0].accuracy == before.standings[0].accuracy
     assert before.images == 150
 
 
@@ -105,8 +108,15 @@ def test_the_best_head_is_chosen_without_a_look_at_the_test_split(make_store):
     assert head.scores != other.scores
     losses = [standing.choice_log_loss for standing in standings]
     assert losses == sorted(losses)
-    assert standings[0].head == head.name
-    assert standings[0].scores == head.scores
+    best, scores = standings[0], head.scores
+    assert best.name == head.name
+    assert best.parameters == head.parameters
+    found = best.accuracy, best.interval, best.log_loss, best.calibration_error
+    assert found == (scores.accuracy, scores.interval, scores.log_loss, scores.calibration_error)
+    assert best.behind[0] == 0
+    assert [one.behind[0] for one in standings] == pytest.approx(
+        [best.accuracy - one.accuracy for one in standings]
+    )
 
 
 def test_the_scores_of_the_chosen_head_include_the_choosing(make_store):

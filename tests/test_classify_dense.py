@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from headstart.classify import kernel, train
-from headstart.classify.dense import dense_layer
+from headstart.apply.dense import dense_layer
+from headstart.classify import train
+from headstart.classify.heads import rbf as kernel
 from headstart.features import HeadError
 from scipy.special import expit, softmax
 from sklearn.calibration import CalibratedClassifierCV

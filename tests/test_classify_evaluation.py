@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from headstart.classify import train
 from headstart.classify.curve import learning_curve
-from headstart.classify.duplicates import SIMILAR, Similarity
-from headstart.classify.evaluation import score
 from headstart.classify.examples import Examples
-from headstart.classify.intervals import accuracy_interval, paired_difference
+from headstart.classify.scores.duplicates import SIMILAR, Similarity
+from headstart.classify.scores.evaluation import score
+from headstart.classify.scores.intervals import accuracy_interval, paired_difference
 from headstart.features import TrainingError, WrongUsage
 from scipy.stats import binomtest
 from sklearn.dummy import DummyClassifier

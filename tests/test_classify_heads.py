@@ -1,16 +1,18 @@
 """What each kind of head is beside scikit-learn's own of the same kind."""
 
 import logging
+import types
 
 import numpy as np
+import psutil
 import pytest
-from headstart.classify import kernel, train
+from headstart.classify import train
 from headstart.classify.crossfit import _pairs, cross_fit
+from headstart.classify.examples import stratified_folds
 from headstart.classify.heads import RECIPES, recipe
-from headstart.classify.kernel import Rbf
-from headstart.classify.linear import STRENGTHS
-from headstart.classify.recipe import Task
-from headstart.classify.splits import stratified_folds
+from headstart.classify.heads.linear import STRENGTHS
+from headstart.classify.heads.rbf import Rbf
+from headstart.classify.heads.recipe import Task
 from headstart.features import WrongUsage
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.cluster import KMeans
@@ -87,7 +89,7 @@ def test_a_calibrated_svm_is_what_scikit_learn_calibrates(make_store):
 
 
 @pytest.mark.parametrize("classes", [2, 6])
-def test_svm_rbf_answers_as_scikit_learns_svc_does(classes):
+def test_svm_rbf_decides_as_scikit_learns_svc_does(classes):
     one, other = task(400, classes, apart=1.5), task(400, classes, apart=1.5, seed=1)
     parameters = {"C": 1.0, "gamma": 1 / 40}
     steps = make_pipeline(*(step for _, step in Rbf().fit(parameters, one)))
@@ -98,14 +100,15 @@ def test_svm_rbf_answers_as_scikit_learns_svc_does(classes):
         assert np.mean(apart < 5e-3) > 0.995  # a tie between two classes may go the other way
 
 
-def test_a_kernel_that_does_not_fit_is_approximated_and_a_line_says_so(
+def test_a_kernel_that_does_not_fit_into_memory_is_approximated_and_that_is_logged(
     make_store, monkeypatch, caplog
 ):
     one = task(300, 2, apart=1.5)
     store = make_store(one.features, one.labels.tolist())
     exact = train(store, "svm-rbf")
     assert "landmarks" not in exact.parameters
-    monkeypatch.setattr(kernel, "free_memory", lambda: 2 * 300**2 * 16 - 1)
+    just_too_little = types.SimpleNamespace(available=2 * 300**2 * 16 - 1)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: just_too_little)
     with caplog.at_level(logging.INFO, "headstart"):
         approximate = train(store, "svm-rbf")
     assert "more than half of the free memory; it is approximated by 1,024 landmarks" in caplog.text
@@ -170,7 +173,7 @@ def test_what_is_no_classifier_is_refused(make_store):
             train(store, wrong)
     with pytest.raises(WrongUsage, match="`train_all` trains every kind"):
         train(store, "all")
-    with pytest.raises(WrongUsage, match="SVC: it gives 6 values a row for 4 classes"):
+    with pytest.raises(WrongUsage, match="SVC: it gives 6 values per row for 4 classes"):
         train(four_classes(make_store), SVC(decision_function_shape="ovo"))
     with pytest.raises(WrongUsage, match="set it on the RandomForestClassifier itself"):
         train(store, RandomForestClassifier(), class_weight="balanced")
@@ -178,7 +181,7 @@ def test_what_is_no_classifier_is_refused(make_store):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_nothing_about_a_fold_enters_its_own_probabilities(name):
-    """Neither its labels nor its features, except of the row that is asked about."""
+    """Neither its labels nor its features, except those of the row itself."""
     one = task(200, 2, apart=0.5)
     folds = folds_of(one)
     held_out = folds[2]
@@ -216,7 +219,7 @@ def test_calibrations_that_heads_are_compared_by_have_not_seen_the_rows():
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_cross_fitted_probabilities_of_noise_know_nothing(name):
-    """Calibrated or chosen with a look at the answers they would do better than a coin."""
+    """Calibrated or chosen with a look at the labels they would do better than a coin."""
     generator = np.random.default_rng(5)
     features = generator.normal(size=(240, 100)).astype(np.float32)
     one = Task(features, generator.integers(0, 2, 240), np.array(["a", "b"]), False, 0)

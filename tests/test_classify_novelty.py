@@ -5,9 +5,9 @@ import os
 import numpy as np
 import pytest
 from headstart.classify import load_head, train
+from headstart.classify.examples import stratified_folds
 from headstart.classify.novelty import FALSE_ALARMS, Novelty
 from headstart.classify.persistence import SUFFIXES
-from headstart.classify.splits import stratified_folds
 
 
 def vectors(count, seed=0, dimension=40, rank=6):

@@ -10,7 +10,7 @@ import pytest
 import skops.io
 from headstart.classify import load_head, train
 from headstart.classify.heads import RECIPES
-from headstart.classify.persistence import FORMAT, SUFFIXES
+from headstart.classify.persistence import FORMAT, FORMAT_VERSION, SUFFIXES
 from headstart.features import HeadError, HeadstartError
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import Pipeline
@@ -43,6 +43,9 @@ def test_a_saved_head_predicts_what_it_predicted_before(store, tmp_path, name, s
     )
     assert loaded.scores == head.scores
     assert loaded.provenance == head.provenance
+    assert loaded.environment == head.environment
+    np.testing.assert_array_equal(loaded.canary, head.canary)
+    assert (loaded.origin.name, loaded.origin.remedy) == (head.origin.name, head.origin.remedy)
     assert loaded.label_names == ["cat", "dog"]
 
 
@@ -152,7 +155,10 @@ def test_a_payload_planted_in_a_skops_file_does_not_run(store, tmp_path):
     head = train(store)
     planted = FunctionTransformer(os.system, kw_args={"command": f"touch {witness}"})
     pipeline = Pipeline([("kernel", planted), *head.pipeline.steps])
-    content = {"pipeline": pipeline, "metadata": {"format": FORMAT, "format_version": 2}}
+    content = {
+        "pipeline": pipeline,
+        "metadata": {"format": FORMAT, "format_version": FORMAT_VERSION},
+    }
     path = tmp_path / "gift.skops"
     skops.io.dump(content, path)
     with pytest.raises(HeadError, match=r"gift\.skops: .*posix\.system.*--trust"):
@@ -179,7 +185,7 @@ def test_coefficients_that_are_not_finite_are_refused(saved):
     ("attribute", "value"),
     [("support_", lambda old: old + 10**6), ("_n_support", lambda old: old * 50)],
 )
-def test_a_machine_that_points_outside_its_vectors_is_refused_before_it_is_asked(
+def test_a_machine_that_points_outside_its_vectors_is_refused_before_it_decides(
     store, tmp_path, attribute, value
 ):
     """libsvm would read whatever lies there."""
@@ -193,45 +199,36 @@ def test_a_machine_that_points_outside_its_vectors_is_refused_before_it_is_asked
         load_head(path, trust=True)
 
 
-def test_heads_of_the_first_version_are_still_read(saved):
+@pytest.mark.parametrize("version", [1, 2, FORMAT_VERSION + 1, None])
+def test_a_head_of_another_version_is_refused_in_a_line_that_says_what_makes_it_again(
+    saved, version
+):
     content = joblib.load(saved)
-    metadata = content["metadata"] | {"format_version": 1}
-    for name in ("class_weight", "canary_probabilities", "novelty"):
-        del metadata[name]
-    for name in ("calibration_error", "reliability", "confusion", "mistakes"):
-        del metadata["scores"][name]
-    joblib.dump(content | {"metadata": metadata}, saved)
-    old = load_head(saved, trust=True)
-    assert old.scores.calibration_error is None
-    assert old.class_weight is None
-    assert old.predict(np.ones((2, 12))).unfamiliar is None
-
-
-def test_heads_of_the_second_version_are_still_read(saved):
-    content = joblib.load(saved)
-    metadata = content["metadata"] | {"format_version": 2}
-    del metadata["novelty"]
-    joblib.dump(content | {"metadata": metadata}, saved)
-    old = load_head(saved, trust=True)
-    assert old.novelty is None
-    old.save(saved)  # as what it is, in the version of today
-    assert load_head(saved).predict(np.ones((2, 12))).novelty is None
+    content["metadata"]["format_version"] = version
+    joblib.dump(content, saved)
+    with pytest.raises(HeadError) as refused:
+        load_head(saved, trust=True)
+    assert str(refused.value) == (
+        f"{saved}: head format version {version}, this headstart reads version {FORMAT_VERSION}; "
+        f"`headstart train FILE.h5 -o head.joblib` makes it again"
+    )
 
 
 def test_metadata_that_contradicts_the_classifier_is_refused(saved):
     for change, message in (
         (lambda m: m | {"label_names": ["dog", "cat"]}, "contradict"),
         (lambda m: m | {"fingerprint": "0" * 64}, "contradict"),
-        (lambda m: m | {"format_version": 4}, "format version 4"),
+        (lambda m: m | {"format_version": 99}, "version 99"),
         (lambda m: m | {"training_counts": {"dog": 1, "cat": 1}}, "labels"),
         (lambda m: m | {"canary": m["canary"][:, 1:]}, "numbers of features"),
         (lambda m: m | {"canary_probabilities": 1 - m["canary_probabilities"]}, "other probab"),
         (lambda m: {k: v for k, v in m.items() if k != "canary"}, "lacks 'canary'"),
         (lambda m: {}, "not a headstart head"),
         (lambda m: m | {"novelty": m["novelty"] | {"mean": np.zeros(3)}}, "novelty contradict"),
-        (lambda m: m | {"novelty": m["novelty"] | {"threshold": 0.0}}, "values that cannot be"),
+        (lambda m: m | {"novelty": m["novelty"] | {"threshold": 0.0}}, "impossible values"),
         (lambda m: m | {"novelty": {"mean": np.zeros(12)}}, "missing"),
         (lambda m: m | {"scores": 3}, "its scores is a int"),
+        (lambda m: m | {"novelty": None}, "its novelty is a NoneType"),
         (lambda m: m | {"provenance": {"backbone": "Xception"}}, "missing"),
         (lambda m: m | {"canary_probabilities": np.nan}, "other probabilities"),
         (lambda m: {k: v for k, v in m.items() if k != "canary_probabilities"}, "lacks 'canary_p"),

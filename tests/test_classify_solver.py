@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from headstart.classify.losses import LogLoss, SquaredHinge
-from headstart.classify.solver import LinearPath
+from headstart.classify.solver.losses import LogLoss, SquaredHinge
+from headstart.classify.solver.path import LinearPath
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
@@ -63,8 +63,8 @@ def test_every_classifier_of_a_path_is_the_one_that_scikit_learn_finds(loss, sha
     cuts = trainings(len(codes))
     path = LinearPath(features, codes, classes, cuts, loss, balanced=balanced)
     for strength in (1e-3, 1e-2, 1e-1):
-        answers = path.solve(strength, [[everyone]] * len(cuts), tolerance=1e-9)
-        for number, (training, (decisions,)) in enumerate(zip(cuts, answers, strict=True)):
+        solved = path.solve(strength, [[everyone]] * len(cuts), tolerance=1e-9)
+        for number, (training, (decisions,)) in enumerate(zip(cuts, solved, strict=True)):
             scaler, slopes, offsets = by_scikit_learn(
                 loss, features[training], codes[training], strength, balanced
             )
@@ -79,32 +79,29 @@ def test_every_classifier_of_a_path_is_the_one_that_scikit_learn_finds(loss, sha
                 np.testing.assert_allclose(intercepts, offsets, atol=1e-3)
 
 
-def test_the_minimum_is_found_in_few_steps_though_classes_are_uneven(monkeypatch, caplog):
+def test_the_minimum_is_found_in_few_steps_though_classes_are_uneven(caplog):
     """Balancing weights of 20 must not be taken for curvature of the loss."""
-    from headstart.classify import solver
-
     features, codes = clouds(630, 2, 100)
     kept = (codes == 0) | (np.arange(630) % 20 == 1)
-    monkeypatch.setattr(solver, "_MOST_ITERATIONS", 25)
     path = LinearPath(
         features[kept], codes[kept], 2, [np.arange(kept.sum())], LogLoss(), balanced=True
     )
     with caplog.at_level("INFO", "headstart"):
         for strength in (1e-3, 1e-2, 1e-1):
-            path.solve(strength)
-    assert not caplog.records
+            path.solve(strength, most_iterations=25)
+        assert not caplog.records
+        path.solve(1.0, tolerance=1e-9, most_iterations=1)
+    assert "no minimum to 1e-09 within 1 steps" in caplog.text  # or the log would never speak
 
 
-def test_what_is_returned_belongs_together_though_the_search_was_cut_short(monkeypatch, caplog):
-    from headstart.classify import solver
-
-    monkeypatch.setattr(solver, "_MOST_TRIALS", 1)
-    monkeypatch.setattr(solver, "_MOST_ITERATIONS", 3)
+def test_what_is_returned_belongs_together_though_the_search_was_cut_short(caplog):
     features, codes = clouds(200, 2, 30)
     everyone = np.arange(200)
     path = LinearPath(features, codes, 2, [everyone], SquaredHinge())
     with caplog.at_level("INFO", "headstart"):
-        ((decisions,),) = path.solve(1.0, [[everyone]], tolerance=1e-9)
+        ((decisions,),) = path.solve(
+            1.0, [[everyone]], tolerance=1e-9, most_iterations=3, most_trials=1
+        )
     assert "C = 1: no minimum to 1e-09 within 3 steps" in caplog.text
     coefficients, intercept = path.coefficients(0)
     scaled = StandardScaler().fit_transform(features.astype(np.float64))
@@ -143,18 +140,15 @@ def test_a_feature_that_is_constant_over_the_training_rows_gets_no_coefficient()
     assert np.isfinite(second).all()
 
 
-def test_a_path_in_groups_is_the_path_in_one(monkeypatch):
-    from headstart.classify import solver
-
+def test_a_path_in_groups_is_the_path_in_one():
     features, codes = clouds(300, 20, 40)
     cuts = trainings(300)
     whole = LinearPath(features, codes, 20, cuts, LogLoss())
-    monkeypatch.setattr(solver, "_GROUP", 300 * 20)
-    one_by_one = LinearPath(features, codes, 20, cuts, LogLoss())
-    asked = [[np.arange(0, 300, 7)]] * 4
+    one_by_one = LinearPath(features, codes, 20, cuts, LogLoss(), at_once=300 * 20)
+    wanted = [[np.arange(0, 300, 7)]] * 4
     for ours, theirs in zip(
-        whole.solve(0.01, asked, tolerance=1e-8),
-        one_by_one.solve(0.01, asked, tolerance=1e-8),
+        whole.solve(0.01, wanted, tolerance=1e-8),
+        one_by_one.solve(0.01, wanted, tolerance=1e-8),
         strict=True,
     ):
         np.testing.assert_allclose(ours[0], theirs[0], atol=1e-3)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from headstart.classify.splits import contents, stratified_folds
+from headstart.classify.examples import contents, stratified_folds
 from headstart.features import TrainingError
 
 

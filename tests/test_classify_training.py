@@ -1,6 +1,7 @@
 """Heads on made-up features, against scikit-learn itself."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -241,11 +242,20 @@ def test_a_head_refuses_features_made_in_any_other_way(split_store, make_store):
     features, labels = clouds(30, seed=2)
     other = make_store(features, labels, name="other.h5", weights_digest="1" * 64)
     for refused in (lambda: head.predict(other), lambda: evaluate(head, other)):
-        with pytest.raises(ProvenanceMismatch, match=r"weights_digest is 0000.* against 1111"):
+        with pytest.raises(
+            ProvenanceMismatch,
+            match=r"^this head does not fit .*other\.h5: weights_digest is 0000.* against 1111.*"
+            r"headstart info HEAD.*, or train a head on this file",
+        ):
             refused()
-    moved = dataclasses.replace(head, canary=head.canary * 1.01)
-    with pytest.raises(ProvenanceMismatch, match="test images come out differently"):
-        moved.predict(split_store)
+    moved = dataclasses.replace(
+        head, origin=dataclasses.replace(head.origin, canary=head.canary * 1.01)
+    )
+    for refused in (lambda: moved.predict(split_store), lambda: evaluate(moved, split_store)):
+        with pytest.raises(
+            ProvenanceMismatch, match=r"test images come out differently.*this head"
+        ):
+            refused()
 
 
 def test_a_head_refuses_matrices_of_another_shape_or_with_holes(split_store):
@@ -255,3 +265,20 @@ def test_a_head_refuses_matrices_of_another_shape_or_with_holes(split_store):
     with pytest.raises(HeadError, match="NaN"):
         head.predict(np.full((3, 40), np.nan))
     assert head.predict(np.zeros((0, 40))).labels.shape == (0,)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        "photos",
+        Path("photos"),
+        b"\x89PNG",
+        ["a.jpg", "b.jpg"],
+        (Path("a.jpg"),),
+        np.zeros((2, 8, 8, 3), np.uint8),
+    ],
+    ids=["folder", "path", "bytes", "files", "paths", "pixels"],
+)
+def test_a_head_that_is_given_images_says_what_takes_them(split_store, images):
+    with pytest.raises(HeadError, match=r"use `headstart\.apply\.predict\(head, source\)`"):
+        train(split_store).predict(images)

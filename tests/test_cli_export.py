@@ -10,10 +10,12 @@ import zipfile
 import numpy as np
 import pytest
 from headstart.classify import load_head, train
-from headstart.extract import backbones, engines, fusing
-from headstart.extract.canary import synthetic_images
+from headstart.extract import engines
+from headstart.extract.backbones import build as backbones
+from headstart.extract.backbones import fused as fusing
+from headstart.extract.backbones.request import Request
 from headstart.extract.embedding import Embedding
-from headstart.extract.request import Request
+from headstart.extract.images.synthetic import synthetic_images
 from headstart.features import FeatureStore
 from sklearn.neighbors import KNeighborsClassifier
 
@@ -44,7 +46,7 @@ def trained(tmp_path_factory, fill_photos):
 @pytest.fixture(scope="module")
 def exported(trained):
     """The same folder, with Keras models of all heads, and ONNX files of those of three classes."""
-    from headstart.cli.exporting import export_into
+    from headstart.apply.export import export_into
 
     for name, classes in HEADS:
         for suffix in (".keras", ".onnx") if ONNX and classes == 3 else (".keras",):
@@ -217,7 +219,7 @@ def test_every_way_of_normalising_survives_in_the_file(
 
 def test_channels_are_scaled_as_every_family_of_backbones_wants_it():
     import keras
-    from headstart.extract.architectures import ARCHITECTURES
+    from headstart.extract.backbones.architectures import ARCHITECTURES
 
     images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8)
     for name in ARCHITECTURES:

@@ -9,8 +9,9 @@ import joblib
 import numpy as np
 import pytest
 from headstart.classify import load_head, train
-from headstart.extract import sources, work
+from headstart.extract import sources
 from headstart.extract.pipeline import run
+from headstart.extract.work import catch_up as work
 from headstart.features import FeatureStore, Provenance, ProvenanceMismatch
 from PIL import Image
 

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from headstart.extract import engines, fusing
-from headstart.extract.decode import decode
+from headstart.extract import engines
+from headstart.extract.backbones import fused as fusing
+from headstart.extract.images.decode import decode
 from PIL import Image
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"

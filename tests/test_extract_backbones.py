@@ -5,11 +5,13 @@ import inspect
 import h5py
 import numpy as np
 import pytest
-from headstart.extract import backbones
-from headstart.extract.architectures import ARCHITECTURES, architecture
+from headstart.extract.backbones import build as backbones
+from headstart.extract.backbones.architectures import ARCHITECTURES, architecture
+from headstart.extract.backbones.request import Request
+from headstart.extract.backbones.weights import digest
 from headstart.extract.engines.engine import Tuning
 from headstart.extract.engines.keras import KerasEngine
-from headstart.extract.request import Request
+from headstart.extract.machine import import_keras
 from headstart.features import BackboneError, WrongUsage
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (37, 71, 71, 3), dtype=np.uint8)
@@ -17,7 +19,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (37, 71, 71, 3), dtype=np.uin
 
 @pytest.fixture(scope="module")
 def keras():
-    return backbones.import_keras()
+    return import_keras()
 
 
 @pytest.fixture(scope="module")
@@ -185,8 +187,6 @@ def test_a_weights_file_gives_the_vectors_of_the_same_weights_set_in_memory(
         model.save_weights(path)
     loaded = backbones.build(Request.checked(weights=path, size=71))
     assert relative(KerasEngine(loaded).embed(IMAGES), vectors).max() < 1e-6
-    from headstart.extract.weights import digest
-
     assert loaded.weights_digest == digest(model)
 
 
@@ -220,7 +220,7 @@ def test_the_weights_of_another_model_are_refused(keras, tmp_path):
         ),
     ],
 )
-def test_imagenet_weights_that_cannot_be_had_name_file_place_checksum_and_choices(
+def test_imagenet_weights_that_are_not_available_name_file_place_checksum_and_choices(
     keras, monkeypatch, tmp_path, backbone, file, checksum
 ):
     def refuse(*arguments, **options):
@@ -232,6 +232,7 @@ def test_imagenet_weights_that_cannot_be_had_name_file_place_checksum_and_choice
         backbones.build(Request.checked(backbone=backbone, size=96))
     message = str(error.value)
     assert "\n" not in message
+    assert message.startswith(f"ImageNet weights for {backbone} are not available: network is ")
     assert f"Put {file} {checksum} into {tmp_path / 'models'}" in message
     assert "--weights FILE" in message
     assert "--weights random" in message

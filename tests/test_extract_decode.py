@@ -2,7 +2,7 @@ import io
 
 import numpy as np
 import pytest
-from headstart.extract.decode import Undecodable, decode
+from headstart.extract.images.decode import Undecodable, decode
 from PIL import Image, JpegImagePlugin
 
 GRADIENT = np.stack(

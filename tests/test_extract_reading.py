@@ -6,9 +6,8 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from headstart.extract import reading
 from headstart.extract.pipeline import run
-from headstart.extract.reading import Unreadable, read
+from headstart.extract.sources.image import Unreadable, read
 from headstart.features import FeatureStore
 
 
@@ -24,7 +23,7 @@ def test_what_is_no_regular_file_is_not_even_opened(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "folder.jpg").mkdir()
     (tmp_path / "device.jpg").symlink_to("/dev/zero")
-    monkeypatch.setattr(reading.os, "open", None)
+    monkeypatch.setattr(os, "open", None)
     for name in ("pipe.jpg", "folder.jpg", "device.jpg"):
         with pytest.raises(Unreadable, match="not a regular file"):
             read(bytes(tmp_path / name))
@@ -36,7 +35,7 @@ def test_a_fifo_that_takes_the_place_of_a_file_does_not_block(tmp_path, monkeypa
     status = os.stat(path)
     path.unlink()
     os.mkfifo(path)
-    monkeypatch.setattr(reading.os, "stat", lambda _: status)
+    monkeypatch.setattr(os, "stat", lambda _: status)
     with pytest.raises(Unreadable, match="not a regular file"):
         read(bytes(path))
 
@@ -71,7 +70,7 @@ def test_a_file_that_changes_while_it_is_read_is_told(tmp_path, monkeypatch, cha
         calls.append(descriptor)
         return status
 
-    monkeypatch.setattr(reading.os, "fstat", fstat)
+    monkeypatch.setattr(os, "fstat", fstat)
     if change == "vanishes":  # what was opened stays whole
         assert read(bytes(path))[0] == b"0123456789"
     else:

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from headstart.extract import work
-from headstart.extract.decode import decode
+from headstart.extract.images.decode import decode
 from headstart.extract.pipeline import run
-from headstart.features import FeatureStore, ProvenanceMismatch, seal, units, verify, writer
+from headstart.features import FeatureStore, ProvenanceMismatch, child, verify
+from headstart.features.journal import units
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -86,7 +86,7 @@ class Folder(RuleBasedStateMachine):
     @rule()
     def run_to_the_end(self):
         stub = self.make_stub()
-        summary = run(stub, self.photos, self.out)
+        summary = run(stub, self.photos, self.out, unit_images=2).summary
         good, bad = self._good(), [p for p, content in self.files.items() if content == 5]
         assert summary.embedded == len(good - self.known)
         assert summary.reused == len(good & self.known)
@@ -124,10 +124,10 @@ class Folder(RuleBasedStateMachine):
             patch.setattr(units, "publish", publish)
             patch.setattr("headstart.extract.pipeline.seal", die)
             with pytest.raises(KeyboardInterrupt):
-                run(self.make_stub(), self.photos, self.out)
+                run(self.make_stub(), self.photos, self.out, unit_images=2)
         assert (self.out.read_bytes() if self.out.exists() else None) == before
         digests = {
-            bytes(d) for unit in units.verified(units.folder_of(self.out)) for d in unit.digests
+            key.digest for unit in units.verified(units.folder_of(self.out)) for key in unit.keys
         }
         if before is not None:
             digests |= {digest.tobytes() for digest in FeatureStore(self.out).digests}
@@ -145,9 +145,8 @@ class Folder(RuleBasedStateMachine):
 
 
 def test_every_history_agrees_with_a_dictionary(make_stub, monkeypatch):
-    monkeypatch.setattr(work, "UNIT_IMAGES", 2)
     # The child process that seals has tests of its own; here it would cost half a second a run.
-    monkeypatch.setattr(seal, "write_in_child", writer._write)
+    monkeypatch.setattr(child, "call", lambda function, *arguments: function(*arguments))
     Folder.make_stub = make_stub
     machine = Folder.TestCase
     machine.settings = settings(

@@ -3,8 +3,9 @@
 import json
 
 import pytest
-from headstart.extract import engines, hardware, summary
-from headstart.extract.summary import limiting
+from headstart.extract import engines, machine
+from headstart.extract.work import summary
+from headstart.extract.work.summary import limiting
 
 FEW = dict.fromkeys(("total", "load", "read", "decode", "embed", "write", "waiting"), 0.0)
 
@@ -36,7 +37,7 @@ def test_the_advice_names_what_is_missing(photos, tmp_path, stub, monkeypatch):
 
     monkeypatch.setattr(summary, "_LITTLE_S", 0.0)
     monkeypatch.setattr(engines, "installed", lambda library: False)
-    monkeypatch.setattr(hardware, "has_bf16", lambda: True)
+    monkeypatch.setattr(machine, "has_bf16", lambda: True)
     monkeypatch.setattr(
         type(stub), "environment", {"engine": "keras", "device": "CPU", "weights": {}}
     )

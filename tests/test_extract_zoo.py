@@ -12,7 +12,7 @@ import zlib
 
 import numpy as np
 import pytest
-from headstart.extract.decode import Undecodable, decode
+from headstart.extract.images.decode import Undecodable, decode
 from PIL import Image
 
 SIZE = 16

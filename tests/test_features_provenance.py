@@ -1,8 +1,10 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 from headstart.features import FeatureFileError, Provenance, ProvenanceMismatch
+from headstart.features.origin import Origin
 
 ONE = Provenance(
     backbone="Xception",
@@ -22,6 +24,10 @@ ONE = Provenance(
 FIELDS = [field.name for field in dataclasses.fields(Provenance)]
 
 
+def origin(provenance: Provenance, name: str) -> Origin:
+    return Origin(provenance, {}, np.ones((8, 2)), name, "What to do")
+
+
 def changed(field: str) -> Provenance:
     value = getattr(ONE, field)
     return dataclasses.replace(ONE, **{field: value + (1 if isinstance(value, int) else "x")})
@@ -31,13 +37,18 @@ def changed(field: str) -> Provenance:
 def test_every_field_changes_the_fingerprint_and_is_named_when_it_differs(field):
     other = changed(field)
     assert other.fingerprint != ONE.fingerprint
-    with pytest.raises(ProvenanceMismatch, match=rf"this file.*{field} is .*What to do"):
-        ONE.require_same(other, this="this file", that="that one", remedy="What to do")
+    with pytest.raises(ProvenanceMismatch, match=rf"this file.*that one.*{field} is .*What to do"):
+        origin(ONE, "this file").require(origin(other, "that one"))
 
 
 def test_equal_provenances_are_the_same():
-    ONE.require_same(dataclasses.replace(ONE), this="a", that="b", remedy="")
+    origin(ONE, "a").require(origin(dataclasses.replace(ONE), "b"))
     assert dataclasses.replace(ONE).fingerprint == ONE.fingerprint
+
+
+def test_its_repr_is_one_line_with_what_tells_two_files_apart():
+    expected = "Provenance(Xception at 299 px, f32, stretch, float32, weights aaaaaaaa...)"
+    assert repr(ONE) == expected
 
 
 def test_json_is_canonical_and_reads_back():

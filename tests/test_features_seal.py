@@ -2,12 +2,14 @@
 
 import os
 import resource
+import shutil
 import subprocess
 import sys
 
 import pytest
 from headstart.extract.pipeline import run
-from headstart.features import FeatureFileError, FeatureStore, units, verify, writer
+from headstart.features import FeatureFileError, FeatureStore, verify
+from headstart.features.journal import units
 
 
 @pytest.fixture
@@ -26,12 +28,12 @@ def sealed(photos, out, stub, write_image):
 def test_a_full_disk_is_told_before_anything_is_written(
     sealed, photos, out, make_stub, monkeypatch
 ):
-    monkeypatch.setattr(writer.shutil, "disk_usage", lambda _: _Free())
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: _Free())
     with pytest.raises(FeatureFileError, match=r"needs .* MB on the disk of .*0\.0 MB are free"):
         run(make_stub(), photos, out)
     assert out.read_bytes() == sealed
     monkeypatch.undo()
-    summary = run(make_stub(), photos, out)
+    summary = run(make_stub(), photos, out).summary
     assert (summary.embedded, summary.reused) == (0, 19)
 
 
@@ -48,19 +50,19 @@ def test_a_writer_that_dies_is_a_message_and_the_work_is_kept(
         program = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
         return original([command[0], "-c", program], **options)
 
-    monkeypatch.setattr(writer.subprocess, "run", kill)
+    monkeypatch.setattr(subprocess, "run", kill)
     with pytest.raises(FeatureFileError, match=r"the process that wrote it was ended by SIGSEGV"):
         run(make_stub(), photos, out)
     assert out.read_bytes() == sealed
     assert len(list(units.folder_of(out).glob("*.h5"))) == 1
     monkeypatch.undo()
-    assert run(make_stub(), photos, out).embedded == 0
+    assert run(make_stub(), photos, out).summary.embedded == 0
     assert verify(out) == []
 
 
 PROGRAM = """
 import resource, signal, sys
-from headstart.features.writer import main
+from headstart.features.child import main
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
 main()
@@ -78,7 +80,7 @@ def test_a_disk_that_fills_while_sealing_leaves_the_old_file_at_every_size(
     def limited(command, **options):
         return original([command[0], "-P", "-c", PROGRAM, str(limit)], **options)
 
-    monkeypatch.setattr(writer.subprocess, "run", limited)
+    monkeypatch.setattr(subprocess, "run", limited)
     size = len(sealed)
     failures = 0
     for step in range(30):
@@ -94,7 +96,7 @@ def test_a_disk_that_fills_while_sealing_leaves_the_old_file_at_every_size(
     assert failures == 30
     assert [path.name for path in out.parent.glob(".*")] == []
     monkeypatch.undo()
-    summary = run(make_stub(), photos, out)
+    summary = run(make_stub(), photos, out).summary
     assert (summary.embedded, summary.reused) == (0, 19)
     assert verify(out) == []
 
@@ -129,12 +131,11 @@ from pathlib import Path
 spec = importlib.util.spec_from_file_location("helpers", sys.argv[1])
 helpers = sys.modules["helpers"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(helpers)
-from headstart.extract import work
 from headstart.extract.pipeline import run
-from headstart.features import FeatureStore, durable, units
+from headstart.features import FeatureStore
+from headstart.features.journal import units
 
 photos, folder, expected = Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
-work.UNIT_IMAGES = 5
 STEPS = ("fsync", "link", "replace", "open", "close", "rmdir", "unlink", "mkdir")
 
 
@@ -167,7 +168,7 @@ def in_child(action):
 
 
 def published(out):
-    return sum(len(unit.digests) for unit in units.verified(units.folder_of(out)))
+    return sum(len(unit.keys) for unit in units.verified(units.folder_of(out)))
 
 
 kills = recomputed = 0
@@ -177,7 +178,7 @@ while True:
 
     def first():
         die_at(number)
-        run(helpers.StubEmbedding(), photos, out)
+        run(helpers.StubEmbedding(), photos, out, unit_images=5)
 
     status = in_child(first)
     if not os.WIFSIGNALED(status):
@@ -187,7 +188,7 @@ while True:
     kills += 1
     kept = 18 if out.exists() else published(out)
     stub = helpers.StubEmbedding()
-    summary = run(stub, photos, out)
+    summary = run(stub, photos, out, unit_images=5).summary
     recomputed += summary.embedded != 18 - kept
     store = FeatureStore(out)
     assert store.content_digest == expected, number

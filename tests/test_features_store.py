@@ -1,4 +1,7 @@
 import hashlib
+import json
+import subprocess
+import sys
 
 import h5py
 import numpy as np
@@ -23,6 +26,14 @@ def test_a_store_gives_back_what_was_sealed(store):
     assert store.splits[:4].tolist() == [0, 1, 2, 3]
     assert len(store) == store.images == 700
     assert store.skipped == []
+
+
+def test_a_store_that_was_just_opened_is_one_line_and_has_no_summary(store):
+    opened = FeatureStore(store.path)
+    assert repr(opened) == f"FeatureStore({str(store.path)!r}: 700 rows x 8, 3 labels)"
+    assert opened.summary is None
+    assert opened.provenance == opened.origin.provenance
+    assert opened.keys[3] == (opened.digests[3].tobytes(), 0)
 
 
 def test_plain_h5py_reads_the_file_by_the_names_of_the_format(store):
@@ -153,10 +164,6 @@ def test_rows_of_unequal_number_are_damage(store):
 
 def test_a_flipped_bit_anywhere_is_an_error_or_changes_nothing(store, tmp_path):
     """One thousand single flips, spread over the file; none may go unnoticed or hang."""
-    import json
-    import subprocess
-    import sys
-
     program = """
 import json, random, sys
 from pathlib import Path

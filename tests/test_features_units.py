@@ -1,18 +1,21 @@
 import os
 
+import h5py
 import numpy as np
 import pytest
-from headstart.features import FeatureFileError, lock, units
-from headstart.features.units import SeenFile
+from headstart.features import FeatureFileError, records
+from headstart.features.journal import lock, units
+from headstart.features.origin import Origin
+from headstart.features.records import Key, SeenFile
 
 
 @pytest.fixture
 def publish(tmp_path, stub):
     def publish(*names: bytes):
         files = [SeenFile(name, 1, 2, name.ljust(32, b"."), 3, 4) for name in names]
-        vectors = {file.digest: np.full(8, len(file.path), np.float32) for file in files}
+        vectors = {Key(file.digest): np.full(8, len(file.path), np.float32) for file in files}
         folder = tmp_path / "out.h5.units"
-        origin = units.Origin(stub.provenance, {"a": 1}, stub.canary)
+        origin = Origin(stub.provenance, {"a": 1}, stub.canary)
         return units.publish(folder, origin, files, vectors)
 
     return publish
@@ -76,8 +79,8 @@ def test_discarding_spares_what_is_published_meanwhile(publish, tmp_path, monkey
 def test_the_same_files_with_more_vectors_are_another_unit(publish, stub):
     """Who knows fewer contents gives more vectors to the same files; neither may hide the other."""
     whole = units.Unit(publish(b"a", b"b"))
-    origin = units.Origin(stub.provenance, {}, stub.canary)
-    vectors = {b"b".ljust(32, b"."): np.ones(8, np.float32)}
+    origin = Origin(stub.provenance, {}, stub.canary)
+    vectors = {Key(b"b".ljust(32, b".")): np.ones(8, np.float32)}
     part = units.Unit(units.publish(whole.path.parent, origin, whole.files, vectors))
     assert part.path != whole.path
     assert len(part.features()) == 1
@@ -88,7 +91,16 @@ def test_the_same_files_with_more_vectors_are_another_unit(publish, stub):
 def test_a_seen_file_survives_packing():
     files = [
         SeenFile(b"ok.png", 10**12, 2**62, bytes(range(32)), 1, 2),
-        SeenFile(b"\xff bad \n", 0, 0, units.UNREAD, 0, 0, "why: \u201cquoted\u201d"),
+        SeenFile(b"\xff bad \n", 0, 0, records.UNREAD, 0, 0, "why: \u201cquoted\u201d"),
     ]
-    assert units.seen_files(units.table(files)) == files
+    assert records.seen_files(records.table(files)) == files
     assert units.seen_files(units.table([])) == []
+
+
+def test_units_of_another_version_are_refused_and_kept(publish, tmp_path):
+    path = publish(b"a")
+    with h5py.File(path, "r+") as file:
+        file.attrs["format_version"] = 1
+    with pytest.raises(FeatureFileError, match=r"out\.h5\.units: unfinished work.*version 1.*same"):
+        units.verified(path.parent)
+    assert path.exists()

@@ -23,9 +23,9 @@ BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
 def offline(monkeypatch, tmp_path_factory):
     """Backbones with random weights in place of ImageNet's, each built once."""
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path_factory.mktemp("cache of the tour")))
-    from headstart.extract import backbones
-    from headstart.extract.architectures import ARCHITECTURES
-    from headstart.extract.weights import WeightsSource
+    from headstart.extract.backbones import build as backbones
+    from headstart.extract.backbones.architectures import ARCHITECTURES
+    from headstart.extract.backbones.weights import WeightsSource
 
     xception = ARCHITECTURES["Xception"]
     small = dataclasses.replace(xception, size=xception.minimum)

@@ -6,11 +6,11 @@ import json
 import numpy as np
 import pytest
 from headstart.extract import engines
-from headstart.extract.decode import decode
+from headstart.extract.backbones.request import Request
 from headstart.extract.embedding import Embedding
+from headstart.extract.images.decode import decode
 from headstart.extract.pipeline import extract
-from headstart.extract.request import Request
-from headstart.features.canary import distance
+from headstart.features.origin import distance
 from PIL import Image, JpegImagePlugin
 
 needs_openvino = pytest.mark.skipif(

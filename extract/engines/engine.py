@@ -6,23 +6,17 @@ import abc
 import dataclasses
 import logging
 import threading
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, ClassVar, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ...features.errors import BackboneError
-from ...features.words import first_line
+from ...features.errors import BackboneError, first_line
+from ..backbones.build import Backbone
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from concurrent.futures import Future
-
-    from numpy.typing import NDArray
-
-    from ..backbones import Backbone
-
-    Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 _log = logging.getLogger("headstart")
 
@@ -41,50 +35,30 @@ _NO_MEMORY: Final = (
 
 @dataclasses.dataclass(frozen=True)
 class Tuning:
-    """How an engine uses the machine, for those who know better; it changes no vector.
-
-    Attributes
-    ----------
-    batch : int, optional
-        Images a call.
-    streams : int, optional
-        Calls that run side by side (``openvino`` only).
-    threads : int, optional
-        Processor cores to use.
-    share : int, optional
-        Cores that are this process's among several workers, unless `threads` says otherwise.
-    """
+    """How an engine uses the machine, where it should not choose itself; it changes no vector."""
 
     batch: int | None = None
+    """Images per call."""
     streams: int | None = None
+    """Calls that run side by side (``openvino`` only)."""
     threads: int | None = None
+    """Processor cores to use."""
     share: int | None = None
+    """Cores for this one of several worker processes, unless `threads` says otherwise."""
 
 
 class Engine(abc.ABC):
     """Runs a frozen graph.
 
     Every call has the same shape: a short batch is filled up with black images, so that the graph
-    is compiled once and a vector does not depend on how many images came with it. Where the memory
-    does not do for a call, all that follow take half as many images.
-
-    Parameters
-    ----------
-    backbone : Backbone
-        What is run.
-    batch : int
-        Images a call.
-
-    Attributes
-    ----------
-    name : str
-        As it is asked for.
-    calls : int
-        Calls at a time that keep it busy.
+    is compiled once and a vector does not depend on how many images came with it. Where there is
+    not enough memory for a call, it and all that follow take half as many images.
     """
 
     name: ClassVar[str]
+    """By which it is asked for."""
     calls: int = 1
+    """Calls at a time that keep it busy."""
 
     def __init__(self, backbone: Backbone, batch: int) -> None:
         self._shape = (backbone.size, backbone.size, 3)
@@ -95,20 +69,13 @@ class Engine(abc.ABC):
 
     @property
     def batch(self) -> int:
-        """Images a call."""
+        """Images per call."""
         return self._compiled[0]
 
     def submit(self, images: NDArray[np.uint8]) -> Future[NDArray[np.float32]]:
-        """Have the vectors of images computed; best of `batch` images, but any number will do.
+        """Have the vectors of images computed: (n, size, size, 3) uint8 RGB -> (n, D) float32.
 
-        Parameters
-        ----------
-        images : ndarray of uint8, shape (n, size, size, 3)
-            RGB.
-
-        Returns
-        -------
-        Future of ndarray of float32, shape (n, D)
+        Best with `batch` images, but any number will do.
         """
         return self._pool.submit(self._vectors, images)
 
@@ -162,7 +129,7 @@ class Engine(abc.ABC):
 
     def _halve(self, batch: int, error: Exception) -> None:
         with self._halving:
-            if self.batch == batch:  # otherwise another call has met the same wall
+            if self.batch == batch:  # otherwise another call has run out of memory as well
                 self._compiled = self._fitting(_half(batch, error))
 
 
@@ -182,7 +149,7 @@ def _half(batch: int, error: Exception) -> int:
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Whether a library wants to say that memory ran out; few have a class of errors for it."""
+    """Whether an error of any library means that memory ran out; few have a class for it."""
     if isinstance(error, MemoryError):
         return True
     said = f"{type(error).__name__} {error}".lower()

@@ -3,36 +3,42 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...features.errors import WrongUsage
-from ..libraries import import_keras, versions
-from .engine import Engine, Tuning
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ..backbones import Backbone
-    from .engine import Run
+from ..backbones import build as backbones
+from ..backbones.build import Backbone
+from ..backbones.request import Request
+from ..machine import import_keras, versions
+from .engine import Engine, Run, Tuning
 
 _PIXELS_A_CALL: Final = 720_000
 _SMALLEST_BATCH, _LARGEST_BATCH = 8, 64
 _THREADS_VARIABLE: Final = "TF_NUM_INTRAOP_THREADS"
 
 
+def available() -> bool:
+    """Always: headstart depends on Keras."""
+    return True
+
+
+def load(request: Request, tuning: Tuning) -> tuple[Backbone, KerasEngine]:
+    """Build the backbone that `request` describes and compile it."""
+    if tuning.threads or tuning.share:
+        _use_threads(tuning)
+    backbone = backbones.build(request)
+    return backbone, KerasEngine(backbone, tuning)
+
+
 class KerasEngine(Engine):
     """Runs a Keras graph by TensorFlow, JAX or whatever Keras' backend is.
 
-    Parameters
-    ----------
-    backbone : Backbone
-        Its graph is a Keras model.
-    tuning : Tuning, optional
-        By default 8 images a call at 299 pixels, where larger batches gain nothing but waste more
-        on a short one, up to 64 at small sizes, where they gain half as much again; a power of
-        two, which divides a unit.
+    By default it takes 8 images a call at 299 pixels, where larger batches gain nothing but waste
+    more on a short one, up to 64 at small sizes, where they gain half as much again; a power of
+    two, which divides a unit.
     """
 
     name: ClassVar[str] = "keras"
@@ -93,14 +99,8 @@ def _by_jax(graph: Any) -> Run:
     return run
 
 
-def use_threads(tuning: Tuning) -> None:
-    """Have TensorFlow, before it starts, use as many cores as it should.
-
-    Raises
-    ------
-    WrongUsage
-        If the user asked for a number and it can no longer be set.
-    """
+def _use_threads(tuning: Tuning) -> None:
+    """Have TensorFlow, before it starts, use as many cores as it should."""
     backend = import_keras().backend.backend()
     if tuning.threads is None and (backend != "tensorflow" or _THREADS_VARIABLE in os.environ):
         return  # a share is no more than a wish
@@ -119,7 +119,7 @@ def use_threads(tuning: Tuning) -> None:
 
 
 def gpus() -> list[str]:
-    """Names of the GPUs that Keras' backend computes on; imports it."""
+    """Names of the GPUs that Keras' backend computes on; imports that backend."""
     backend = import_keras().backend.backend()
     if backend == "tensorflow":
         import tensorflow

@@ -2,37 +2,41 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import Any, ClassVar, Final
 
-from ..libraries import import_openvino, versions
-from .engine import Engine, Tuning
+import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from ..backbones import Backbone
-    from .engine import Run
+from ..backbones.build import Backbone
+from ..backbones.request import Request
+from ..machine import import_openvino, installed, versions
+from . import converted
+from .engine import Engine, Run, Tuning
 
 _PIXELS_A_CALL: Final = 110_000
 _LARGEST_BATCH: Final = 8
 
 
-class OpenVINOEngine(Engine):
-    """Runs a converted graph on the CPU; TensorFlow is not needed.
+def available() -> bool:
+    """Whether OpenVINO is installed."""
+    return installed("openvino")
 
-    Parameters
-    ----------
-    backbone : Backbone
-        Its graph is the path of an OpenVINO model, see `graphs`.
-    precision : {"f32", "bf16"}
-        Arithmetic; without a word OpenVINO computes in bf16 wherever the CPU can.
-    tuning : Tuning, optional
-        By default one image a call at 299 pixels, two at 224, up to eight at small sizes: more do
-        not fit into the caches of a core (MobileNetV2 at 224 pixels in f32: 270 images a second by
-        ones and twos, 230 by fours), fewer are calls without need. As many streams as OpenVINO
-        thinks best: one a core on small machines.
+
+def load(request: Request, tuning: Tuning) -> tuple[Backbone, OpenVINOEngine]:
+    """Compile the converted graph of `request`; only where it is not in the cache, make it."""
+    backbone = converted.cached(request) or converted.convert(request)
+    return backbone, OpenVINOEngine(backbone, request.precision, tuning)
+
+
+class OpenVINOEngine(Engine):
+    """Runs a converted graph, an OpenVINO model or the path of one, on the CPU.
+
+    By default it takes one image a call at 299 pixels, two at 224, up to eight at small sizes: more
+    do not fit into the caches of a core (MobileNetV2 at 224 pixels in f32: 270 images per second by
+    ones and twos, 230 by fours), fewer are calls without need. It uses as many streams as OpenVINO
+    thinks best: one per core on small machines.
     """
 
     name: ClassVar[str] = "openvino"
@@ -40,8 +44,11 @@ class OpenVINOEngine(Engine):
     def __init__(self, backbone: Backbone, precision: str, tuning: Tuning | None = None) -> None:
         tuning = tuning or Tuning()
         self._core = import_openvino().Core()
-        self._model = self._core.read_model(backbone.graph)
+        graph = backbone.graph
+        of_file = isinstance(graph, str | os.PathLike)
+        self._model = self._core.read_model(graph) if of_file else graph
         self._settings: dict[str, Any] = {
+            # Left to itself OpenVINO computes in bf16 wherever the CPU can.
             "INFERENCE_PRECISION_HINT": precision,
             "PERFORMANCE_HINT": "THROUGHPUT",
             # Threads tied to cores would keep decoding, and other workers, from sharing them.
@@ -67,7 +74,7 @@ class OpenVINOEngine(Engine):
         model = self._model.clone()
         model.reshape([batch, *self._shape])
         compiled = self._core.compile_model(model, "CPU", self._settings)
-        # One more than can run, so that no stream waits for its next images: 270 images a second
+        # One more than can run, so that no stream waits for its next images: 270 images per second
         # against 240 (MobileNetV2 at 224 pixels by ones, two cores).
         self.calls = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") + 1
         _initialise_binding(compiled)
@@ -83,10 +90,10 @@ class OpenVINOEngine(Engine):
 
 
 def _initialise_binding(compiled: Any) -> None:
-    """Have one thread look at a tensor first.
+    """Have one thread access a tensor first.
 
-    pybind11 initialises its view of NumPy on the first look at a tensor, in a C++ static that lets
-    the GIL go meanwhile: of two threads that look first at the same time, each waits for what the
+    pybind11 initialises its view of NumPy on the first access to a tensor, in a C++ static that
+    releases the GIL meanwhile: if two threads come first at the same time, each waits for what the
     other holds. Without this 3 of 14 processes hung (OpenVINO 2026.4.1, Python 3.11).
     """
     request = compiled.create_infer_request()

@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 import sweep
-from headstart.extract import work
 from headstart.extract.pipeline import run
 
 
@@ -27,7 +26,6 @@ def slowed(embed):
 if __name__ == "__main__":
     helpers = sweep.load_helpers(sys.argv[1])
     helpers.cloudpickle.register_pickle_by_value(helpers)
-    work.UNIT_IMAGES = 8
     stub = helpers.StubEmbedding()
     stub.engine.embed = slowed(stub.engine.embed)
-    run(stub, Path(sys.argv[2]), Path(sys.argv[3]), workers=int(sys.argv[4]))
+    run(stub, Path(sys.argv[2]), Path(sys.argv[3]), workers=int(sys.argv[4]), unit_images=8)

@@ -25,14 +25,13 @@ import sys
 from pathlib import Path
 
 from headstart.cli.main import _report
-from headstart.extract import work
 from headstart.extract.pipeline import run
-from headstart.features import FeatureStore, units, verify, writer
+from headstart.features import FeatureStore, child, verify
+from headstart.features.journal import units
 
 FAULTS = ("off", "kill", "torn", "full", "broken", "short", "interrupted")
 DISK = ctypes.CDLL(None)
 FORK = mmap.mmap(-1, 16)  # shared with forks: calls and faults that the one that seals has met
-work.UNIT_IMAGES = 5
 
 
 def load_helpers(path: str):
@@ -71,7 +70,7 @@ def sealing_in_fork(fault: str, number: int, folder: Path):
             arm(fault, number, folder)
             code = 0
             try:
-                writer.main()
+                child.main()
             except SystemExit as error:
                 code = error.code
             share_what_was_met()
@@ -93,14 +92,15 @@ def attempt(helpers, photos: Path, out: Path, phase: str, fault: str, number: in
 
     def action() -> tuple[int, bytes]:
         sealed = (fault, number) if phase == "seal" else ("off", 0)
-        writer.subprocess.run = sealing_in_fork(*sealed, out.parent)
+        child.subprocess.run = sealing_in_fork(*sealed, out.parent)
         said = io.StringIO()
         code = embedded = 0
         with contextlib.redirect_stderr(said):
             if phase == "run":
                 arm(fault, number, out.parent)
             try:
-                embedded = run(helpers.StubEmbedding(), photos, out).embedded
+                store = run(helpers.StubEmbedding(), photos, out, unit_images=5)
+                embedded = store.summary.embedded
             except Exception as error:  # noqa: BLE001 - the command line reports them all too
                 code = _report(error)
         if phase == "run":
@@ -142,7 +142,8 @@ def judge(
     if out.read_bytes() != before and (verify(out) or FeatureStore(out).content_digest != expected):
         yield "the old file is neither as it was nor replaced whole"
     sealed = {bytes(digest) for digest in FeatureStore(out).digests}
-    kept = sealed.union(*(unit.digests for unit in units.verified(units.folder_of(out))))
+    unfinished = units.verified(units.folder_of(out))
+    kept = sealed | {key.digest for unit in unfinished for key in unit.keys}
     make_space()
     again = attempt(helpers, photos, out, "run", "off", 0)
     if again["code"] != 0:

@@ -9,13 +9,13 @@ CHECKED is 1 to let the run check the free space before it seals, 0 to make it f
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import sweep
-from headstart.features import writer
 
 AMPLE = 64 << 20
 PAGE = 4096
@@ -31,7 +31,7 @@ def main() -> None:
     photos, old, expected, home = Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4], sys.argv[5]
     checked, sizes, home = sys.argv[6] == "1", int(sys.argv[7]), Path(home)
     if not checked:
-        writer.shutil.disk_usage = lambda _: SimpleNamespace(free=AMPLE)
+        shutil.disk_usage = lambda _: SimpleNamespace(free=AMPLE)
 
     def make_space() -> None:
         mount(home, AMPLE, "remount")

@@ -1,0 +1,9 @@
+"""A head meets images: predictions, and models of backbone and head for use elsewhere.
+
+This folder is imported as ``headstart.apply``.
+"""
+
+from .export import Exported, export
+from .predict import Predictions, predict
+
+__all__ = ["Exported", "Predictions", "export", "predict"]

@@ -1,0 +1,174 @@
+"""A head -> one Keras or ONNX model of backbone and head, which runs without headstart."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from ..classify.head import Head, load_head
+from ..extract.backbones import fused
+from ..extract.embedding import Embedding
+from ..extract.engines import AUTO, KERAS
+from ..extract.images.synthetic import synthetic_images
+from ..features import durable
+from ..features.errors import HeadError
+from .dense import DenseLayer, dense_layer
+from .predict import REMEDY
+
+_ALLOWED: Final = 1e-4
+"""Largest difference of a probability between the exported model and the way of `predict`."""
+
+_COMPARED: Final = 32
+_SEED: Final = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """What `export` wrote.
+
+    Attributes
+    ----------
+    out : Path
+        The model.
+    size : int
+        Side of the images that it takes, in pixels.
+    fit : str
+        How they become square.
+    labels : list of str
+        The classes, in the order of its probabilities.
+    compared : int
+        Images that went both through the model and the way of `predict`.
+    difference : float
+        Largest difference of a probability between the two.
+    bytes : int
+        Size of the file.
+    """
+
+    out: Path
+    size: int
+    fit: str
+    labels: list[str]
+    compared: int
+    difference: float
+    bytes: int
+
+
+def export(
+    head: Head | str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    engine: str = AUTO,
+    trust: bool = False,
+    progress: bool = False,
+) -> Exported:
+    """Write backbone, standardisation and head as one model: RGB images in, probabilities out.
+
+    Images go through the written file and through the way of `predict`; unless their probabilities
+    agree within 0.0001, nothing is left at `out`.
+
+    Parameters
+    ----------
+    head : Head or path
+        A trained head, or the file that one was saved in.
+    out : path
+        The model: ``.keras`` is a plain Keras model, ``.onnx`` a graph for onnxruntime.
+    weights, engine, trust, progress
+        As for `predict`.
+
+    Returns
+    -------
+    Exported
+
+    Raises
+    ------
+    HeadError
+        If the head cannot be one graph, or the graph gives other probabilities.
+    WrongUsage
+        If the name ends in neither ``.keras`` nor ``.onnx``.
+    MissingExtra
+        If the libraries for it are not installed.
+    HeadstartError
+        If backbone and head do not fit, or `out` cannot be written.
+    """
+    out = Path(out)
+    durable.require_target(out)
+    fused.require_writable(out)
+    trained = head if isinstance(head, Head) else load_head(head, trust=trust)
+    name = "this head" if isinstance(head, Head) else os.fspath(head)
+    layer = _layer(trained, name)
+    embedding = Embedding.of(trained.origin.called(name, REMEDY), weights=weights, engine=engine)
+    if progress:
+        print(f"building {embedding.request} ...", file=sys.stderr)
+    if embedding.joins is not None:
+        embedding.joins.require(embedding.origin())
+    provenance = trained.provenance
+    images = synthetic_images(_COMPARED, _SEED, provenance.size, provenance.fit)
+    expected = trained.predict(embedding.embed(images)).probabilities
+    with tempfile.TemporaryDirectory(prefix=".headstart-", dir=out.parent) as folder:
+        written = Path(folder) / out.name
+        model = fused.write(written, embedding.request, layer, _about(trained))
+        difference = float(np.abs(model(images) - expected).max())
+        if not difference <= _ALLOWED:
+            reason = ""
+            if provenance.dtype == "float16":
+                reason = "; its features are stored in float16, to which the graph does not round"
+            elif engine != KERAS:
+                reason = "; if the head is so steep that rounding shows, try --engine keras"
+            raise HeadError(
+                f"{out}: not written, for the exported graph gives other probabilities than "
+                f"`headstart predict`: by up to {difference:.2g} on {_COMPARED} test images, at "
+                f"most {_ALLOWED:g} is allowed{reason}"
+            )
+        with durable.replacing(out) as temporary:
+            os.replace(written, temporary)
+    return Exported(
+        out=out,
+        size=provenance.size,
+        fit=provenance.fit,
+        labels=trained.label_names,
+        compared=_COMPARED,
+        difference=difference,
+        bytes=out.stat().st_size,
+    )
+
+
+def _layer(head: Head, name: str) -> DenseLayer:
+    try:
+        layer = dense_layer(head.pipeline)
+    except HeadError as error:
+        raise HeadError(f"{name}: its {head.name} head cannot be exported: {error}") from error
+    if head.provenance.precision != "f32":
+        raise HeadError(
+            f"{name}: its features were computed in {head.provenance.precision}, which every "
+            f"runtime rounds differently, so that the probabilities would differ; extract the "
+            f"training images in f32 for a head that can be exported"
+        )
+    return layer
+
+
+def _about(head: Head) -> dict[str, Any]:
+    """What the file says of itself."""
+    return {
+        "labels": head.label_names,
+        "input": {
+            "size": head.provenance.size,
+            "fit": head.provenance.fit,
+            "resize": head.provenance.resize,
+            "pixels": "uint8 RGB, (N, size, size, 3)",
+        },
+        "head": head.name,
+        "accuracy": head.scores.accuracy,
+        "basis": head.scores.basis,
+        "provenance": dataclasses.asdict(head.provenance),
+        "fingerprint": head.provenance.fingerprint,
+        "training_digest": head.training_digest,
+        "headstart": version("headstart"),
+    }

@@ -1,0 +1,329 @@
+"""A head + images, or their feature file -> predictions, a row for each image."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import csv
+import dataclasses
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..classify.head import Head, load_head
+from ..extract.embedding import Embedding
+from ..extract.engines import AUTO
+from ..extract.pipeline import run
+from ..extract.sources import name_of, scan
+from ..extract.sources.image import Source
+from ..features import durable
+from ..features.errors import HeadstartError, WrongUsage
+from ..features.journal.units import folder_of
+from ..features.opening import is_hdf5
+from ..features.store import FeatureStore
+
+REMEDY: Final = "Use the backbone weights that the head was trained with (--weights FILE)."
+"""What to do where a backbone does not fit a head."""
+
+_DIGITS: Final = 6
+"""Decimal places of a confidence in a table."""
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Predictions:
+    """What a head says of N images, in the order of their source.
+
+    Attributes
+    ----------
+    label_names : list of K str
+        The classes of the head, sorted.
+    paths : list of N str
+        As the source names the images.
+    labels : list of N str or None
+        The most probable class; None where the image was skipped.
+    confidences : ndarray of float64, shape (N,)
+        Its probability; NaN where the image was skipped.
+    alternatives : list of N lists of (str, float)
+        The classes that come next, with their probabilities; as many as were asked for.
+    unfamiliar : list of N bool or None
+        Whether an image is so unlike all training images that its label means little.
+    skipped : list of N str
+        Why an image was not embedded; empty where it was.
+    features : Path or None
+        The feature file in which the embeddings were kept, if they were.
+    """
+
+    label_names: list[str]
+    paths: list[str]
+    labels: list[str | None]
+    confidences: NDArray[np.float64]
+    alternatives: list[list[tuple[str, float]]]
+    unfamiliar: list[bool | None]
+    skipped: list[str]
+    features: Path | None = None
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{name}: {count:,}" for name, count in self.counts.items() if count)
+        unfamiliar, skipped = self.unfamiliar.count(True), len(self) - self.counts.total()
+        return (
+            f"Predictions({len(self):,} images; {counts or 'none'}; {unfamiliar:,} unfamiliar, "
+            f"{skipped:,} skipped)"
+        )
+
+    @property
+    def counts(self) -> collections.Counter[str]:
+        """How often each of `label_names` was predicted."""
+        counts = collections.Counter(dict.fromkeys(self.label_names, 0))
+        counts.update(label for label in self.labels if label is not None)
+        return counts
+
+    @property
+    def columns(self) -> dict[str, list[Any]]:
+        """Columns of N values by name, as ``pandas.DataFrame`` takes them.
+
+        They are path, label, confidence, unfamiliar, skipped, and label_2, confidence_2 ... if
+        alternatives were asked for. Confidences are rounded to six decimal places.
+        """
+        confidences = [
+            None if label is None else round(confidence, _DIGITS)
+            for label, confidence in zip(self.labels, self.confidences.tolist(), strict=True)
+        ]
+        columns: dict[str, list[Any]] = {
+            "path": self.paths,
+            "label": self.labels,
+            "confidence": confidences,
+            "unfamiliar": self.unfamiliar,
+            "skipped": self.skipped,
+        }
+        for place in range(max(map(len, self.alternatives), default=0)):
+            ranked = [row[place] if row else (None, None) for row in self.alternatives]
+            columns[f"label_{place + 2}"] = [label for label, _ in ranked]
+            columns[f"confidence_{place + 2}"] = [
+                None if confidence is None else round(confidence, _DIGITS)
+                for _, confidence in ranked
+            ]
+        return columns
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write `columns` as a table; it appears whole or not at all.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written; the file that was there is untouched.
+        """
+        columns = self.columns
+        columns["unfamiliar"] = [  # as JSON has it
+            None if one is None else str(one).lower() for one in self.unfamiliar
+        ]
+        with _written(Path(path)) as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(columns)
+            writer.writerows(zip(*columns.values(), strict=True))
+
+    def to_jsonl(self, path: str | os.PathLike[str]) -> None:
+        """Write a line for each image, a JSON object with the names of `columns`.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written; the file that was there is untouched.
+        """
+        columns = self.columns
+        columns["label"] = [label or "" for label in self.labels]
+        with _written(Path(path)) as file:
+            for values in zip(*columns.values(), strict=True):
+                file.write(json.dumps(dict(zip(columns, values, strict=True))) + "\n")
+
+
+_WRITERS: Final = {".csv": Predictions.to_csv, ".jsonl": Predictions.to_jsonl}
+
+
+@contextlib.contextmanager
+def _written(path: Path) -> Iterator[Any]:
+    # A path that is not text keeps its bytes.
+    with (
+        durable.replacing(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
+        yield file
+
+
+def predict(
+    head: Head | str | os.PathLike[str],
+    source: Source | Sequence[Source] | FeatureStore,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    features: str | os.PathLike[str] | None = None,
+    top: int = 1,
+    weights: str | os.PathLike[str] | None = None,
+    engine: str = AUTO,
+    trust: bool = False,
+    progress: bool = False,
+) -> Predictions:
+    """Predict the label of every image of a source.
+
+    Backbone, size and preprocessing come from the head. Run it again after an interruption and it
+    goes on where it stopped, if there is `out` or `features` to go on from.
+
+    Parameters
+    ----------
+    head : Head or path
+        A trained head, or the file that one was saved in.
+    source : path, sequence of paths, or FeatureStore
+        A folder of images, a CSV manifest, an image or several, or a feature file.
+    out : path, optional
+        Write the predictions here too, as ``.csv`` or ``.jsonl``; the table appears whole or not
+        at all.
+    features : path, optional
+        Keep the embeddings in this feature file, and take from it what it holds already. A file
+        that holds other images is not replaced.
+    top : int, default=1
+        How many labels per image: the most probable, and ``top - 1`` alternatives.
+    weights : path, optional
+        Where the weights file of the backbone is now, if it has moved since the head was trained.
+    engine : {"auto", "keras", "openvino"}, default="auto"
+        What runs the backbone; see `headstart.extract.extract`.
+    trust : bool, default=False
+        Load a head file that this machine did not write; see `headstart.classify.load_head`.
+    progress : bool, default=False
+        Show a progress bar on standard error.
+
+    Returns
+    -------
+    Predictions
+
+    Raises
+    ------
+    ProvenanceMismatch
+        If head and features were made differently, or the backbone computes other vectors here.
+    HeadError
+        If the head cannot be read or trusted.
+    SourceError
+        If there are no images, or none that can be read.
+    BackboneError
+        If the weights of the backbone are not available.
+    WrongUsage
+        If a value is none of those listed.
+    HeadstartError
+        If `out` or `features` cannot be written, or is one of the inputs.
+    """
+    inputs = [source] if isinstance(source, FeatureStore | str | os.PathLike) else list(source)
+    table = None if out is None else _checked_table(Path(out), [*inputs, head])
+    kept = None if features is None else Path(features)
+    if kept is not None and table is not None and kept.resolve() == table.resolve():
+        raise WrongUsage(f"--features {kept}: is the table too; name another file")
+    trained = head if isinstance(head, Head) else load_head(head, trust=trust)
+    if (store := _given(inputs)) is not None:
+        if kept is not None:
+            raise WrongUsage(f"--features {kept}: {store.path} is a feature file already")
+        order = sorted([*store.paths, *(one.path for one in store.skipped)], key=os.fsencode)
+        return _predicted(trained, store, order, top, table)
+    name = "this head" if isinstance(head, Head) else os.fspath(head)
+    origin = trained.origin.called(name, REMEDY)
+    embedding = Embedding.of(origin, weights=weights, engine=engine)
+    with _embedded(embedding, inputs, table, kept, progress=progress) as (store, order):
+        predictions = _predicted(trained, store, order, top, table)
+    return dataclasses.replace(predictions, features=kept)
+
+
+def _checked_table(table: Path, inputs: Sequence[Any]) -> Path:
+    durable.require_target(table)
+    if table.suffix not in _WRITERS:
+        raise HeadstartError(f"{table}: predictions are written as .csv or .jsonl; name it so")
+    files = [one for one in inputs if isinstance(one, str | os.PathLike) and os.path.exists(one)]
+    if table.exists() and any(table.samefile(file) for file in files):
+        raise HeadstartError(f"{table}: is one of the inputs; choose another output")
+    return table
+
+
+def _given(inputs: Sequence[Any]) -> FeatureStore | None:
+    """The feature file, where the source is one."""
+    if len(inputs) != 1 or isinstance(inputs[0], FeatureStore):
+        return inputs[0] if len(inputs) == 1 else None
+    return FeatureStore(inputs[0]) if is_hdf5(Path(inputs[0])) else None
+
+
+@contextlib.contextmanager
+def _embedded(
+    embedding: Embedding,
+    sources: Sequence[Source],
+    table: Path | None,
+    kept: Path | None,
+    *,
+    progress: bool,
+) -> Iterator[tuple[FeatureStore, list[str]]]:
+    """The features of a source, and its paths in its own order; kept in any case if that fails."""
+    source = sources[0] if len(sources) == 1 else sources
+    images = scan(source)
+    with contextlib.ExitStack() as cleaning:
+        if kept is not None:
+            file, remedy = kept, "Name another file by --features."
+            _require_nothing_lost(file, name_of(source), {image.path for image in images})
+        else:
+            # The name says whose vectors these are, so that what an interrupted run left is taken
+            # up by the same command, and by no head of other features.
+            origin = embedding.joins
+            whose = "" if origin is None else origin.provenance.fingerprint[:12]
+            beside = table or Path(cleaning.enter_context(tempfile.TemporaryDirectory())) / "x"
+            file = beside.with_name(f".{beside.name}.{whose}.h5")
+            remedy = f"Delete {file} and {folder_of(file).name}, and try again."
+        store = run(embedding, source, file, listing=images, remedy=remedy, progress=progress)
+        yield store, [os.fsdecode(image.path) for image in images]
+        if kept is None:
+            file.unlink()
+
+
+def _require_nothing_lost(file: Path, source: str, images: set[bytes]) -> None:
+    if not file.exists():
+        return
+    store = FeatureStore(file)
+    before = str(store.environment.get("source", ""))
+    lost = len(set(store.raw_paths) - images) if before == source else len(store)
+    if lost:
+        raise WrongUsage(
+            f"--features {file}: holds the features of {lost} images of {before or 'elsewhere'} "
+            f"that are not among those to predict, and would be lost; name another file"
+        )
+
+
+def _predicted(
+    head: Head, store: FeatureStore, order: list[str], top: int, table: Path | None
+) -> Predictions:
+    """Predict the rows of a store, in the order of paths, and write the table."""
+    prediction = head.predict(store)
+    rows = {path: row for row, path in enumerate(store.paths)}
+    reasons = {one.path: one.reason for one in store.skipped}
+    places = [rows.get(path) for path in order]
+    ranking = prediction.ranking[:, :top]
+    ranked = [
+        []
+        if row is None
+        else [(head.label_names[k], float(prediction.probabilities[row, k])) for k in ranking[row]]
+        for row in places
+    ]
+    unfamiliar = prediction.unfamiliar.tolist()
+    predictions = Predictions(
+        label_names=head.label_names,
+        paths=order,
+        labels=[best[0][0] if best else None for best in ranked],
+        confidences=np.array([best[0][1] if best else np.nan for best in ranked]),
+        alternatives=[best[1:] for best in ranked],
+        unfamiliar=[None if row is None else unfamiliar[row] for row in places],
+        skipped=[
+            "" if row is not None else reasons.get(path, "")
+            for path, row in zip(order, places, strict=True)
+        ],
+    )
+    if table is not None:
+        _WRITERS[table.suffix](predictions, table)
+    return predictions

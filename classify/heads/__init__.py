@@ -1,0 +1,28 @@
+"""The heads that can be asked for: linear ones, an RBF kernel, and any scikit-learn classifier."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from ...features.errors import WrongUsage, nearest
+from .given import Given
+from .linear import LOGISTIC, SVM
+from .rbf import Rbf
+from .recipe import Recipe
+
+RECIPES: Final[dict[str, Recipe]] = {recipe.name: recipe for recipe in (LOGISTIC, SVM, Rbf())}
+ALL: Final = "all"
+
+
+def recipe(head: Any) -> Recipe:
+    """The recipe of a head by its name, or of a scikit-learn classifier."""
+    if not isinstance(head, str):
+        return Given(head)
+    if head in RECIPES:
+        return RECIPES[head]
+    if head == ALL:
+        raise WrongUsage(f"head {ALL!r}: `train_all` trains every kind and chooses the best")
+    raise WrongUsage(
+        f"unknown head {head!r}; did you mean {nearest(head, [*RECIPES, ALL])}? There are "
+        f"{', '.join(RECIPES)} and {ALL}"
+    )

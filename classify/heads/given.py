@@ -1,0 +1,90 @@
+"""Any scikit-learn classifier as a head, as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import joblib
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone, is_classifier
+
+from ...features.errors import WrongUsage
+from ..solver.losses import columns_of
+from .recipe import Cut, Decisions, Parameters, Probabilities, Step, Task
+
+
+class Given:
+    """Any scikit-learn classifier, as it is.
+
+    Each fit gets a clone. A random state that the classifier leaves open is set from the seed.
+    """
+
+    searches = False
+
+    def __init__(self, classifier: Any) -> None:
+        if isinstance(classifier, type) or not _is_classifier(classifier):
+            raise WrongUsage(
+                f"head {classifier!r}: neither the name of a head nor a scikit-learn classifier"
+            )
+        self._classifier = classifier
+        self.name = type(classifier).__name__
+        self.probabilities: Probabilities | None = None
+        if hasattr(classifier, "predict_proba"):
+            self.probabilities = np.asarray  # its decision values are probabilities already
+        elif not hasattr(classifier, "decision_function"):
+            raise WrongUsage(
+                f"head {self.name}: it has neither predict_proba nor decision_function, so there "
+                f"is no telling how sure it is"
+            )
+
+    def search(self, task: Task, cuts: Sequence[Cut], judge: Callable[[Step], float]) -> None:
+        """A single step: there is nothing to search."""
+        judge(self.at({}, task, cuts))
+
+    def at(self, parameters: Parameters, task: Task, cuts: Sequence[Cut]) -> Step:
+        """Fit a clone for every cut, several at once."""
+
+        def decide(cut: Cut) -> list[Decisions]:
+            fitted = self._fitted(task, cut.training)
+            method = fitted.predict_proba if self.probabilities else fitted.decision_function
+            decisions = [np.asarray(method(task.features[rows])) for rows in cut.held_out]
+            decisions = [values.reshape(len(values), -1) for values in decisions]
+            classes = len(task.names)
+            expected = classes if self.probabilities else columns_of(classes)
+            if any(values.shape[1] != expected for values in decisions):
+                raise WrongUsage(
+                    f"head {self.name}: it gives {decisions[0].shape[1]} values per row for "
+                    f"{classes} classes; {expected} are needed (one class against the rest)"
+                )
+            return decisions
+
+        parallel = joblib.Parallel(joblib.cpu_count(), prefer="threads")
+        return Step(parameters, parallel(joblib.delayed(decide)(cut) for cut in cuts))
+
+    def costs(self, decisions: Decisions, codes: NDArray[np.intp]) -> NDArray[np.floating]:  # noqa: ARG002
+        """Zero: there are no parameters to compare."""
+        return np.zeros(len(codes))
+
+    def fit(self, parameters: Parameters, task: Task, start: Any = None) -> list[tuple[str, Any]]:  # noqa: ARG002
+        """Fit a clone on all rows."""
+        return [("classify", self._fitted(task, np.arange(len(task.codes))))]
+
+    def _fitted(self, task: Task, rows: NDArray[np.intp]) -> Any:
+        if task.balanced:
+            raise WrongUsage(f"class_weight: set it on the {self.name} itself")
+        classifier = clone(self._classifier)
+        unseeded = {
+            name: task.seed
+            for name, value in classifier.get_params().items()
+            if name.split("__")[-1] == "random_state" and value is None
+        }
+        return classifier.set_params(**unseeded).fit(task.features[rows], task.labels[rows])
+
+
+def _is_classifier(given: Any) -> bool:
+    try:
+        return bool(is_classifier(given))
+    except (AttributeError, TypeError):  # no estimator at all
+        return False

@@ -1,0 +1,180 @@
+"""The RBF kernel as matrix products: an SVM with scikit-learn's solver, without its slow kernel."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+from sklearn.kernel_approximation import Nystroem
+from sklearn.metrics.pairwise import rbf_kernel
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.svm import SVC
+
+from ..solver.path import LinearPath, product
+from .linear import SVM
+from .recipe import Cut, Decisions, Parameters, Step, Task, chosen_codes
+
+_STRENGTHS: Final = (1.0, 10.0)
+"""Beyond C = 10 nothing changes: this kernel has then separated all that it can."""
+_WIDTHS: Final = (0.25, 1.0)
+"""Values of gamma, in multiples of scikit-learn's default, one over the number of features."""
+
+_LANDMARKS: Final = 1024
+_LANDMARK_STRENGTHS: Final = (1e-3, 1e-2)
+
+_BYTES: Final = 16
+"""Memory per entry of the kernel matrix: in float32, on the way to it, and for the solver."""
+
+_log = logging.getLogger("headstart")
+
+
+@dataclasses.dataclass(frozen=True)
+class Rbf:
+    """A support vector machine with an RBF kernel, on standardised features.
+
+    Where the kernel matrix would take more than half of the free memory, which is then logged, the
+    kernel is approximated by 1,024 landmarks (Nystroem; Williams & Seeger 2000) and the machine is
+    linear in them.
+    """
+
+    name: str = "svm-rbf"
+    searches: bool = True
+    probabilities: None = None
+
+    def search(self, task: Task, cuts: Sequence[Cut], judge: Callable[[Step], float]) -> None:
+        """Try the whole grid; a kernel is computed once for all C."""
+        grid = _grid(task)
+        decided = [list(_decide(grid, task, cut)) for cut in cuts]
+        for place, parameters in enumerate(grid):
+            judge(Step(parameters, [of_cut[place] for of_cut in decided]))
+
+    def at(self, parameters: Parameters, task: Task, cuts: Sequence[Cut]) -> Step:
+        """Fit a machine for every cut."""
+        return Step(parameters, [next(_decide([parameters], task, cut)) for cut in cuts])
+
+    def costs(self, decisions: Decisions, codes: NDArray[np.intp]) -> NDArray[np.floating]:
+        """1 per mistake: the votes of its machines are no probabilities."""
+        return np.asarray(chosen_codes(decisions) != codes, np.float64)
+
+    def fit(self, parameters: Parameters, task: Task, start: Any = None) -> list[tuple[str, Any]]:  # noqa: ARG002
+        """Fit on all rows; keep the support vectors only."""
+        scaler = StandardScaler().fit(task.features)
+        scaled = scaler.transform(task.features)
+        if "landmarks" in parameters:
+            nystroem = _nystroem(parameters, task).fit(scaled)
+            mapped = dataclasses.replace(task, features=nystroem.transform(scaled))
+            (_, second), last = SVM.fit({"C": parameters["C"]}, mapped)
+            return [("scale", scaler), ("kernel", nystroem), ("scale_kernel", second), last]
+        gamma = parameters["gamma"]
+        machine = _svc(parameters, task)
+        machine.fit(_kernel(squared_distances(scaled, scaled), gamma), task.labels)
+        # Rows that are no support vectors do not count: from here on the machine gets kernels with
+        # those that are, in its own order of them, and nothing else is saved.
+        support = scaled[machine.support_]
+        machine.support_ = np.arange(len(support), dtype=np.int32)
+        machine.shape_fit_ = (len(support), len(support))
+        machine.n_features_in_ = len(support)
+        against = FunctionTransformer(rbf_kernel, kw_args={"Y": support, "gamma": gamma})
+        return [("scale", scaler), ("kernel", against), ("classify", machine)]
+
+
+def _grid(task: Task) -> list[Parameters]:
+    (rows, dimension), classes = task.features.shape, len(task.names)
+    # Each pair of classes has a machine of its own, with a float64 for every row.
+    needed = rows**2 * _BYTES + rows * classes**2 // 2 * 8
+    if needed <= free_memory() / 2:
+        return [{"C": c, "gamma": g / dimension} for g in _WIDTHS for c in _STRENGTHS]
+    _log.info(
+        "svm-rbf: the kernel of %s images takes %.1f GB, more than half of the free memory; it is "
+        "approximated by %s landmarks (Nystroem)",
+        f"{rows:,}",
+        needed / 1e9,
+        f"{_LANDMARKS:,}",
+    )
+    landmarks = {"gamma": 1 / dimension, "landmarks": _LANDMARKS}
+    return [{"C": c, **landmarks} for c in _LANDMARK_STRENGTHS]
+
+
+def _decide(grid: Sequence[Parameters], task: Task, cut: Cut) -> Iterator[list[Decisions]]:
+    """Decision values of the held-out rows, for each point of the grid."""
+    scaler = StandardScaler().fit(task.features[cut.training])
+    inside = scaler.transform(task.features[cut.training])
+    outside = [scaler.transform(task.features[rows]) for rows in cut.held_out]
+    if "landmarks" in grid[0]:
+        yield from _decide_by_landmarks(grid, task, cut, inside, outside)
+        return
+    apart = squared_distances(inside, inside)
+    apart_outside = [squared_distances(rows, inside) for rows in outside]
+    for gamma, of_gamma in itertools.groupby(grid, key=lambda parameters: parameters["gamma"]):
+        kernel = _kernel(apart, gamma)
+        across = [_kernel(one, gamma) for one in apart_outside]
+        for parameters in of_gamma:
+            machine = _svc(parameters, task).fit(kernel, task.labels[cut.training])
+            decisions = [machine.decision_function(rows) for rows in across]
+            yield [values.reshape(len(values), -1) for values in decisions]
+
+
+def _decide_by_landmarks(
+    grid: Sequence[Parameters],
+    task: Task,
+    cut: Cut,
+    inside: NDArray[np.floating],
+    outside: list[NDArray[np.floating]],
+) -> Iterator[list[Decisions]]:
+    nystroem = _nystroem(grid[0], task).fit(inside)
+    mapped = np.concatenate([nystroem.transform(rows) for rows in (inside, *outside)])
+    codes = np.concatenate([task.codes[rows] for rows in (cut.training, *cut.held_out)])
+    training, *held_out = np.split(
+        np.arange(len(codes)), np.cumsum([len(inside), *map(len, outside)])[:-1]
+    )
+    path = LinearPath(mapped, codes, len(task.names), [training], SVM.loss, balanced=task.balanced)
+    for parameters in grid:
+        yield path.solve(parameters["C"], [held_out])[0]
+
+
+def squared_distances(
+    rows: NDArray[np.float32], others: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Squared Euclidean distances, (n, m), in float32: scikit-learn computes them in float64."""
+    apart = product(rows, others, across=True)
+    apart *= -2
+    apart += np.einsum("ij,ij->i", rows, rows)[:, None]
+    apart += np.einsum("ij,ij->i", others, others)
+    np.maximum(apart, 0, out=apart)
+    return apart
+
+
+def _kernel(apart: NDArray[np.float32], gamma: float) -> NDArray[np.float32]:
+    kernel = apart * np.float32(-gamma)
+    np.exp(kernel, out=kernel)
+    return kernel
+
+
+def _svc(parameters: Parameters, task: Task) -> SVC:
+    return SVC(kernel="precomputed", C=parameters["C"], class_weight=task.class_weight)
+
+
+def _nystroem(parameters: Parameters, task: Task) -> Nystroem:
+    return Nystroem(
+        gamma=parameters["gamma"],
+        n_components=int(parameters["landmarks"]),
+        random_state=task.seed,
+    )
+
+
+def free_memory() -> int:
+    """Bytes available without swapping, also in a container with a limit of its own."""
+    free = int(psutil.virtual_memory().available)
+    with contextlib.suppress(OSError, ValueError):  # no such limit
+        group = Path("/sys/fs/cgroup")
+        limit, used = (int((group / f"memory.{one}").read_text()) for one in ("max", "current"))
+        free = min(free, max(limit - used, 0))
+    return free

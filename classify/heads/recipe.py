@@ -1,0 +1,106 @@
+"""What a kind of head must be able to do, and what it is asked to do it on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..solver.path import balancing
+
+Decisions = NDArray[np.floating]
+"""(n, c) decision values: one column for two classes, else one per class."""
+
+Parameters = dict[str, float]
+
+Probabilities = Callable[[Decisions], NDArray[np.float64]]
+"""(n, c) decision values -> (n, K) probabilities."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What is to be learned."""
+
+    features: NDArray[np.floating]
+    """(N, D)"""
+    codes: NDArray[np.intp]
+    """(N,) classes, as indices into `names`."""
+    names: NDArray[np.str_]
+    """(K,) sorted."""
+    balanced: bool
+    """Whether all classes weigh the same, however many rows they have."""
+    seed: int
+    """Of all random draws."""
+
+    @property
+    def labels(self) -> NDArray[np.str_]:
+        """(N,) names."""
+        labels: NDArray[np.str_] = self.names[self.codes]
+        return labels
+
+    @property
+    def class_weight(self) -> str | None:
+        """As scikit-learn's classifiers take it."""
+        return "balanced" if self.balanced else None
+
+    def weights(self, rows: NDArray[np.intp]) -> NDArray[np.float64] | None:
+        """Weights of some rows; None if all are one."""
+        return balancing(self.codes[rows]) if self.balanced else None
+
+
+class Cut(NamedTuple):
+    """Rows to train on, and sets of rows to decide about."""
+
+    training: NDArray[np.intp]
+    held_out: tuple[NDArray[np.intp], ...]
+
+
+class Step(NamedTuple):
+    """What the classifiers of all cuts decide with one choice of parameters."""
+
+    parameters: Parameters
+    decisions: list[list[Decisions]]
+    """For each cut, and each of its sets of held-out rows, (n, c) values."""
+    leg: int | None = None
+    """Which direction of a walk it belongs to, the first being 0. A choice that does not advance on
+    a leg ignores what comes later on it; one that advances on the first ignores the others."""
+    start: Any = None
+    """From where `Recipe.fit` with these parameters is nearly done, if the recipe can use it."""
+
+
+class Recipe(Protocol):
+    """How one kind of head is made."""
+
+    @property
+    def name(self) -> str:
+        """As given to ``--head``."""
+
+    @property
+    def searches(self) -> bool:
+        """Whether there are parameters to choose."""
+
+    @property
+    def probabilities(self) -> Probabilities | None:
+        """Turns decision values into probabilities; None if that takes a calibration."""
+
+    def search(self, task: Task, cuts: Sequence[Cut], judge: Callable[[Step], float]) -> None:
+        """Show steps to `judge`, which returns the share of its choices that each step advances."""
+
+    def at(self, parameters: Parameters, task: Task, cuts: Sequence[Cut]) -> Step:
+        """The step of these parameters."""
+
+    def costs(self, decisions: Decisions, codes: NDArray[np.intp]) -> NDArray[np.floating]:
+        """Per held-out row, what the search minimises the mean of."""
+
+    def fit(self, parameters: Parameters, task: Task, start: Any = None) -> list[tuple[str, Any]]:
+        """Fit on all rows: the named steps of a pipeline."""
+
+
+def chosen_codes(decisions: Decisions) -> NDArray[np.intp]:
+    """(n, c) decision values -> (n,) indices of the classes that they speak for."""
+    if decisions.shape[1] == 1:
+        return np.asarray(decisions[:, 0] > 0, np.intp)
+    return np.asarray(decisions.argmax(axis=1))

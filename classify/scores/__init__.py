@@ -1,0 +1,1 @@
+"""Right and wrong predictions -> scores with intervals; near-duplicates among the scored."""

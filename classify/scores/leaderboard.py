@@ -1,0 +1,100 @@
+"""Heads, or feature files, side by side: who is best, and by how much the others are behind."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .evaluation import Scores
+from .intervals import paired_difference
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Standing:
+    """How one head, or a head on one feature file, did beside the best.
+
+    Attributes
+    ----------
+    name : str
+        The kind of head; path of the feature file, or ``"raw pixels"``.
+    accuracy : float
+        On images that were not trained on; cross-validation includes the choice of regularisation.
+    interval : tuple of float
+        Its 95% interval.
+    log_loss, calibration_error : float
+        Of the same predictions, as in `Scores`.
+    behind : tuple of float
+        By how much its accuracy is below that of the best, and the 95% interval of that, image by
+        image.
+    seconds : float
+        Wall time of search and fit.
+    parameters : dict of str to float
+        Of a head: what its search chose.
+    choice_log_loss : float or None
+        Of a head: cross-validated on the training images; what the best head was chosen by.
+    dimension : int or None
+        Of a feature file: numbers per vector.
+    baseline : str
+        Of a feature file: ``"random weights"`` or ``"raw pixels"`` if its features are no
+        pretrained backbone's, else ``""``.
+    no_better_than : tuple of str
+        Of a feature file: names of the baselines that it does not beat beyond doubt (the interval
+        of the difference reaches zero or less).
+    """
+
+    name: str
+    accuracy: float
+    interval: tuple[float, float]
+    log_loss: float
+    calibration_error: float
+    behind: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    seconds: float
+    parameters: dict[str, float] = dataclasses.field(default_factory=dict)
+    choice_log_loss: float | None = None
+    dimension: int | None = None
+    baseline: str = ""
+    no_better_than: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, name: str, scores: Scores, **more: Any) -> Standing:
+        """An entry with the figures of its scores, before it is ranked."""
+        return cls(
+            name=name,
+            accuracy=scores.accuracy,
+            interval=scores.interval,
+            log_loss=scores.log_loss,
+            calibration_error=scores.calibration_error,
+            **more,
+        )
+
+
+def ranked(
+    entries: Sequence[tuple[Standing, NDArray[np.bool_]]],
+    identities: NDArray[np.uint64],
+    by: Callable[[Standing], Any],
+) -> tuple[Standing, ...]:
+    """Sort by a key, lowest first, and compare each with the best and with the baselines.
+
+    An entry comes with (N,) bool, which of the same N predictions are right; rows of one identity
+    are one image.
+    """
+    ordered = sorted(entries, key=lambda entry: by(entry[0]))
+    best = ordered[0][1]
+    baselines = [(one.name, right) for one, right in ordered if one.baseline]
+
+    return tuple(
+        dataclasses.replace(
+            one,
+            behind=paired_difference(best, right, identities),
+            no_better_than=tuple(
+                name
+                for name, other in baselines
+                if not one.baseline and paired_difference(right, other, identities)[1] <= 0
+            ),
+        )
+        for one, right in ordered
+    )

@@ -1,0 +1,28 @@
+"""The commands: each parses its options, calls the library and prints what came back."""
+
+import click
+
+from . import features, heads, models
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="headstart", message="headstart %(version)s")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error (anywhere in a line).")
+def headstart(debug: bool) -> None:
+    """Image classifiers in seconds: embed every image once, then train on the cached features.
+
+    \b
+    headstart demo                                  see it work, on built-in data
+    headstart extract photos/ -o pets.h5            once, the slow part
+    headstart train pets.h5 -o pets.joblib          seconds, as often as you like
+    headstart predict pets.joblib new/ -o new.csv
+    headstart export pets.joblib -o pets.onnx       one model, for use elsewhere
+    """  # noqa: D301 - click's marker for a block that is not to be wrapped
+
+
+for _command in (
+    *(features.extract, features.info, features.verify),
+    *(heads.train, heads.evaluate, heads.compare),
+    *(models.predict, models.export, models.demo),
+):
+    headstart.add_command(_command)

@@ -1,0 +1,85 @@
+"""The commands that make and look at feature files: extract, info, verify."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .options import ENGINE, FILE, JSON, TRUST, choice, number, out
+
+
+@click.command()
+@click.argument("source")
+@out("FILE.h5", "The feature file.")
+@choice("--backbone", "Xception", "NAME", "Any image classifier of keras.applications.")
+@choice(
+    "--weights",
+    "imagenet",
+    "imagenet|random|FILE",
+    "Downloaded once, seeded at random, or a weights file without the top layers.",
+)
+@number("--size", "Side of the input in pixels [default: the backbone's].")
+@choice("--fit", "stretch", "stretch|crop|pad", "How an image becomes square.")
+@choice(
+    "--precision",
+    "f32",
+    "f32|bf16",
+    "Arithmetic of the backbone; bf16 is about twice as fast on processors that have it.",
+)
+@choice("--labels", "folder", "folder|none", "Take labels from folders (or the manifest), or none.")
+@choice("--dtype", "float32", "float32|float16", "Type of the stored vectors.")
+@ENGINE
+@number("--batch", "Images per call [default: chosen].")
+@number("--streams", "Calls in parallel, openvino only [default: chosen].")
+@number("--threads", "Processor cores that the engine uses [default: all, shared by the workers].")
+@click.option("--fresh", is_flag=True, help="Replace a file that was made with other settings.")
+@number("--workers", "Processes that embed, each with its own backbone in memory.", 1)
+@click.option("--strict", is_flag=True, help="Exit with 1 if any image was skipped.")
+@JSON
+def extract(source: str, strict: bool, as_json: bool, **settings: Any) -> int:
+    """Embed the images of SOURCE once, into one feature file.
+
+    SOURCE is a folder (the label of an image is the name of its folder; a first folder named
+    train, val or test is its split), a CSV manifest with the columns path, label, split, or an
+    image. Run the same command again to go on after an interruption, or to take in new images.
+    """
+    from ...extract import extract
+    from ..printing import features as printed
+
+    store = extract(source, **settings, progress=True)
+    printed.extraction(store, as_json=as_json)
+    return 1 if strict and store.summary.skipped else 0
+
+
+@click.command()
+@click.argument("file", metavar="FILE.h5|HEAD")
+@click.option("--skipped", is_flag=True, help="List the images that could not be embedded.")
+@TRUST
+@JSON
+def info(file: str, skipped: bool, trust: bool, as_json: bool) -> None:
+    """Say what is in a feature file or a head."""
+    if Path(file).suffix in (".joblib", ".skops"):
+        from ...classify import load_head
+        from ..printing import heads
+
+        heads.head(load_head(file, trust=trust), as_json=as_json)
+    else:
+        from ...features import FeatureStore
+        from ..printing import features
+
+        features.store(FeatureStore(file), list_skipped=skipped, as_json=as_json)
+
+
+@click.command()
+@FILE
+@JSON
+def verify(file: str, as_json: bool) -> int:
+    """Check every checksum, digest and rule of a feature file; exit with 1 if one fails."""
+    from ...features import verify
+    from ..printing import features as printed
+
+    problems = verify(Path(file))
+    printed.verification(file, problems, as_json=as_json)
+    return 1 if problems else 0

@@ -1,0 +1,118 @@
+"""The commands that turn feature files into heads and scores: train, evaluate, compare."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .options import FILE, FOLDS, HEAD, JSON, PLOTS, SEED, TRUST, choice, out
+
+
+@click.command()
+@FILE
+@out(
+    "HEAD.joblib|HEAD.skops",
+    "The trained head; a .skops file loads anywhere without running code.",
+)
+@choice(
+    "--head",
+    "logistic",
+    "logistic|svm|svm-rbf|all",
+    "What to train; all: every kind, of which the best is saved.",
+)
+@FOLDS
+@SEED
+@click.option(
+    "--class-weight",
+    metavar="balanced",
+    help="Let all classes weigh the same, however few images they have.",
+)
+@PLOTS
+@JSON
+def train(
+    file: str, out: str, head: str, plots: Path | None, as_json: bool, **how: Any
+) -> None:
+    """Train a head on a feature file, score it and save it.
+
+    Scores come from the file's test split if it has one, else from cross-validation.
+    """
+    from ...classify import learning_curve, train, train_all
+    from ...classify.persistence import check_name
+    from ...features import FeatureStore
+    from ...pages.plots import draw, require_matplotlib
+    from ..printing import heads as printed
+
+    check_name(Path(out))
+    if plots:
+        require_matplotlib()
+    store, standings = FeatureStore(file), None
+    if head == "all":
+        trained, standings = train_all(store, **how)
+    else:
+        trained = train(store, head, **how)
+    trained.save(out)
+    drawn = []
+    if plots:
+        curve = learning_curve(trained, store)
+        drawn = draw(plots, f"{trained.name} on {file}", trained.scores, curve)
+    printed.training(trained, standings, out, drawn, as_json=as_json)
+
+
+@click.command()
+@HEAD
+@FILE
+@click.option(
+    "--split",
+    metavar="train|validation|test|all",
+    help="Which rows [default: the test split if there is one, else all].",
+)
+@PLOTS
+@TRUST
+@JSON
+def evaluate(
+    head: str, file: str, split: str | None, plots: Path | None, trust: bool, as_json: bool
+) -> None:
+    """Score a head on labelled features that it was not trained on."""
+    from ...classify import evaluate, load_head
+    from ...features import FeatureStore
+    from ...pages.plots import draw, require_matplotlib
+    from ..printing import heads as printed
+
+    if plots:
+        require_matplotlib()
+    started = time.perf_counter()
+    loaded = load_head(head, trust=trust)
+    scores = evaluate(loaded, FeatureStore(file), split)
+    seconds = time.perf_counter() - started
+    drawn = draw(plots, f"{loaded.name} on {file}, {scores.basis}", scores) if plots else []
+    printed.evaluation(loaded.name, scores, seconds, drawn, as_json=as_json)
+
+
+@click.command()
+@click.argument("files", metavar="A.h5 B.h5 ...", nargs=-1, required=True)
+@click.option(
+    "--pixels", metavar="SOURCE", help="The images; their bare pixels become a baseline."
+)
+@FOLDS
+@SEED
+@JSON
+def compare(files: tuple[str, ...], pixels: str | None, as_json: bool, **how: Any) -> None:
+    """Rank feature files of the same images, to choose a backbone by.
+
+    All get the same folds of cross-validation and a logistic head. Images of the test split stay
+    out. A file made with --weights random is a baseline, and so are bare pixels.
+    """
+    from ...classify import compare
+    from ...features import FeatureStore
+    from ..printing import heads as printed
+
+    read_pixels = None
+    if pixels is not None:
+        from ...extract.pixels import pixels_of
+
+        read_pixels = pixels_of(pixels)
+    stores = [FeatureStore(file) for file in files]
+    printed.comparison(compare(stores, pixels=read_pixels, **how), as_json=as_json)

@@ -1,0 +1,95 @@
+"""The commands in which a head meets images: predict, export, demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .options import ENGINE, HEAD, JSON, TRUST, WEIGHTS, number, out
+
+
+@click.command()
+@HEAD
+@click.argument("sources", metavar="SOURCE|FILE.h5", nargs=-1, required=True)
+@out("OUT.csv|OUT.jsonl", "One row per image.")
+@click.option(
+    "--features",
+    metavar="NEW.h5",
+    help="Keep the features of the images, so that another head predicts them in no time; a file "
+    "that holds other images is not replaced.",
+)
+@number("--top", "How many of the most probable labels to give.", default=1, show_default=True)
+@WEIGHTS
+@ENGINE
+@TRUST
+@JSON
+def predict(
+    head: str,
+    sources: tuple[str, ...],
+    out: str,
+    features: str | None,
+    top: int,
+    weights: str | None,
+    engine: str,
+    trust: bool,
+    as_json: bool,
+) -> None:
+    """Predict the label of every image of SOURCE: a folder, a manifest, images or a feature file.
+
+    Backbone, size and preprocessing come from the head itself. One row per image, in the order of
+    SOURCE: path, label, confidence, whether it is unlike all training images (unfamiliar), and why
+    it was skipped if it was. Run the same command again to go on after an interruption.
+    """
+    from ...apply import predict
+    from ..printing import models as printed
+
+    predictions = predict(
+        head,
+        sources,
+        out=out,
+        features=features,
+        top=top,
+        weights=weights,
+        engine=engine,
+        trust=trust,
+        progress=True,
+    )
+    printed.predictions(predictions, out, features, as_json=as_json)
+
+
+@click.command()
+@HEAD
+@out("MODEL.keras|MODEL.onnx", "The model.")
+@WEIGHTS
+@ENGINE
+@TRUST
+@JSON
+def export(
+    head: str, out: str, weights: str | None, engine: str, trust: bool, as_json: bool
+) -> None:
+    """Make one model of backbone and head: RGB images in, class probabilities out.
+
+    A .keras file is a plain Keras model, to be served or fine-tuned; a .onnx file runs wherever
+    onnxruntime does. Labels and provenance are inside. Test images go through the file and through
+    `predict`; unless both give the same probabilities, nothing is written.
+    """
+    from ...apply import export
+    from ..printing import models as printed
+
+    exported = export(head, out, weights=weights, engine=engine, trust=trust, progress=True)
+    printed.export(exported, as_json=as_json)
+
+
+@click.command()
+@click.argument(
+    "directory", default="headstart-demo", metavar="[DIR]", type=click.Path(path_type=Path)
+)
+def demo(directory: Path) -> None:
+    """Classify scikit-learn's handwritten digits, from PNG files to predictions.
+
+    Needs no network. Everything is written into DIR [default: headstart-demo].
+    """
+    from ..demo import run
+
+    run(directory)

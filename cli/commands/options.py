@@ -1,0 +1,60 @@
+"""Options that several commands have, and short ways to declare the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def number(
+    name: str, text: str, default: int | None = None, least: int = 1, most: int | None = None
+) -> Callable[[Command], Command]:
+    """An option that takes a whole number."""
+    limits, shown = click.IntRange(least, most), default is not None
+    return click.option(
+        name, default=default, type=limits, show_default=shown, metavar="N", help=text
+    )
+
+
+def choice(name: str, default: str, choices: str, text: str) -> Callable[[Command], Command]:
+    """An option that takes a word; the library refuses what it does not know."""
+    return click.option(name, default=default, show_default=True, metavar=choices, help=text)
+
+
+def out(metavar: str, text: str) -> Callable[[Command], Command]:
+    """The file that a command writes."""
+    return click.option("-o", "--out", required=True, metavar=metavar, help=text)
+
+
+HEAD: Final = click.argument("head", metavar="HEAD")
+FILE: Final = click.argument("file", metavar="FILE.h5")
+JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+TRUST: Final = click.option(
+    "--trust",
+    is_flag=True,
+    help="Load a head that this machine did not write. A .joblib file runs the code in it.",
+)
+FOLDS: Final = number("--folds", "Folds of cross-validation.", 5, least=2)
+SEED: Final = number("--seed", "Seed of the shuffling.", 0, least=0, most=2**32 - 1)
+PLOTS: Final = click.option(
+    "--plots",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Draw the scores into this folder, as PNG files.",
+)
+ENGINE: Final = choice(
+    "--engine",
+    "auto",
+    "auto|keras|openvino",
+    "What runs the backbone; auto: Keras on a GPU, else OpenVINO if it is installed.",
+)
+WEIGHTS: Final = click.option(
+    "--weights",
+    metavar="FILE",
+    help="Where the backbone's weights file is now, if it has moved since the head was trained.",
+)

@@ -1,0 +1,136 @@
+"""What extract, info and verify print of a feature file."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...features import FeatureStore, Provenance
+from ...features.layout import NO_LABEL, SPLIT_NAMES
+from .text import count, lines, print_json
+
+if TYPE_CHECKING:  # `info` has no use for what makes a feature file
+    from ...extract.work.summary import Summary
+
+_LIMITS: Final = {
+    "load": "loading the backbone",
+    "read": "reading",
+    "decode": "decoding",
+    "embed": "embedding",
+    "write": "writing",
+}
+
+
+def extraction(store: FeatureStore, *, as_json: bool) -> None:
+    """After `extract`."""
+    summary: Summary = store.summary
+    if as_json:
+        print_json(dataclasses.asdict(summary))
+        return
+    seconds = summary.seconds
+    lines(
+        f"{store.path}: {count(len(store), 'image')} x {store.dimension} features, "
+        f"{_classes(store)}",
+        f"  embedded {summary.embedded:,}, reused {summary.reused:,}, duplicates "
+        f"{summary.duplicates:,}, removed {summary.removed:,}, skipped {summary.skipped:,}",
+        f"  {store.provenance.backbone} at {store.provenance.size} pixels, "
+        f"{summary.weights} weights" + (f", {summary.engine} engine" if summary.engine else ""),
+    )
+    if summary.embedded:
+        lines(
+            f"  {seconds['total']:.1f} s, {summary.rates['total']:.1f} images per second: "
+            f"{seconds['load']:.1f} s loading the backbone, {seconds['embed']:.1f} s embedding, "
+            f"{seconds['waiting']:.1f} s waiting for images, {seconds['write']:.1f} s writing",
+            f"  beside that {seconds['read']:.1f} s reading, {seconds['decode']:.1f} s of "
+            f"processor time decoding",
+        )
+    else:
+        lines(f"  nothing new to embed; {seconds['total']:.1f} s")
+    if summary.limits:
+        advice = f": {summary.advice}" if summary.advice else ""
+        lines(f"  {_LIMITS[summary.limits]} limits{advice}")
+    if summary.skipped:
+        lines(f"  `headstart info {store.path} --skipped` says which images were skipped, and why")
+
+
+def store(store: FeatureStore, *, list_skipped: bool, as_json: bool) -> None:
+    """After `info` on a feature file."""
+    skipped = [dataclasses.asdict(one) for one in store.skipped]
+    labels = _counts(store.labels, store.label_names)
+    splits = _counts(store.splits, SPLIT_NAMES)
+    if as_json:
+        values = {
+            "rows": len(store),
+            "images": store.images,
+            "dimension": store.dimension,
+            "label_names": store.label_names,
+            "labels": labels,
+            "splits": splits,
+            "content_digest": store.content_digest,
+            "fingerprint": store.fingerprint,
+            "provenance": dataclasses.asdict(store.provenance),
+            "environment": store.environment,
+            "skipped": len(skipped),
+        }
+        print_json(values | ({"skipped_files": skipped} if list_skipped else {}))
+        return
+    if list_skipped:
+        lines(*(f"{one['path']}\t{one['reason']}" for one in skipped))
+        return
+    lines(
+        f"{store.path}: {count(store.images, 'image')} x {store.dimension} "
+        f"{store.provenance.dtype} features, {_classes(store)}",
+        f"  splits: {', '.join(f'{number:,} {name}' for name, number in splits.items())}",
+        *(f"  {number:>8,}  {name}" for name, number in labels.items()),
+        f"  skipped: {len(skipped):,}" + (" (--skipped lists them)" if skipped else ""),
+        *made_by(store.provenance, store.environment),
+        f"  fingerprint: {store.fingerprint}",
+        f"  content digest: {store.content_digest}",
+    )
+
+
+def verification(path: str, problems: Sequence[str], *, as_json: bool) -> None:
+    """After `verify`."""
+    if as_json:
+        print_json({"sound": not problems, "problems": list(problems)})
+        return
+    lines(*(f"{path}: {problem}" for problem in problems or ["sound"]))
+
+
+def made_by(provenance: Provenance, environment: Mapping[str, Any]) -> list[str]:
+    """What made vectors, for people; a head has the same as a file."""
+    weights, engine = environment.get("weights", {}), environment.get("engine")
+    return [
+        (
+            f"  made by: {provenance.backbone} at {provenance.size} pixels, "
+            f"{provenance.precision}, {provenance.fit}, "
+            f"{weights.get('path') or weights.get('kind')} weights "
+            f"({provenance.weights_digest[:12]}...)"
+        ),
+        (
+            f"  made with: headstart {environment.get('headstart')}, "
+            f"{engine} {environment.get(engine)}, {environment.get('device')}, "
+            f"{environment.get('sealed')}"
+        ),
+    ]
+
+
+def _classes(store: FeatureStore) -> str:
+    names = store.label_names
+    if not names:
+        return "no labels"
+    shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
+    return f"{count(len(names), 'label')} ({shown})"
+
+
+def _counts(codes: NDArray[np.integer], names: Sequence[str]) -> dict[str, int]:
+    """How many rows each name has."""
+    found, counts = np.unique(codes, return_counts=True)
+    return {
+        "(no label)" if code == NO_LABEL else names[code]: number
+        for code, number in zip(found.tolist(), counts.tolist(), strict=True)
+    }

@@ -1,0 +1,209 @@
+"""What train, evaluate, compare and info print of heads and their scores."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from ...classify import Comparison, Head, Scores, Standing
+from .features import made_by
+from .text import MOST_CLASSES, count, lines, percent, print_json, table
+
+_MOST_CONFUSED: Final = 12
+_MOST_MISTAKES: Final = 5
+
+
+def head(head: Head, *, as_json: bool) -> None:
+    """After `info` on a head."""
+    about = {
+        "label_names": head.label_names,
+        "environment": head.environment,
+        "fingerprint": head.provenance.fingerprint,
+        "provenance": dataclasses.asdict(head.provenance),
+        "scores": head.scores.to_dict(),
+        "false_alarms": head.novelty.false_alarms,
+    }
+    if as_json:
+        hidden = ("pipeline", "origin", "training_images", "scores", "novelty")
+        names = [field.name for field in dataclasses.fields(head) if field.name not in hidden]
+        print_json({name: getattr(head, name) for name in names} | about)
+        return
+    lines(
+        _trained(head),
+        *_score_lines(head.scores),
+        f"  calls images unfamiliar that are unlike the training images, and "
+        f"{percent(head.novelty.false_alarms)} of those that are like them",
+        *made_by(head.provenance, head.environment),
+        f"  scikit-learn {head.scikit_learn}, seed {head.seed}, {head.folds} folds",
+        f"  fingerprint: {head.provenance.fingerprint}",
+    )
+
+
+def training(
+    head: Head,
+    standings: Sequence[Standing] | None,
+    out: str,
+    drawn: Sequence[Path],
+    *,
+    as_json: bool,
+) -> None:
+    """After `train`."""
+    if as_json:
+        more: dict[str, Any] = {"parameters": head.parameters, "plots": drawn}
+        if standings is not None:
+            every = map(dataclasses.asdict, standings)
+            more["leaderboard"] = [{"head": one.pop("name"), **one} for one in every]
+        _scores_json(head.name, head.scores, head.seconds, more)
+        return
+    if standings is not None:
+        lines(*leaderboard(head.scores, standings), "")
+    lines(_trained(head), *_score_lines(head.scores), f"saved as {out}", *_drawn(drawn))
+
+
+def evaluation(
+    name: str, scores: Scores, seconds: float, drawn: Sequence[Path], *, as_json: bool
+) -> None:
+    """After `evaluate`."""
+    if as_json:
+        _scores_json(name, scores, seconds, {"plots": drawn})
+        return
+    lines(f"{name} head", *_score_lines(scores), *_drawn(drawn))
+
+
+def leaderboard(scores: Scores, standings: Sequence[Standing]) -> list[str]:
+    """Kinds of head side by side; `scores` are those of the chosen one."""
+    columns = ("accuracy", _BEHIND, "log loss", "calibration error", "seconds")
+    return [
+        f"{scores.basis}, {count(scores.rows, 'image')}; best first, by the log loss of "
+        f"cross-validation on the training images",
+        *_side_by_side(standings, columns),
+    ]
+
+
+def comparison(found: Comparison, *, as_json: bool) -> None:
+    """After `compare`."""
+    if as_json:
+        print_json(dataclasses.asdict(found))
+        return
+    columns = ("features", "accuracy", "95% interval", _BEHIND, "log loss")
+    lines(
+        f"{found.folds}-fold cross-validation of a logistic head, {count(found.images, 'image')}; "
+        f"always guessing the commonest class: {percent(found.majority)}",
+        *_side_by_side(found.ranks, columns),
+        *(f"  note: {note}" for note in found.notes),
+        *(
+            f"{one.name} is no better than {' and '.join(one.no_better_than)}: its backbone does "
+            f"not suit these images"
+            for one in found.ranks
+            if one.no_better_than
+        ),
+    )
+    if not any(one.baseline for one in found.ranks):
+        lines(
+            "There is no baseline among them: --pixels SOURCE adds one, and so does a file made "
+            "with `headstart extract --weights random`"
+        )
+
+
+_BEHIND: Final = "behind the best"
+_COLUMNS: Final[Mapping[str, Callable[[Standing], str]]] = {
+    "features": lambda one: f"{one.dimension:,}",
+    "accuracy": lambda one: percent(one.accuracy),
+    "95% interval": lambda one: _interval(one.interval),
+    _BEHIND: lambda one: "{:.1f} points ({:.1f} to {:.1f})".format(*(100 * x for x in one.behind)),
+    "log loss": lambda one: f"{one.log_loss:.3f}",
+    "calibration error": lambda one: percent(one.calibration_error or 0),
+    "seconds": lambda one: f"{one.seconds:.1f}",
+}
+
+
+def _side_by_side(standings: Sequence[Standing], columns: Sequence[str]) -> list[str]:
+    """A table of heads or of feature files, best first."""
+    rows = [
+        [
+            one.name + (f" ({one.baseline})" if one.baseline not in ("", one.name) else ""),
+            *(
+                "" if one is standings[0] and name == _BEHIND else _COLUMNS[name](one)
+                for name in columns
+            ),
+        ]
+        for one in standings
+    ]
+    return table(("", *columns), rows)
+
+
+def _score_lines(scores: Scores) -> list[str]:
+    more = len(scores.per_class) - MOST_CLASSES
+    rows = [
+        (
+            name,
+            percent(one["precision"]),
+            percent(one["recall"]),
+            f"{one['f1']:.3f}",
+            f"{one['support']:,}",
+        )
+        for name, one in itertools.islice(scores.per_class.items(), MOST_CLASSES)
+    ]
+    return [
+        f"{scores.basis}, {count(scores.rows, 'image')}:",
+        f"  accuracy {percent(scores.accuracy)} (95% interval {_interval(scores.interval)}; always "
+        f"guessing the commonest class: {percent(scores.baseline)})",
+        f"  balanced accuracy {percent(scores.balanced_accuracy)}, macro F1 {scores.macro_f1:.3f}, "
+        f"log loss {scores.log_loss:.3f}, expected calibration error "
+        f"{percent(scores.calibration_error)}",
+        *table(("", "precision", "recall", "F1", "images"), rows),
+        *([f"  ... and {more} more classes (--json)"] if more > 0 else []),
+        *_confusion_lines(scores),
+        *_mistake_lines(scores),
+        *(f"  note: {note}" for note in scores.notes),
+    ]
+
+
+def _confusion_lines(scores: Scores) -> list[str]:
+    if not 2 < len(scores.confusion) <= _MOST_CONFUSED:
+        return []  # of two classes the table above says the same
+    names = list(scores.per_class)
+    rows = [
+        (name, *(f"{number:,}" if number else "." for number in counts))
+        for name, counts in zip(names, scores.confusion, strict=True)
+    ]
+    header = ("", *(name[:12] for name in names))
+    return ["  confusion: true class by predicted class", *table(header, rows, indent=4)]
+
+
+def _mistake_lines(scores: Scores) -> list[str]:
+    if not scores.mistakes:
+        return []
+    rows = [
+        (one["path"], one["label"], one["predicted"], percent(one["confidence"]))
+        for one in scores.mistakes[:_MOST_MISTAKES]
+    ]
+    header = ("", "is", "taken for", "confidence")
+    return ["  most confident mistakes:", *table(header, rows, indent=4)]
+
+
+def _scores_json(name: str, scores: Scores, seconds: float, more: Mapping[str, Any]) -> None:
+    print_json({"head": name, **scores.to_dict(), "seconds": round(seconds, 3), **more})
+
+
+def _trained(head: Head) -> str:
+    parameters = ", ".join(f"{name} = {value:.4g}" for name, value in head.parameters.items())
+    counts = head.training_counts
+    shown = ", ".join(f"{number:,} {name}" for name, number in counts.items())
+    if len(counts) > MOST_CLASSES:
+        shown = f"{len(counts)} classes"
+    return (
+        f"{head.name}{f' ({parameters})' if parameters else ''} trained on "
+        f"{count(sum(counts.values()), 'image')} ({shown}) in {head.seconds:.1f} s"
+    )
+
+
+def _interval(interval: tuple[float, float]) -> str:
+    return f"{percent(interval[0])} to {percent(interval[1])}"
+
+
+def _drawn(paths: Sequence[Path]) -> list[str]:
+    return [f"drawn: {', '.join(map(str, paths))}"] if paths else []

@@ -1,0 +1,43 @@
+"""Plain text for people, JSON for programs: the parts that all commands print with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import click
+
+MOST_CLASSES: Final = 30
+"""Classes up to which each is named; --json has them all."""
+
+
+def print_json(values: Mapping[str, Any]) -> None:
+    """Print one JSON object; file names that are not text are escaped."""
+    click.echo(json.dumps(values, indent=2, default=str))
+
+
+def lines(*texts: str) -> None:
+    """Print each on a line of its own."""
+    for text in texts:
+        click.echo(text)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], indent: int = 2) -> list[str]:
+    """Aligned columns: the first to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    return [
+        " " * indent
+        + "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
+        for row in [header, *rows]
+    ]
+
+
+def percent(share: float) -> str:
+    """A share of one, as people read it."""
+    return f"{100 * share:.1f}%"
+
+
+def count(number: int, noun: str) -> str:
+    """A number of things: 1 image, 2,000 images."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

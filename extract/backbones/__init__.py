@@ -1,0 +1,1 @@
+"""What is asked for -> a frozen graph with its weights."""

@@ -1,0 +1,1 @@
+"""Bytes of an image file -> pixels; and the synthetic images that come with the package."""

@@ -1,0 +1,46 @@
+"""Images of a source -> their bare pixels, a baseline that needs no backbone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Final
+
+import joblib
+import numpy as np
+from numpy.typing import NDArray
+
+from ..features.errors import SourceError
+from .images.decode import Undecodable, decode
+from .sources import scan
+from .sources.image import ImageReference, Unreadable
+
+SIDE: Final = 16
+"""Pixels a side: 768 numbers per image, as many as a small backbone gives."""
+
+
+def pixels_of(source: str) -> Callable[[list[bytes]], NDArray[np.float32]]:
+    """List a source, and return a function from n paths in it to their pixels, (n, 768) float32."""
+    images = {image.path: image for image in scan(source, labels="none")}
+
+    def pixels(paths: list[bytes]) -> NDArray[np.float32]:
+        missing = [path for path in paths if path not in images]
+        if missing:
+            raise SourceError(
+                f"{source}: {len(missing)} images of the feature files are not there, such as "
+                f"{os.fsdecode(missing[0])}; name the source that they were extracted from"
+            )
+        rows = joblib.Parallel(joblib.cpu_count(), prefer="threads")(
+            joblib.delayed(_row)(images[path]) for path in paths
+        )
+        return np.stack(list(rows))
+
+    return pixels
+
+
+def _row(image: ImageReference) -> NDArray[np.float32]:
+    try:
+        data, _ = image.read()
+        return decode(data, SIDE).pixels.astype(np.float32).ravel()
+    except (Undecodable, Unreadable) as error:
+        raise SourceError(f"{os.fsdecode(image.location)}: {error}") from error

@@ -1,0 +1,126 @@
+"""One image file: a reference to it -> its bytes and its status, read once and safely."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import stat
+from typing import Final
+
+from ...features.layout import SPLIT_NAMES
+from ...features.records import FileStat
+from ..images.decode import SUFFIXES
+
+Source = str | os.PathLike[str]
+
+NO_SPLIT, TRAIN, VALIDATION, TEST = SPLIT_NAMES
+SPLIT_WORDS: Final = {
+    "train": TRAIN,
+    "val": VALIDATION,
+    "valid": VALIDATION,
+    "validation": VALIDATION,
+    "test": TEST,
+}
+
+MAX_BYTES: Final = 1 << 30
+"""Larger files are not photographs; reading one would take the memory of all the others."""
+
+
+class Unreadable(Exception):
+    """Why a file could not be read; the message is the ledger's reason."""
+
+
+def read(location: bytes) -> tuple[bytes, os.stat_result]:
+    """Read a whole regular file, through a link if it is one; bytes and status belong together.
+
+    A file that is missing, forbidden, not regular, too large or changed meanwhile is `Unreadable`.
+    """
+    try:
+        # Opening is an action for some devices, so only regular files are opened. What takes the
+        # place of one meanwhile could be a FIFO, on which open() waits without O_NONBLOCK.
+        _require_regular(os.stat(location))
+        descriptor = os.open(location, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except OSError as error:
+        raise Unreadable(f"cannot be opened: {error.strerror}") from error
+    with open(descriptor, "rb") as file:
+        before = os.fstat(descriptor)
+        _require_regular(before)
+        if before.st_size > MAX_BYTES:
+            raise Unreadable(f"larger than {MAX_BYTES >> 20} MiB")
+        try:
+            data = file.read(MAX_BYTES + 1)
+        except OSError as error:
+            raise Unreadable(f"cannot be read: {error.strerror}") from error
+        after = os.fstat(descriptor)
+    if len(data) != after.st_size or _identity(before) != _identity(after):
+        raise Unreadable("changed while it was read")
+    return data, after
+
+
+def _require_regular(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise Unreadable("not a regular file")
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_size, status.st_mtime_ns
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageReference:
+    """An image that the source lists."""
+
+    path: bytes
+    """Relative to the source; the name of the image in the feature file."""
+    location: bytes
+    """Where to open it."""
+    label: str | None = None
+    split: str = NO_SPLIT
+    """One of `layout.SPLIT_NAMES`."""
+
+    def stat(self) -> FileStat:
+        """Size and time of the file as it is now; both 0 if that cannot be found out."""
+        try:
+            status = os.stat(self.location)
+        except OSError:
+            return FileStat(self.path, 0, 0)  # reading it will say why
+        return FileStat(self.path, status.st_size, status.st_mtime_ns)
+
+    def read(self) -> tuple[bytes, FileStat]:
+        """The bytes of the file, and its size and time when they were read; see `read`."""
+        data, status = read(self.location)
+        return data, FileStat(self.path, status.st_size, status.st_mtime_ns)
+
+
+def absolute(path: bytes) -> bytes:
+    """As `os.path.abspath`, unless that would be another file: see `tidy`."""
+    return tidy(path if os.path.isabs(path) else os.path.join(os.getcwdb(), path))
+
+
+def is_image(file: bytes) -> bool:
+    """Whether a file is an image by its name, and not a folder."""
+    return has_image_name(file) and not os.path.isdir(file)
+
+
+def has_image_name(file: bytes) -> bool:
+    """Whether a name has a suffix of image files."""
+    return os.fsdecode(os.path.splitext(file)[1]).casefold() in SUFFIXES
+
+
+def tidy(path: bytes, folder: bytes = b"") -> bytes:
+    """One name for an image, however its path is spelt, unless it climbs out of a link."""
+    short = os.path.normpath(path)
+    if b".." not in path.split(os.fsencode(os.sep)):
+        return short
+    # Where `link` leads to a folder, `link/..` is not what normpath takes it for.
+    given, meant = os.path.join(folder, path), os.path.join(folder, short)
+    try:
+        same = os.path.samefile(given, meant)
+    except OSError:
+        same = not os.path.lexists(given)
+    return short if same else path
+
+
+def shown(path: bytes | str) -> str:
+    """A path as text, for messages."""
+    return os.fsdecode(path)

@@ -1,0 +1,171 @@
+"""Images -> vectors, remembered on disk: to ask for the same again costs next to nothing.
+
+What is remembered is a feature file with its units, as a run of `headstart extract` leaves it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..features.errors import FeatureFileError, SourceError
+from ..features.journal import units
+from ..features.journal.known import Known
+from ..features.journal.lock import exclusive
+from ..features.journal.seal import seal
+from ..features.records import FileStat, Key, Listed, SeenFile, must_read
+from . import cache
+from .backbones.request import Request
+from .embedding import Embedding
+from .sources.image import NO_SPLIT, ImageReference
+from .work.catch_up import catch_up
+
+_SOURCE: Final = os.path.abspath(os.sep)
+"""What all paths in these files are relative to, wherever the process works."""
+
+SEALED_FROM: Final = 64
+"""Units: reading each anew takes milliseconds, and sealing rewrites the whole file."""
+
+_SHARED: Final = 2
+"""Caches that a process keeps loaded: two, since two backbones are at times used together."""
+
+
+class VectorCache:
+    """The vectors of one request: those that are on disk, and an embedding for all others.
+
+    Any number of threads and processes may use it at once. What is known is read without a lock;
+    to add to it they wait for each other, and find what another has added meanwhile. Each request
+    has a file of its own, so that no vectors mix.
+    """
+
+    def __init__(self, request: Request, engine: str, folder: Path) -> None:
+        self.file = folder / f"{cache.name(request, request.declared())}.h5"
+        self._embedding = Embedding(request, engine)
+        self._known: Known | None = None
+        # One thread at a time: the engine uses all cores, and the next one finds what it needs.
+        self._lock = threading.Lock()
+
+    @property
+    def dimension(self) -> int | None:
+        """D; None as long as nothing is on disk, since only the backbone could tell."""
+        with self._lock, self._explained():
+            self._known = self._known or self._read()
+            origin = self._known.origin
+            return None if origin is None else origin.provenance.dimension
+
+    def vectors(self, images: Sequence[ImageReference]) -> NDArray[np.floating]:
+        """The vectors of `images`, (n, D), in that order; an image may be there several times.
+
+        Raises
+        ------
+        SourceError
+            If any of them cannot be read or decoded. It is looked at again when it has changed.
+        BackboneError
+            If the backbone is needed and its weights are not available.
+        FeatureFileError
+            If the file is damaged, or nothing can be written beside it.
+        ProvenanceMismatch
+            If the backbone computes other vectors here and now than those on disk.
+        """
+        with self._lock, self._explained():
+            listing = {image.path: image for image in images}
+            stats = {path: image.stat() for path, image in listing.items()}
+            # Another process may be sealing what is read here; then it is read again, locked.
+            with contextlib.suppress(FeatureFileError):
+                self._known = self._known or self._read()
+                if not self._known.lacks(stats.values()):
+                    return _rows(self._known, images, stats)
+            self._make_folder()
+            with exclusive(self.file, wait=True):
+                known = self._read()
+                if known.lacks(stats.values()):
+                    if known.origin is not None:
+                        self._embedding.join(known.origin)
+                    caught_up = catch_up(known, self._embedding, list(listing.values()))
+                    known, stats = caught_up.known, caught_up.stats
+                self._known = known
+                vectors = _rows(known, images, stats)
+                if len(known.units) >= SEALED_FROM:
+                    # Nothing depends on it: on a full disk the units stay as they are.
+                    with contextlib.suppress(FeatureFileError):
+                        seal(known, _newest(known.files))
+                    self._known = None
+                return vectors
+
+    def _read(self) -> Known:
+        before = () if self._known is None else self._known.units
+        try:
+            return Known(self.file, source=_SOURCE, remedy=self._remedy, before=before)
+        except OSError as error:
+            raise FeatureFileError(f"{self.file}: cannot be read: {error.strerror}") from error
+
+    def _make_folder(self) -> None:
+        # Before any image is embedded, rather than when the first of them are to be kept.
+        folder = self.file.parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FeatureFileError(f"{folder}: cannot be made: {error.strerror}") from error
+        if not os.access(folder, os.W_OK):
+            raise FeatureFileError(f"{folder}: no permission to write there")
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        # The messages are written for a user who knows the file, and this one knows of none.
+        try:
+            yield
+        except FeatureFileError as error:
+            raise FeatureFileError(f"{str(error).rstrip('.')}. {self._remedy}") from error
+
+    @property
+    def _remedy(self) -> str:
+        return (
+            f"What ImageEmbedder keeps there is a cache: delete {self.file} and "
+            f"{units.folder_of(self.file).name}, or name another folder by cache=..."
+        )
+
+
+@functools.lru_cache(maxsize=_SHARED)
+def _shared(request: Request, engine: str, folder: Path) -> VectorCache:
+    return VectorCache(request, engine, folder)
+
+
+_sharing = threading.Lock()  # of two threads that ask at once, each would else load a backbone
+
+
+def shared(request: Request, engine: str, folder: Path) -> VectorCache:
+    """The cache of a request that all of this process use, with what it has loaded."""
+    with _sharing:
+        return _shared(request, engine, folder)
+
+
+def _rows(
+    known: Known, images: Sequence[ImageReference], stats: Mapping[bytes, FileStat]
+) -> NDArray[np.floating]:
+    """The vectors of images of which everything is known."""
+    found = [known.seen(stats[image.path]) for image in images]
+    usable = [file for file in found if file is not None and not file.reason]
+    if len(usable) < len(images):
+        number = next(k for k, file in enumerate(found) if file is None or file.reason)
+        reason = getattr(found[number], "reason", "it changed while it was read")
+        raise SourceError(
+            f"{len(images) - len(usable)} of {len(images)} images cannot be used; the first is "
+            f"X[{number}], {os.fsdecode(images[number].path)}: {reason}; mend or leave out such "
+            f"images"
+        )
+    return known.vectors([Key(file.digest) for file in usable])
+
+
+def _newest(files: Sequence[SeenFile]) -> list[Listed]:
+    """Each path once: a feature file has one row for it. What could not be read is left out."""
+    oldest_first = sorted(files, key=lambda file: file.mtime_ns)
+    newest = {file.path: file.stat for file in oldest_first if not must_read(file)}
+    return [Listed(stat, None, NO_SPLIT) for stat in newest.values()]

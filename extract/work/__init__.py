@@ -1,0 +1,1 @@
+"""References to images -> published units, here or in other processes."""

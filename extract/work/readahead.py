@@ -1,0 +1,100 @@
+"""References to images -> what each was found to be, read and decoded before it is needed."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import hashlib
+import itertools
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, Future
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...features.journal.known import Known
+from ...features.records import UNREAD, SeenFile
+from ..backbones.request import Request
+from ..images.decode import Undecodable, decode
+from ..sources.image import ImageReference, Unreadable
+
+AHEAD: Final = 64
+"""Images of a unit that are decoded before they are needed: 17 MB at 299 pixels."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Looked:
+    """What looking at one image gave."""
+
+    file: SeenFile
+    pixels: NDArray[np.uint8] | None
+    """(size, size, 3); None if it cannot be decoded, or need not be: its vector is known."""
+    read_seconds: float
+    """Until its bytes were there."""
+    decode_seconds: float
+    """Of one processor core: for hashing, decoding and resizing."""
+
+
+def look_ahead(
+    images: Iterable[ImageReference], known: Known | None, request: Request, threads: Executor
+) -> Iterator[Looked]:
+    """Look at images in threads, in their order; the first are begun before this is asked."""
+    coming = iter(images)
+    waiting: collections.deque[Future[Looked]] = collections.deque()
+
+    def begin(count: int) -> None:
+        for image in itertools.islice(coming, count):
+            waiting.append(threads.submit(_look, image, known, request))
+
+    def results() -> Iterator[Looked]:
+        try:
+            while waiting:
+                looked = waiting.popleft().result()
+                begin(1)
+                yield looked
+        finally:
+            for future in waiting:
+                future.cancel()
+
+    begin(AHEAD)
+    return results()
+
+
+def read(image: ImageReference) -> tuple[SeenFile, bytes]:
+    """What a file is before it is decoded, and its bytes; a reason and no bytes if unreadable."""
+    seen = SeenFile(image.path, 0, 0, UNREAD, 0, 0)
+    try:
+        data, stat = image.read()
+    except (Unreadable, MemoryError) as error:
+        return dataclasses.replace(seen, reason=_reason(error)), b""
+    digest = hashlib.sha256(data).digest()
+    return dataclasses.replace(seen, size=stat.size, mtime_ns=stat.mtime_ns, digest=digest), data
+
+
+def _look(image: ImageReference, known: Known | None, request: Request) -> Looked:
+    started, computing = time.perf_counter(), time.thread_time()
+    seen, data = read(image)
+    read_seconds = time.perf_counter() - started - (time.thread_time() - computing)
+    pixels = None
+    twin = known.image(seen.digest) if known else None
+    if twin is not None:
+        seen = dataclasses.replace(seen, width=twin.width, height=twin.height)
+    elif not seen.reason:
+        try:
+            decoded = decode(data, request.size, request.fit)
+        except Undecodable as error:
+            seen = dataclasses.replace(seen, reason=_reason(error))
+        except MemoryError as error:
+            seen = dataclasses.replace(seen, digest=UNREAD, reason=_reason(error))  # tried again
+        else:
+            pixels = decoded.pixels
+            seen = dataclasses.replace(seen, width=decoded.width, height=decoded.height)
+    return Looked(seen, pixels, max(0.0, read_seconds), time.thread_time() - computing)
+
+
+def _reason(error: Unreadable | Undecodable | MemoryError) -> str:
+    if isinstance(error, MemoryError):
+        return "needs more memory than there is now"
+    return str(error)

@@ -1,0 +1,192 @@
+"""What a run did, where its time went, and what would make the next one faster."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Final
+
+import joblib
+
+from ...features.errors import install_command
+from ...features.store import FeatureStore
+from .. import engines, machine
+from ..backbones.request import Request
+from ..embedding import Embedding
+from ..engines import OPENVINO
+from ..images.decode import KEPT
+from .unit import Done
+
+_LITTLE_S: Final = 5.0
+"""A shorter run needs no advice."""
+
+_IDLE: Final = 0.2
+"""Share of the time that an engine may wait for images before they are what limits."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """What a run did.
+
+    Every listed image is counted once as embedded, reused, duplicate or skipped.
+
+    Attributes
+    ----------
+    images : int
+        Listed by the source.
+    embedded : int
+        Distinct contents that went through the backbone.
+    reused : int
+        Distinct contents whose vectors were known from earlier runs.
+    duplicates : int
+        Further files with the bytes of one of those.
+    removed : int
+        Images that the file held before and the source lists no more.
+    skipped : int
+        In the ledger, with the reason.
+    weights : str
+        ``"imagenet"``, ``"random"`` or the weights file.
+    engine : str
+        What ran the backbone; empty if nothing had to be embedded.
+    seconds : dict of str to float
+        ``total``: wall time. ``load``: of the backbone. ``embed``: in which the engine was at work.
+        ``waiting``: in which it had no images, between its first and its last. ``write``: of units,
+        beside embedding, and sealing. ``read`` and ``decode`` are summed over the
+        reading threads, which work beside all that: waiting for bytes, and processor time for
+        hashing, decoding and resizing. With several workers ``embed``, ``waiting`` and ``write``
+        are summed over them, and ``load`` is that of the first.
+    rates : dict of str to float
+        Images per second: ``total``, ``embed`` (of one worker) and ``decode`` (of one core).
+    limits : str
+        What took most of the time: ``"embed"``, ``"read"``, ``"decode"``, ``"write"``, ``"load"``;
+        empty after a short run.
+    advice : str
+        What follows from that; may be empty.
+    """
+
+    images: int
+    embedded: int
+    reused: int
+    duplicates: int
+    removed: int
+    skipped: int
+    weights: str
+    engine: str
+    seconds: dict[str, float]
+    rates: dict[str, float]
+    limits: str
+    advice: str
+
+
+class Tally:
+    """What the units of a run came to."""
+
+    def __init__(self) -> None:
+        self.embedded: set[bytes] = set()
+        self.decoded = 0
+        self.environment: Mapping[str, Any] = {}
+        self._seconds = dict.fromkeys(("read", "decode", "write"), 0.0)
+        self._workers: dict[str, Done] = {}
+
+    def add(self, done: Done) -> None:
+        """Count a unit."""
+        self.embedded.update(done.embedded)
+        self.decoded += done.decoded
+        self.environment = done.environment or self.environment
+        self._seconds["read"] += done.read_seconds
+        self._seconds["decode"] += done.decode_seconds
+        self._seconds["write"] += done.write_seconds
+        before = self._workers.get(done.worker, done)
+        if done.busy_seconds >= before.busy_seconds:  # the clocks of a worker run on
+            self._workers[done.worker] = done
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """``load``, ``read``, ``decode``, ``embed``, ``write``, ``waiting``: see `Summary`."""
+        workers = self._workers.values()
+        return self._seconds | {
+            "load": next((one.load_seconds for one in workers if one.load_seconds), 0.0),
+            "embed": sum(one.busy_seconds for one in workers),
+            "waiting": sum(one.idle_seconds for one in workers),
+        }
+
+
+def summarise(
+    store: FeatureStore,
+    embedding: Embedding,
+    tally: Tally,
+    *,
+    workers: int,
+    removed: int,
+    sealing: float,
+    total: float,
+) -> Summary:
+    """Sum a finished run up; `sealing` and `total` are seconds, `removed` are images."""
+    contents = {digest.tobytes() for digest in store.digests}
+    embedded = len(contents & tally.embedded)
+    skipped = len(store.skipped_files)
+    seconds = {"total": total, **tally.seconds}
+    seconds["load"] = seconds["load"] or embedding.load_seconds
+    seconds["write"] += sealing
+    counts = {"total": len(store) + skipped, "embed": embedded, "decode": tally.decoded}
+    rates = {
+        name: round(count / seconds[name], 1) if seconds[name] else 0.0
+        for name, count in counts.items()
+    }
+    limits = limiting(seconds, workers, joblib.cpu_count()) if embedded else ""
+    return Summary(
+        images=len(store) + skipped,
+        embedded=embedded,
+        reused=len(contents) - embedded,
+        duplicates=len(store) - len(contents),
+        removed=removed,
+        skipped=skipped,
+        weights=str(embedding.request.weights),
+        engine=str(tally.environment.get("engine", "")) if embedded else "",
+        seconds={name: round(value, 3) for name, value in seconds.items()},
+        rates=rates,
+        limits=limits,
+        advice=_advice(limits, embedding.request, tally.environment, rates["decode"]),
+    )
+
+
+def limiting(seconds: Mapping[str, float], workers: int, cores: int) -> str:
+    """What took most of the time of a run, whose workers shared so many cores; see `Summary`."""
+    if seconds["total"] < _LITTLE_S:
+        return ""
+    if seconds["load"] > seconds["total"] / 2:
+        return "load"
+    if seconds["write"] > seconds["embed"]:
+        return "write"
+    there = seconds["embed"] + seconds["waiting"]
+    if seconds["waiting"] > _IDLE * there:
+        if seconds["write"] > seconds["waiting"] / 2:
+            return "write"  # while this process wrote, the engine ran out of images
+        return "read" if seconds["read"] > seconds["decode"] else "decode"
+    # Where decoding and embedding share the cores neither waits; the one that uses more limits.
+    if seconds["decode"] > cores * there / workers / 2:
+        return "decode"
+    return "embed"
+
+
+def _advice(
+    limits: str, request: Request, environment: Mapping[str, Any], decode_rate: float
+) -> str:
+    if limits == "load":
+        return "that costs the same for any number of images"
+    if limits == "write":
+        return "put the output on a faster disk"
+    if limits == "read":
+        return "the files come slowly; copy them to a faster disk first"
+    if limits == "decode":
+        return (
+            f"one core decodes {decode_rate:.0f} images per second; a copy of them scaled down to "
+            f"{KEPT * request.size} pixels is decoded faster every time"
+        )
+    faster = []
+    if limits == "embed" and environment.get("device") == "CPU" and not engines.installed(OPENVINO):
+        faster.append(f"the openvino engine is faster on a CPU: {install_command(OPENVINO)}")
+    on_cpu = environment.get("engine") == OPENVINO or environment.get("device") == "CPU"
+    if limits == "embed" and on_cpu and request.precision == "f32" and machine.has_bf16():
+        faster.append("--precision bf16 is about twice as fast on this CPU, into a file of its own")
+    return "; ".join(faster)

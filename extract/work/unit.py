@@ -1,0 +1,228 @@
+"""References to images -> one published unit: the function that every executor runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import functools
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+import joblib
+import numpy as np
+from numpy.typing import NDArray
+
+from ...features.journal import units
+from ...features.journal.known import Known
+from ...features.origin import Origin
+from ...features.records import Key, SeenFile
+from ..embedding import Embedding
+from ..sources.image import ImageReference
+from .progress import Busy
+from .readahead import Looked, look_ahead
+
+_SUBMITTED_AHEAD: Final = 32
+"""Images waiting inside the engine, so that it goes on while a thread writes a unit (20 ms)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What every process that makes units of a run has to know; it pickles small."""
+
+    embedding: Embedding
+    out: Path
+    source: str
+    fresh: bool
+    anything_known: bool
+    """Whether there are vectors of earlier runs, which need not be computed again."""
+    origin: Origin | None
+    """What the vectors of the run come from, which those of each process have to fit: what is known
+    already, or what the process that began the run has found."""
+    run: str = dataclasses.field(default_factory=lambda: secrets.token_hex(8))
+
+
+@dataclasses.dataclass
+class Done:
+    """A published unit, and what it took."""
+
+    worker: str
+    files: list[SeenFile] = dataclasses.field(default_factory=list)
+    embedded: list[bytes] = dataclasses.field(default_factory=list)
+    """Digests of the contents that went through the backbone."""
+    environment: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Where they did; empty if there are none."""
+    decoded: int = 0
+    read_seconds: float = 0.0
+    decode_seconds: float = 0.0
+    write_seconds: float = 0.0
+    load_seconds: float = 0.0
+    """This and the following are of the whole worker, up to now."""
+    busy_seconds: float = 0.0
+    idle_seconds: float = 0.0
+
+
+def begin(job: Job) -> Origin:
+    """Load the backbone of the run, prove it, and say what its vectors come from."""
+    return _worker(job).origin
+
+
+def make(job: Job, references: Sequence[ImageReference]) -> Done:
+    """Read, decode and embed images, and publish them as one unit."""
+    return _worker(job).make(job, references)
+
+
+class Worker:
+    """One process's part in a run; several threads may each make a unit of it.
+
+    `progress` is told of every few images that are done.
+    """
+
+    def __init__(
+        self, job: Job, known: Known | None, progress: Callable[[int], None] = lambda _: None
+    ) -> None:
+        self.run = job.run
+        self._source = job.source
+        self._known = known
+        self._progress = progress
+        self._embedding = job.embedding
+        self._name = f"{os.getpid()}-{job.run}"
+        self._met: set[bytes] = set()
+        self._busy = Busy()
+        self._stopped = False
+        self._calls: set[Future[NDArray[np.float32]]] = set()
+        self._feeding = threading.Lock()  # one unit at a time hands its images to the engine
+        self._proving = threading.Lock()
+        self._proven: Origin | None = None
+        threads = job.embedding.tuning.share or joblib.cpu_count()
+        self._decoders = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+
+    @functools.cached_property
+    def origin(self) -> Origin:
+        """What vectors computed here come from.
+
+        Raises
+        ------
+        ProvenanceMismatch
+            If they do not fit those that the embedding joins.
+        """
+        made = self._embedding.origin(self._source)
+        if self._embedding.joins is not None:
+            self._embedding.joins.require(made)
+        return made
+
+    def make(self, job: Job, references: Sequence[ImageReference]) -> Done:
+        """Make one unit; see the function `make`."""
+        done = Done(self._name)
+        looked = look_ahead(references, self._known, self._embedding.request, self._decoders)
+        with self._feeding:
+            calls = list(self._fed(job, looked, done))
+        vectors: dict[Key, NDArray[np.floating]] = {}
+        for keys, call in calls:
+            self._prove(job)  # vectors that do not fit are not kept
+            vectors |= zip(keys, self._embedding.stored(call.result()), strict=True)
+        origin = job.origin or self.origin
+        if vectors:
+            done.embedded = [key.digest for key in vectors]
+            now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+            done.environment = {**self.origin.environment, "extracted": now}
+            origin = dataclasses.replace(origin, environment=done.environment)
+        started = time.perf_counter()
+        units.publish(units.folder_of(job.out), origin, done.files, vectors)
+        done.write_seconds = time.perf_counter() - started
+        done.load_seconds = self._embedding.load_seconds
+        done.busy_seconds, done.idle_seconds = self._busy.seconds()
+        return done
+
+    def close(self, *, at_once: bool = False) -> None:
+        """End the threads; `at_once` drops what they have in hand."""
+        if at_once:
+            self._stopped = True
+            for call in tuple(self._calls):
+                call.cancel()
+        self._decoders.shutdown(wait=True, cancel_futures=at_once)
+
+    def _fed(
+        self, job: Job, looked: Iterable[Looked], done: Done
+    ) -> Iterator[tuple[list[Key], Future[NDArray[np.float32]]]]:
+        """Hand what is new to the engine, a call at a time; count everything."""
+        pixels: dict[Key, NDArray[np.uint8]] = {}
+        images = 0
+        for one in looked:
+            if self._stopped:
+                raise CancelledError
+            images += 1
+            done.files.append(one.file)
+            done.read_seconds += one.read_seconds
+            done.decode_seconds += one.decode_seconds
+            done.decoded += one.pixels is not None
+            if one.pixels is not None and one.file.digest not in self._met:
+                self._met.add(one.file.digest)
+                pixels[Key(one.file.digest)] = one.pixels
+                # Asking for the batch loads the backbone, which without new images never happens.
+                if len(pixels) >= self._embedding.engine.batch:
+                    yield list(pixels), self._submit(job, pixels, images)
+                    pixels, images = {}, 0
+        if pixels:
+            yield list(pixels), self._submit(job, pixels, images)
+        else:
+            self._progress(images)
+
+    def _submit(
+        self, job: Job, pixels: Mapping[Key, NDArray[np.uint8]], images: int
+    ) -> Future[NDArray[np.float32]]:
+        # The test images go first; that they fit is known soon after, or before anything is kept.
+        if self._proven is None and all(call.done() for call in self._embedding.canary_calls):
+            self._prove(job)
+        self._room.acquire()
+        self._busy.begin()
+        call = self._embedding.submit(list(pixels.values()))
+        self._calls.add(call)
+
+        def ended(call: Future[NDArray[np.float32]]) -> None:
+            self._calls.discard(call)
+            self._busy.end()
+            self._room.release()
+            self._progress(images)
+
+        call.add_done_callback(ended)
+        return call
+
+    @functools.cached_property
+    def _room(self) -> threading.Semaphore:
+        engine = self._embedding.engine
+        return threading.Semaphore(max(engine.calls + 1, _SUBMITTED_AHEAD // engine.batch))
+
+    def _prove(self, job: Job) -> None:
+        with self._proving:
+            if self._proven is None:
+                if job.origin is not None:
+                    job.origin.require(self.origin)
+                self._proven = self.origin
+
+
+_present: Worker | None = None
+"""The worker of this process; in a worker process it comes into being with its first task."""
+_choosing = threading.Lock()
+
+
+def appoint(worker: Worker) -> None:
+    """Have the tasks of a run that are done in this process be done by `worker`."""
+    global _present
+    _present = worker
+
+
+def _worker(job: Job) -> Worker:
+    global _present
+    with _choosing:
+        if _present is None or _present.run != job.run:
+            known = None
+            if job.anything_known:
+                known = Known(job.out, source=job.source, fresh=job.fresh)
+            _present = Worker(job, known)
+        return _present

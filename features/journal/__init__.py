@@ -1,0 +1,1 @@
+"""What makes a run safe to kill: units published one by one, what is known, the seal, the lock."""

@@ -1,0 +1,149 @@
+"""What is known already: the sealed file and the verified units, looked up by file and by key."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..origin import Origin
+from ..records import FileStat, Key, SeenFile, must_read
+from ..store import FeatureStore
+from . import units
+from .units import Unit
+
+REMEDY: Final = "Choose another output, or replace this one (--fresh; in Python fresh=True)."
+
+
+class Known:
+    """Everything that earlier runs computed for one output file.
+
+    Files that were seen in another source under the same names are not taken for those of `source`,
+    though vectors of equal bytes are. With `fresh` the sealed file is left out of account; only its
+    units count. Units that were verified `before` are not read again.
+
+    Raises
+    ------
+    FeatureFileError
+        If `out` exists and is not a sound feature file.
+    ProvenanceMismatch
+        If units and sealed file, or two units, were made differently.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        *,
+        source: str = "",
+        fresh: bool = False,
+        remedy: str = REMEDY,
+        before: Sequence[Unit] = (),
+    ) -> None:
+        self.out = out
+        self.source = source
+        self.fresh = fresh
+        self.remedy = remedy
+        self.store = FeatureStore(out) if out.exists() and not fresh else None
+        self.units = units.verified(units.folder_of(out), before)
+        if self.origin is not None:
+            rest = dataclasses.asdict(self.origin.provenance)
+            for unit in self.units:
+                unfinished = f"unfinished work in {units.folder_of(out)}"
+                unit.origin.called(unfinished, remedy).require_declared(rest, f"the rest of {out}")
+        self._files: dict[FileStat, SeenFile] = {}
+        self._images: dict[bytes, SeenFile] = {}
+        self._places: dict[Key, tuple[int, int]] = {}
+        self._index()
+
+    def _index(self) -> None:
+        if self.store is not None:
+            keys = self.store.keys
+            files = [
+                SeenFile(path, stat[0], stat[1], key.digest, stat[2], stat[3])
+                for path, key, stat in zip(
+                    self.store.raw_paths, keys, self.store.stats.tolist(), strict=True
+                )
+            ]
+            for row, key in enumerate(keys):
+                self._places.setdefault(key, (-1, row))
+            self._remember([*files, *self.store.skipped_files], self.store.environment)
+        for number, unit in enumerate(self.units):
+            for row, key in enumerate(unit.keys):
+                self._places.setdefault(key, (number, row))
+            self._remember(unit.files, unit.origin.environment)
+
+    def _remember(self, files: Iterable[SeenFile], environment: Mapping[str, Any]) -> None:
+        here = environment.get("source", "") == self.source
+        for file in files:
+            if here:
+                self._files[file.stat] = file
+            if not file.reason:
+                self._images[file.digest] = file
+
+    @functools.cached_property
+    def origin(self) -> Origin | None:
+        """What made the known vectors; None if nothing is known.
+
+        The canary is the one that came with the first of them; the environment is where the newest
+        were made, with the present source.
+        """
+        origins = [unit.origin for unit in self.units]
+        if self.store is not None:
+            origins.insert(0, self.store.origin)
+        if not origins:
+            return None
+        environments = [dict(origin.environment) for origin in origins]
+        newest = max(environments, key=lambda one: str(one.get("extracted", "")))
+        environment = newest | {"source": self.source}
+        first = origins[0]
+        return Origin(first.provenance, environment, first.canary, str(self.out), self.remedy)
+
+    @property
+    def files(self) -> list[SeenFile]:
+        """Every file seen in the present source, in each state that it was seen in."""
+        return list(self._files.values())
+
+    def again(self) -> Known:
+        """The same, read anew: with what has been published meanwhile."""
+        return Known(
+            self.out, source=self.source, fresh=self.fresh, remedy=self.remedy, before=self.units
+        )
+
+    def image(self, digest: bytes) -> SeenFile | None:
+        """A file with these bytes whose vector is known; None if there is none."""
+        return self._images.get(digest) if Key(digest) in self._places else None
+
+    def seen(self, stat: FileStat) -> SeenFile | None:
+        """What was found in this unchanged file; None if it is new, changed or its vector lost."""
+        file = self._files.get(stat)
+        if file is None or not (file.reason or Key(file.digest) in self._places):
+            return None
+        return file
+
+    def lacks(self, stats: Iterable[FileStat]) -> bool:
+        """Whether any of these files has to be looked at."""
+        return any(must_read(self.seen(stat)) for stat in stats)
+
+    def vectors(self, keys: Sequence[Key]) -> NDArray[np.floating]:
+        """The vectors of `keys`, (len(keys), D), in that order.
+
+        Rows that come from one file are read together, so a block of neighbours costs a few reads.
+        """
+        if self.origin is None:
+            raise KeyError("nothing is known")
+        provenance = self.origin.provenance
+        found = np.empty((len(keys), provenance.dimension), provenance.dtype)
+        places = np.array([self._places[key] for key in keys]).reshape(-1, 2)
+        for number in np.unique(places[:, 0]).tolist():
+            here = places[:, 0] == number
+            rows, inverse = np.unique(places[here, 1], return_inverse=True)
+            if number == -1 and self.store is not None:
+                found[here] = self.store.read_features(rows)[inverse]
+            else:
+                found[here] = self.units[number].features()[places[here, 1]]
+        return found

@@ -1,0 +1,81 @@
+"""One run at a time on one output file, without leaving a lock behind when a run is killed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from .. import durable
+from ..errors import FeatureFileError
+from .units import folder_of
+
+if sys.platform != "win32":
+    import fcntl
+
+
+@contextlib.contextmanager
+def exclusive(out: Path, *, wait: bool = False) -> Iterator[None]:
+    """Keep the folder of units of `out` to ourselves; it is made, and removed again if empty.
+
+    The lock is one of the operating system on the folder itself, so it ends with the process that
+    holds it, however that ends. Where the file system knows no locks the run goes on without:
+    published units, the check of what is read while sealing, and the atomic rename still keep two
+    runs from harming each other's files.
+
+    Raises
+    ------
+    FeatureFileError
+        If another run is at work on the same output, unless told to wait, or the disk is full.
+    """
+    folder = folder_of(out)
+    descriptor = None
+    _make(folder)
+    if sys.platform != "win32":  # there, runs are kept apart by nothing but care
+        while (descriptor := _locked(folder, out, wait=wait)) is None:
+            _make(folder)
+    try:
+        durable.sweep(folder)
+        durable.sweep(out.parent, out.name)
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # fails, as it should, while there are units in it
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise durable.cannot_write(folder, error) from error
+
+
+def _locked(folder: Path, out: Path, *, wait: bool) -> int | None:
+    """A locked descriptor of `folder`, or None if it was removed meanwhile."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        if sys.platform != "win32":
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            os.close(descriptor)
+            raise FeatureFileError(
+                f"{out}: another headstart is working on it; wait until it has finished, or choose "
+                f"another output"
+            ) from error
+    except BaseException:  # Ctrl-C while waiting
+        os.close(descriptor)
+        raise
+    with contextlib.suppress(OSError):
+        if os.path.samestat(os.fstat(descriptor), os.stat(folder)):
+            return descriptor
+    os.close(descriptor)
+    return None

@@ -1,0 +1,167 @@
+"""Sealing: what the source holds now + what is known -> one verified feature file."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import child, durable, layout
+from ..errors import FeatureFileError
+from ..records import Key, Listed, SeenFile, table
+from ..store import FeatureStore
+from ..verification import content_digest, verify
+from . import units
+from .known import Known
+
+# 1,024 rows of 2,048 float32 are 8 MB: few reads, little memory.
+_BLOCK_ROWS = 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class _Rows:
+    """All that the child is sent: it finds the vectors itself."""
+
+    out: Path
+    source: str
+    fresh: bool
+    arrays: Mapping[str, NDArray[Any]]
+    """Every dataset but `features` and `canary`, by name."""
+    keys: Sequence[Key]
+    """Of the vector of each row."""
+
+
+def seal(known: Known, listing: Sequence[Listed]) -> FeatureStore:
+    """Write ``known.out`` anew from everything known about the images listed, and drop the units.
+
+    Images of which nothing is known are left out, so a caller embeds them first. If the file would
+    hold what it holds already, it is left alone. At least one image must be known.
+
+    Raises
+    ------
+    FeatureFileError
+        If the disk is full or the folder cannot be written, if what was written does not read
+        back equal, or if another process replaced the old file meanwhile. The old file is
+        untouched and the units are kept.
+    """
+    rows = _rows(known, sorted(listing, key=lambda image: image.stat.path))
+    store = known.store
+    if store is None or not _holds(store, rows):
+        _write_in_child(known, rows)
+        store = FeatureStore(known.out)
+    units.discard(units.folder_of(known.out), known.units)
+    return store
+
+
+def _rows(known: Known, listing: Sequence[Listed]) -> _Rows:
+    found: list[tuple[Listed, SeenFile]] = []
+    skipped: list[SeenFile] = []
+    for image in listing:
+        seen = known.seen(image.stat)
+        if seen is not None and seen.reason:
+            skipped.append(seen)
+        elif seen is not None:
+            found.append((image, seen))
+    labels = [None if image.label is None else _bytes(image.label) for image, _ in found]
+    names = sorted({label for label in labels if label is not None})
+    codes: dict[bytes | None, int] = {name: code for code, name in enumerate(names)}
+    digests = b"".join(seen.digest for _, seen in found)
+    arrays: dict[str, NDArray[Any]] = {
+        layout.PATHS: _fixed([seen.path for _, seen in found]),
+        layout.LABELS: np.array([codes.get(label, layout.NO_LABEL) for label in labels], np.int32),
+        layout.LABEL_NAMES: _fixed(names),
+        layout.SPLITS: np.array(
+            [layout.SPLIT_NAMES.index(image.split) for image, _ in found], np.int8
+        ),
+        layout.VIEWS: np.zeros(len(found), np.int16),
+        layout.DIGESTS: np.frombuffer(digests, np.uint8).reshape(-1, layout.DIGEST_BYTES),
+        layout.STATS: np.array(
+            [(seen.size, seen.mtime_ns, seen.width, seen.height) for _, seen in found],
+            layout.STATS_DTYPE,
+        ),
+        layout.SKIPPED: table(skipped),
+    }
+    keys = [Key(seen.digest) for _, seen in found]
+    return _Rows(known.out, known.source, known.fresh, arrays, keys)
+
+
+def _holds(store: FeatureStore, rows: _Rows) -> bool:
+    if store.environment.get("source", "") != rows.source:
+        return False
+    stored = {name: store.read(name) for name in rows.arrays}
+    return all(
+        stored[name].dtype == array.dtype and np.array_equal(stored[name], array)
+        for name, array in rows.arrays.items()
+    )
+
+
+def _fixed(values: Sequence[bytes]) -> NDArray[np.bytes_]:
+    return np.array(values, dtype=f"S{max(map(len, values), default=1) or 1}")
+
+
+def _bytes(label: str) -> bytes:
+    return label.encode("utf-8", "surrogateescape")
+
+
+def _write_in_child(known: Known, rows: _Rows) -> None:
+    needed = _bytes_needed(known, rows)
+    free = shutil.disk_usage(known.out.parent).free
+    if needed > free:
+        raise durable.cannot_write(
+            known.out,
+            f"it needs {needed / 1e6:,.1f} MB on the disk of {known.out.parent}, where "
+            f"{free / 1e6:,.1f} MB are free",
+            full=True,
+        )
+    try:
+        child.call(_write, rows)
+    except child.ChildDied as error:
+        raise durable.cannot_write(known.out, f"the process that wrote it {error}") from error
+
+
+def _bytes_needed(known: Known, rows: _Rows) -> int:
+    row_bytes = 0 if known.origin is None else known.origin.canary[0].nbytes
+    vectors = len(rows.keys) * row_bytes
+    # Each dataset's last chunk may be nearly empty.
+    slack = min((len(rows.arrays) + 2) * layout.CHUNK_BYTES, vectors + (1 << 16))
+    return vectors + sum(array.nbytes for array in rows.arrays.values()) + slack
+
+
+def _write(rows: _Rows) -> None:
+    known = Known(rows.out, source=rows.source, fresh=rows.fresh)
+    origin, keys = known.origin, rows.keys
+    if origin is None:
+        raise FeatureFileError(f"{rows.out}: the finished work has vanished; run it again")
+    provenance = origin.provenance
+    sealed = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    try:
+        with durable.replacing(rows.out) as temporary:
+            with h5py.File(temporary, "w", libver=layout.HDF5_VERSION) as file:
+                environment = dict(origin.environment) | {"sealed": sealed}
+                layout.set_head(file, layout.FORMAT, provenance.to_json(), environment)
+                layout.set_text(file, layout.FINGERPRINT_ATTRIBUTE, provenance.fingerprint)
+                for name, array in {**rows.arrays, layout.CANARY: origin.canary}.items():
+                    layout.create(file, name, array.shape, array.dtype)[...] = array
+                shape, dtype = (len(keys), provenance.dimension), np.dtype(provenance.dtype)
+                features = layout.create(file, layout.FEATURES, shape, dtype)
+                for start in range(0, len(keys), _BLOCK_ROWS):
+                    block = keys[start : start + _BLOCK_ROWS]
+                    features[start : start + len(block)] = known.vectors(block)
+                digest = content_digest(file, provenance)
+                layout.set_text(file, layout.CONTENT_DIGEST_ATTRIBUTE, digest)
+            wrong = verify(temporary)
+            if wrong:
+                raise durable.cannot_write(rows.out, f"it reads back wrong: {wrong[0]}")
+    except KeyError as error:
+        raise FeatureFileError(
+            f"{rows.out}: it was replaced by another run while it was sealed; run it again"
+        ) from error
+    except (OSError, RuntimeError) as error:
+        raise durable.cannot_write(rows.out, error) from error

@@ -1,0 +1,158 @@
+"""Units: sealed pieces of extraction work, published one by one and read back on resume.
+
+A unit holds the vectors of a few hundred images and, for every file that was looked at, what was
+found there. It appears whole under its name or not at all, so a run that dies loses at most the
+unit that each of its workers was computing. FORMAT.md describes the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import durable, layout
+from ..digest import ArrayDigest
+from ..errors import FeatureFileError
+from ..opening import AnotherVersion, opened, origin_of, text_attribute
+from ..origin import Origin
+from ..provenance import Provenance
+from ..records import Key, SeenFile, keys, seen_files, table
+
+UNIT_IMAGES: Final = 256
+"""Images per unit: the most that a killed run loses for each of its workers, about half a minute of
+Xception on two cores."""
+
+
+def folder_of(out: Path) -> Path:
+    """Where the units of the feature file `out` are kept until it is sealed."""
+    return out.with_name(out.name + ".units")
+
+
+def publish(
+    folder: Path,
+    origin: Origin,
+    files: Iterable[SeenFile],
+    vectors: Mapping[Key, NDArray[np.floating]],
+) -> Path:
+    """Write one unit into `folder`, durably: the files looked at, and the vectors embedded.
+
+    It is named by both, so that two processes doing the same work meet in one name, and no others
+    do.
+
+    Raises
+    ------
+    FeatureFileError
+        If the disk is full, or fails.
+    """
+    rows, provenance = table(files), origin.provenance
+    shape = (len(vectors), provenance.dimension)
+    digests = b"".join(key.digest for key in vectors)
+    arrays: dict[str, NDArray[Any]] = {
+        layout.FILES: rows,
+        layout.FEATURES: np.array(list(vectors.values()), provenance.dtype).reshape(shape),
+        layout.DIGESTS: np.frombuffer(digests, np.uint8).reshape(-1, layout.DIGEST_BYTES),
+        layout.VIEWS: np.array([key.view for key in vectors], np.int16),
+        layout.CANARY: origin.canary,
+    }
+    # The HDF5 library is known to crash the process when the disk fills under it, so the image
+    # of the file is built in memory and written by plain system calls.
+    image = io.BytesIO()
+    with h5py.File(image, "w", libver=layout.HDF5_VERSION) as file:
+        layout.set_head(file, layout.UNIT_FORMAT, provenance.to_json(), origin.environment)
+        layout.set_text(file, layout.CONTENT_DIGEST_ATTRIBUTE, _content_digest(provenance, arrays))
+        for name, array in arrays.items():
+            layout.create(file, name, array.shape, array.dtype)[...] = array
+    # The keys too: a process that knows fewer contents gives more vectors to the same files.
+    named_by = provenance.fingerprint.encode() + rows.tobytes() + digests
+    named_by += arrays[layout.VIEWS].tobytes()
+    path = folder / f"{hashlib.sha256(named_by).hexdigest()[:32]}.h5"
+    try:
+        folder.mkdir(exist_ok=True)
+        if not durable.publish(path, image.getvalue()):
+            # The first to come did the same work, unless what stands there is damaged.
+            try:
+                Unit(path)
+            except FeatureFileError:
+                path.unlink()
+                durable.publish(path, image.getvalue())
+    except OSError as error:
+        raise durable.cannot_write(folder, error) from error
+    return path
+
+
+class Unit:
+    """A published unit, verified when it is opened; its vectors are read when asked for.
+
+    Raises
+    ------
+    FeatureFileError
+        If the file is damaged: then it counts as never published.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with opened(path, layout.UNIT_FORMAT) as file:
+            arrays = {name: file[name][()] for name in file}
+            self.origin = origin_of(file, str(path))
+            recorded = text_attribute(file, layout.CONTENT_DIGEST_ATTRIBUTE)
+        if _content_digest(self.origin.provenance, arrays) != recorded:
+            raise FeatureFileError(f"{path}: damaged: its content digest is wrong")
+        self.files = seen_files(arrays[layout.FILES])
+        self.keys = keys(arrays[layout.DIGESTS], arrays[layout.VIEWS])
+
+    def features(self) -> NDArray[np.floating]:
+        """The vectors, a row for each of `keys`."""
+        with opened(self.path, layout.UNIT_FORMAT) as file:
+            vectors: NDArray[np.floating] = file[layout.FEATURES][()]
+        return vectors
+
+
+def verified(folder: Path, before: Iterable[Unit] = ()) -> list[Unit]:
+    """The undamaged units in `folder`, by name; damaged ones are left out and done again.
+
+    Those that were verified `before` are not read again.
+
+    Raises
+    ------
+    FeatureFileError
+        If another version of headstart left units there: they are not damaged, and not deleted.
+    """
+    units = {unit.path: unit for unit in before}
+    found = []
+    for path in sorted(folder.glob("*.h5")):
+        try:
+            found.append(units.get(path) or Unit(path))
+        except AnotherVersion as error:
+            raise FeatureFileError(
+                f"{folder}: unfinished work of another headstart ({error.versions}); finish it "
+                f"with that one, or delete the folder and run the same command again"
+            ) from error
+        except FeatureFileError:
+            continue
+    return found
+
+
+def discard(folder: Path, unwanted: Iterable[Unit]) -> None:
+    """Delete units, and whatever is damaged among the others in `folder`."""
+    for unit in unwanted:
+        unit.path.unlink(missing_ok=True)
+    for path in folder.glob("*.h5"):
+        try:
+            Unit(path)
+        except FeatureFileError:
+            path.unlink(missing_ok=True)
+
+
+def _content_digest(provenance: Provenance, arrays: Mapping[str, NDArray[Any]]) -> str:
+    digest = ArrayDigest()
+    digest.text(provenance.to_json())
+    for name in sorted(arrays):
+        digest.array(name, arrays[name])
+    return digest.hexdigest()

@@ -1,0 +1,119 @@
+"""What made vectors, and the proof: the one place that says whether two sets of them fit."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import ProvenanceMismatch
+from .provenance import Provenance
+
+TOLERANCES: Final[Mapping[str, float]] = {"f32": 1e-3, "bf16": 5e-2}
+"""Largest relative distance, ``|a - b| / |b|``, between two vectors of one image, by the precision
+in which both were computed.
+
+Engines in float32 agree within 2e-4 and float16 storage rounds by at most 2**-11 = 5e-4. bfloat16
+keeps eight bits of a number and engines round at different places: Keras and OpenVINO came out 2e-3
+(VGG16) to 2.5e-2 (Xception at 299 pixels) apart, as far as either is from float32. 5e-2 is a cosine
+of 0.99875; where engines differ by more, as with MobileNetV2 (9e-2), their vectors do not mix.
+Weights of another training run differ by the order of 1.
+"""
+
+PRECISIONS: Final = tuple(TOLERANCES)
+
+THIS_RUN: Final = "this run"
+"""Name of vectors that are being computed here and now."""
+
+
+def distance(ours: NDArray[np.floating], theirs: NDArray[np.floating]) -> float:
+    """Largest relative distance between the vectors of one image; infinite if shapes differ."""
+    a, b = ours.astype(np.float64), theirs.astype(np.float64)
+    if a.shape != b.shape:
+        return float("inf")
+    return float(np.max(np.linalg.norm(a - b, axis=1) / np.linalg.norm(b, axis=1)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """What made vectors, and what proves it; it travels with them.
+
+    Version strings cannot tell whether two machines, engines or libraries compute the same vectors;
+    embedding the same few images on both, the canary, can.
+    """
+
+    provenance: Provenance
+    """Everything that can change a vector."""
+    environment: Mapping[str, Any]
+    """Machine, libraries, source and times; recorded, not compared."""
+    canary: NDArray[np.floating]
+    """Vectors of the built-in test images, (C, D)."""
+    name: str = THIS_RUN
+    """Whose vectors these are, for messages."""
+    remedy: str = ""
+    """What the user can do if other vectors do not fit these, for messages."""
+
+    def called(self, name: str, remedy: str) -> Origin:
+        """The same, under another name and with another remedy in messages."""
+        return dataclasses.replace(self, name=name, remedy=remedy)
+
+    def require_declared(self, fields: Mapping[str, object], name: str = THIS_RUN) -> None:
+        """Refuse, before a backbone is loaded, what is known already to differ.
+
+        Raises
+        ------
+        ProvenanceMismatch
+            Naming each field that differs, with both values.
+        """
+        mine = dataclasses.asdict(self.provenance)
+        differing = [
+            f"{field} is {_shorten(mine[field])} against {_shorten(value)}"
+            for field, value in fields.items()
+            if value != mine[field]
+        ]
+        if differing:
+            raise ProvenanceMismatch(
+                f"{self.name} does not fit {name}: {'; '.join(differing)}. {self.remedy}"
+            )
+
+    def require(self, other: Origin) -> None:
+        """Refuse to go on with vectors that were made, or come out, differently from these.
+
+        Raises
+        ------
+        ProvenanceMismatch
+            Naming each field that differs, or by how much the canaries disagree.
+        """
+        self.require_declared(dataclasses.asdict(other.provenance), other.name)
+        precision = self.provenance.precision
+        apart, allowed = distance(other.canary, self.canary), TOLERANCES[precision]
+        if apart <= allowed:
+            return
+        remedy, engine = self.remedy, self.environment.get("engine")
+        if engine and precision != "f32":
+            remedy += (
+                f" Engines round differently in {precision}: try --engine {engine}, which computed "
+                f"{self.name}."
+            )
+        here = other.name == THIS_RUN
+        machine = "this machine" if here else f"the machine that made {other.name}"
+        raise ProvenanceMismatch(
+            f"the test images come out differently on {machine} than on the one that made "
+            f"{self.name}: relative distance {apart:.2g}, at most {allowed:g} is allowed. {remedy}"
+        )
+
+    def fits(self, other: Origin) -> bool:
+        """Whether `require` would let the other pass."""
+        try:
+            self.require(other)
+        except ProvenanceMismatch:
+            return False
+        return True
+
+
+def _shorten(value: object) -> str:
+    text = str(value)
+    return text[:12] + "..." if len(text) == 64 else text

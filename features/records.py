@@ -1,0 +1,113 @@
+"""What is recorded of one image file: as listed, as found, and the key of its vectors."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import layout
+
+UNREAD: Final = bytes(layout.DIGEST_BYTES)
+"""Digest of a file whose bytes could not be read: such a file is tried again by every run."""
+
+
+class Key(NamedTuple):
+    """What a vector is of: equal keys under one provenance have equal vectors."""
+
+    digest: bytes
+    """SHA-256 of the image file."""
+    view: int = 0
+    """0: the image itself; k: its k-th augmented view."""
+
+
+def keys(digests: NDArray[np.uint8], views: NDArray[np.int16]) -> list[Key]:
+    """(N, 32) digests and (N,) views -> N keys."""
+    return [
+        Key(digest.tobytes(), view) for digest, view in zip(digests, views.tolist(), strict=True)
+    ]
+
+
+@dataclasses.dataclass(frozen=True)
+class FileStat:
+    """What tells, without reading it, whether a file is still the one that was seen."""
+
+    path: bytes
+    """Relative to the source."""
+    size: int
+    """Bytes."""
+    mtime_ns: int
+    """Nanoseconds since 1970."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Listed:
+    """One image that the source lists now."""
+
+    stat: FileStat
+    label: str | None
+    split: str
+    """One of `layout.SPLIT_NAMES`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SeenFile:
+    """What one image file was found to be."""
+
+    path: bytes
+    """Relative to the source, as the file system gave it."""
+    size: int
+    mtime_ns: int
+    """With `size`: as they were when the file was read."""
+    digest: bytes
+    """SHA-256 of its bytes; `UNREAD` if it could not be read."""
+    width: int
+    height: int
+    """Pixels of the upright image; 0 if it could not be decoded."""
+    reason: str = ""
+    """Why it was skipped; empty if it was not."""
+
+    @property
+    def stat(self) -> FileStat:
+        """What it is found again by."""
+        return FileStat(self.path, self.size, self.mtime_ns)
+
+
+def must_read(seen: SeenFile | None) -> bool:
+    """Whether a file has to be looked at, given what is known of it."""
+    return seen is None or seen.digest == UNREAD
+
+
+def table(files: Iterable[SeenFile]) -> NDArray[np.void]:
+    """Pack files into an array of `layout.files_dtype`."""
+    rows = [
+        (
+            file.path,
+            np.frombuffer(file.digest, np.uint8),
+            file.size,
+            file.mtime_ns,
+            file.width,
+            file.height,
+            file.reason.encode("utf-8"),
+        )
+        for file in files
+    ]
+    longest_path = max((len(row[0]) for row in rows), default=0)
+    longest_reason = max((len(row[-1]) for row in rows), default=0)
+    return np.array(rows, layout.files_dtype(longest_path, longest_reason))
+
+
+def seen_files(rows: NDArray[np.void]) -> list[SeenFile]:
+    """Unpack what `table` packed."""
+    digests = [digest.tobytes() for digest in rows["digest"]]
+    names = ("path", "size", "mtime_ns", "width", "height", "reason")
+    columns = zip(*(rows[name].tolist() for name in names), strict=True)
+    return [
+        SeenFile(path, size, mtime_ns, digest, width, height, reason.decode("utf-8"))
+        for digest, (path, size, mtime_ns, width, height, reason) in zip(
+            digests, columns, strict=True
+        )
+    ]

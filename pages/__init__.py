@@ -1,0 +1,1 @@
+"""What one would rather look at than read."""

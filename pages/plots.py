@@ -1,0 +1,172 @@
+"""Scores and learning curves -> PNG files that say what they show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from ..classify import LearningCurve, Scores
+from ..features.errors import MissingExtra, install_command
+
+_DPI: Final = 120
+_MOST_NUMBERS: Final = 20
+"""Classes up to which every cell of a confusion matrix has its number written in."""
+_MOST_NAMES: Final = 60
+"""Classes up to which every row has its name; of more, every second, third ... has."""
+
+
+def require_matplotlib() -> None:
+    """Refuse, before anything else is done, to draw where matplotlib is not installed."""
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise MissingExtra(
+            f"--plots: matplotlib is not installed; get it with {install_command('plots')}"
+        ) from error
+    matplotlib.use("agg")  # no window, no display
+
+
+def draw(
+    folder: Path, title: str, scores: Scores, curve: LearningCurve | None = None
+) -> list[Path]:
+    """Draw everything into a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it is not there.
+    title : str
+        What was scored.
+    scores : Scores
+        Gives ``confusion.png`` and ``reliability.png``.
+    curve : LearningCurve, optional
+        Gives ``learning-curve.png``.
+
+    Returns
+    -------
+    list of Path
+        What was written.
+    """
+    title = title.encode("utf-8", "replace").decode("utf-8")
+    drawn = {
+        "confusion.png": _confusion(title, scores),
+        "reliability.png": _reliability(title, scores),
+    }
+    if curve is not None:
+        drawn["learning-curve.png"] = _learning_curve(title, curve)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / name for name in drawn]
+    for path, figure in zip(paths, drawn.values(), strict=True):
+        figure.savefig(path, dpi=_DPI)
+    return paths
+
+
+def _figure(width: float, height: float) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def _confusion(title: str, scores: Scores) -> Any:
+    from matplotlib.ticker import PercentFormatter
+
+    names, number = list(scores.per_class), len(scores.per_class)
+    inches = 0.45 * number if number <= _MOST_NUMBERS else 0.17 * number
+    side = min(max(4.5, 2.5 + inches), 14)
+    figure, axes = _figure(side + 1, side)
+    totals = [max(sum(row), 1) for row in scores.confusion]
+    shares = [
+        [count / total for count in row]
+        for row, total in zip(scores.confusion, totals, strict=True)
+    ]
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(
+        image, ax=axes, shrink=0.8, format=PercentFormatter(1, 0), label="share of the true class"
+    )
+    if number <= _MOST_NUMBERS:
+        for row, counts in enumerate(scores.confusion):
+            for column, count in enumerate(counts):
+                colour = "white" if shares[row][column] > 0.6 else "black"
+                shown = f"{count:,}" if count else "·"
+                axes.text(column, row, shown, ha="center", va="center", color=colour, fontsize=9)
+    every = -(-number // _MOST_NAMES)
+    named = range(0, number, every)
+    shown_names = [_short(names[place]) for place in named]
+    size = 10 if number <= _MOST_NUMBERS else 7
+    axes.set_xticks(named, shown_names, rotation=90, fontsize=size, parse_math=False)
+    axes.set_yticks(named, shown_names, fontsize=size, parse_math=False)
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+    axes.set_title(
+        f"Confusion matrix, {scores.rows:,} images\n{title}", fontsize=11, parse_math=False
+    )
+    return figure
+
+
+def _reliability(title: str, scores: Scores) -> Any:
+    from matplotlib.ticker import PercentFormatter
+
+    figure, axes = _figure(5.5, 5.5)
+    axes.plot([0, 1], [0, 1], color="grey", linestyle="--", label="perfectly calibrated")
+    confidence = [one["confidence"] for one in scores.reliability]
+    accuracy = [one["accuracy"] for one in scores.reliability]
+    most = max(one["images"] for one in scores.reliability)
+    axes.plot(confidence, accuracy, color="tab:blue", linewidth=1, zorder=2)
+    axes.scatter(
+        confidence,
+        accuracy,
+        s=[15 + 250 * one["images"] / most for one in scores.reliability],
+        color="tab:blue",
+        alpha=0.7,
+        zorder=3,
+        label="predictions by confidence (area: images)",
+    )
+    lowest = 1 / len(scores.per_class)
+    axes.set_xlim(min(lowest, *confidence) - 0.03, 1.03)
+    axes.set_ylim(-0.03, 1.03)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1, 0))
+    axes.set_xlabel("confidence of the prediction")
+    axes.set_ylabel("share that is right")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="upper left", fontsize=9, markerscale=0.5)
+    error = f"expected calibration error {scores.calibration_error:.1%}"
+    axes.set_title(
+        f"Reliability, {scores.rows:,} images, {error}\n{title}", fontsize=11, parse_math=False
+    )
+    return figure
+
+
+def _learning_curve(title: str, curve: LearningCurve) -> Any:
+    from matplotlib.ticker import NullFormatter, PercentFormatter
+
+    figure, axes = _figure(6.5, 4.5)
+    points = curve.points
+    sizes = [point.per_class for point in points]
+    axes.fill_between(
+        sizes,
+        [point.interval[0] for point in points],
+        [point.interval[1] for point in points],
+        color="tab:blue",
+        alpha=0.2,
+        label="95% interval",
+    )
+    axes.plot(sizes, [point.accuracy for point in points], "o-", color="tab:blue", label="accuracy")
+    axes.axhline(curve.baseline, color="grey", linestyle="--", label="always the commonest class")
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.set_xlabel("training images of each class")
+    axes.set_ylabel("cross-validated accuracy")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="center right", fontsize=9)
+    axes.set_title(f"Learning curve\n{title}", fontsize=11, parse_math=False)
+    return figure
+
+
+def _short(name: str) -> str:
+    """A name that can be drawn, whatever bytes it came from, and is not too long."""
+    name = name.encode("utf-8", "replace").decode("utf-8")
+    return name if len(name) <= 24 else name[:23] + "…"
