@@ -4,6 +4,7 @@ This folder is imported as ``headstart.apply``.
 """
 
 from .export import Exported, export
-from .predict import Predictions, predict
+from .predict import predict
+from .predictions import Predictions
 
 __all__ = ["Exported", "Predictions", "export", "predict"]

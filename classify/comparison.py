@@ -16,7 +16,7 @@ from ..features.store import FeatureStore
 from .crossfit import cross_fit
 from .examples import Examples, stratified_folds, training_and_test
 from .experiment import require_folds
-from .heads import recipe
+from .heads import recipe_of
 from .heads.recipe import Task
 from .scores.evaluation import majority_class, most_probable, score
 from .scores.intervals import in_percent
@@ -124,7 +124,7 @@ def compare(
     ) -> tuple[Standing, NDArray[np.bool_]]:
         started = time.perf_counter()
         task = Task(features, codes, names, balanced=False, seed=seed)
-        found = cross_fit(recipe("logistic"), task, cut, honest=True).probabilities
+        found = cross_fit(recipe_of("logistic"), task, cut, honest=True).probabilities
         standing = Standing.of(
             name,
             score(first, found, names.tolist(), majority=majority, basis=""),

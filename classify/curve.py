@@ -12,7 +12,7 @@ from ..features.errors import WrongUsage
 from ..features.store import FeatureStore
 from .experiment import Experiment
 from .head import Head
-from .heads import RECIPES, recipe
+from .heads import RECIPES, recipe_of
 from .heads.recipe import Cut, chosen_codes
 from .scores.intervals import accuracy_interval
 
@@ -87,7 +87,7 @@ def learning_curve(head: Head, store: FeatureStore) -> LearningCurve:
         shuffled = generator.permutation(np.setdiff1d(everything, held_out))
         place = _place_in_class(task.codes[shuffled])
         cuts += [Cut(np.sort(shuffled[place < size]), (held_out,)) for size in sizes]
-    step = recipe(head.name).at(head.parameters, task, cuts)
+    step = recipe_of(head.name).at(head.parameters, task, cuts)
     decisions = [of_fold for (of_fold,) in step.decisions]
     points = []
     rows = np.concatenate(folds)

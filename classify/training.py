@@ -19,7 +19,7 @@ from .crossfit import CrossFit, cross_fit
 from .examples import labelled
 from .experiment import Experiment
 from .head import REMEDY, THIS_HEAD, Head
-from .heads import RECIPES, recipe
+from .heads import RECIPES, recipe_of
 from .heads.calibration import calibrating
 from .heads.recipe import Recipe
 from .novelty import Novelty
@@ -72,7 +72,7 @@ def train(
     """
     started = time.perf_counter()
     experiment = Experiment.of(store, folds, seed, class_weight)
-    learned = _learn(recipe(head), experiment)
+    learned = _learn(recipe_of(head), experiment)
     return _head(learned, experiment, learned.probabilities, started)
 
 

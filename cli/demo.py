@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from pathlib import Path
 from typing import Final
@@ -38,7 +39,7 @@ def run(directory: Path) -> None:
 
     click.echo("\nThe heads, all trained on that file:")
     best, standings = train_all(store, seed=_SEED)
-    lines(*heads.leaderboard(best.scores, standings))
+    heads.leaderboard(best.scores, standings)
     click.echo("\nBeside the bare pixels, without any backbone:")
     heads.comparison(compare([store], pixels=pixels_of(str(images)), seed=_SEED), as_json=False)
     best.save(saved)
@@ -53,22 +54,19 @@ def _write_digits(folder: Path) -> None:
     from sklearn.model_selection import train_test_split
 
     digits = load_digits()
+    numbers = np.arange(len(digits.target))
     _, test = train_test_split(
-        np.arange(len(digits.target)),
-        test_size=_TEST_SHARE,
-        random_state=_SEED,
-        stratify=digits.target,
+        numbers, test_size=_TEST_SHARE, random_state=_SEED, stratify=digits.target
     )
-    split = np.where(np.isin(np.arange(len(digits.target)), test), "test", "train")
+    splits = np.where(np.isin(numbers, test), "test", "train")
     paths = [
-        folder / split[number] / str(digit) / f"{number:04}.png"
-        for number, digit in enumerate(digits.target)
+        folder / split / str(digit) / f"{number:04}.png"
+        for split, digit, number in zip(splits, digits.target, numbers, strict=True)
     ]
     foreign = set(folder.rglob("*.*")) - set(paths)
     if foreign:
         raise HeadstartError(
-            f"{min(foreign)}: does not belong to this demo; name another folder: "
-            f"`headstart demo DIR`"
+            f"{min(foreign)}: is not part of this demo; name another folder: `headstart demo DIR`"
         )
     for path, pixels in zip(paths, digits.images, strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,19 +76,16 @@ def _write_digits(folder: Path) -> None:
 
 
 def _extract(images: Path, out: Path) -> FeatureStore:
-    def embed(weights: str) -> FeatureStore:
-        store = extract(images, out, weights=weights, size=_SIZE, fresh=True, progress=True)
-        features.extraction(store, as_json=False)
-        return store
-
+    embed = functools.partial(extract, images, out, size=_SIZE, fresh=True, progress=True)
     click.echo(f"Embedding them once with Xception at {_SIZE} pixels ...")
     try:
-        store = embed("imagenet")
-        click.echo("Weights used: imagenet (pretrained).")
+        store, used = embed(weights="imagenet"), "imagenet (pretrained)."
     except BackboneError as error:
         click.echo(f"{error}.\nSo this demo goes on with random weights, which know no photograph.")
-        store = embed("random")
-        click.echo("Weights used: random. With your own photographs use imagenet weights.")
+        store = embed(weights="random")
+        used = "random. With your own photographs use imagenet weights."
+    features.extraction(store, as_json=False)
+    click.echo(f"Weights used: {used}")
     return store
 
 

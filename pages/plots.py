@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..classify import LearningCurve, Scores
-from ..features.errors import MissingExtra, install_command
+from ..features import MissingExtra
+from ..features.errors import install_command
 
 _DPI: Final = 120
 _MOST_NUMBERS: Final = 20
@@ -16,7 +17,7 @@ _MOST_NAMES: Final = 60
 
 
 def require_matplotlib() -> None:
-    """Refuse, before anything else is done, to draw where matplotlib is not installed."""
+    """Refuse to draw, before anything else is done, where matplotlib is not installed."""
     try:
         import matplotlib
     except ImportError as error:
@@ -47,7 +48,6 @@ def draw(
     list of Path
         What was written.
     """
-    title = title.encode("utf-8", "replace").decode("utf-8")
     drawn = {
         "confusion.png": _confusion(title, scores),
         "reliability.png": _reliability(title, scores),
@@ -61,11 +61,15 @@ def draw(
     return paths
 
 
-def _figure(width: float, height: float) -> tuple[Any, Any]:
+def _figure(width: float, height: float, title: str, across: str, up: str) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots()
+    axes = figure.subplots()
+    axes.set_title(_drawable(title), fontsize=11, parse_math=False)
+    axes.set_xlabel(across)
+    axes.set_ylabel(up)
+    return figure, axes
 
 
 def _confusion(title: str, scores: Scores) -> Any:
@@ -74,12 +78,9 @@ def _confusion(title: str, scores: Scores) -> Any:
     names, number = list(scores.per_class), len(scores.per_class)
     inches = 0.45 * number if number <= _MOST_NUMBERS else 0.17 * number
     side = min(max(4.5, 2.5 + inches), 14)
-    figure, axes = _figure(side + 1, side)
-    totals = [max(sum(row), 1) for row in scores.confusion]
-    shares = [
-        [count / total for count in row]
-        for row, total in zip(scores.confusion, totals, strict=True)
-    ]
+    title = f"Confusion matrix, {scores.rows:,} images\n{title}"
+    figure, axes = _figure(side + 1, side, title, "predicted class", "true class")
+    shares = [[count / max(sum(row), 1) for count in row] for row in scores.confusion]
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(
         image, ax=axes, shrink=0.8, format=PercentFormatter(1, 0), label="share of the true class"
@@ -90,24 +91,20 @@ def _confusion(title: str, scores: Scores) -> Any:
                 colour = "white" if shares[row][column] > 0.6 else "black"
                 shown = f"{count:,}" if count else "·"
                 axes.text(column, row, shown, ha="center", va="center", color=colour, fontsize=9)
-    every = -(-number // _MOST_NAMES)
-    named = range(0, number, every)
-    shown_names = [_short(names[place]) for place in named]
+    named = range(0, number, -(-number // _MOST_NAMES))
+    shown_names = [_drawable(names[place], 24) for place in named]
     size = 10 if number <= _MOST_NUMBERS else 7
     axes.set_xticks(named, shown_names, rotation=90, fontsize=size, parse_math=False)
     axes.set_yticks(named, shown_names, fontsize=size, parse_math=False)
-    axes.set_xlabel("predicted class")
-    axes.set_ylabel("true class")
-    axes.set_title(
-        f"Confusion matrix, {scores.rows:,} images\n{title}", fontsize=11, parse_math=False
-    )
     return figure
 
 
 def _reliability(title: str, scores: Scores) -> Any:
     from matplotlib.ticker import PercentFormatter
 
-    figure, axes = _figure(5.5, 5.5)
+    error = f"expected calibration error {scores.calibration_error:.1%}"
+    title = f"Reliability, {scores.rows:,} images, {error}\n{title}"
+    figure, axes = _figure(5.5, 5.5, title, "confidence of the prediction", "share that is right")
     axes.plot([0, 1], [0, 1], color="grey", linestyle="--", label="perfectly calibrated")
     confidence = [one["confidence"] for one in scores.reliability]
     accuracy = [one["accuracy"] for one in scores.reliability]
@@ -122,51 +119,36 @@ def _reliability(title: str, scores: Scores) -> Any:
         zorder=3,
         label="predictions by confidence (area: images)",
     )
-    lowest = 1 / len(scores.per_class)
-    axes.set_xlim(min(lowest, *confidence) - 0.03, 1.03)
+    axes.set_xlim(min(1 / len(scores.per_class), *confidence) - 0.03, 1.03)
     axes.set_ylim(-0.03, 1.03)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(PercentFormatter(1, 0))
-    axes.set_xlabel("confidence of the prediction")
-    axes.set_ylabel("share that is right")
     axes.grid(alpha=0.3)
     axes.legend(loc="upper left", fontsize=9, markerscale=0.5)
-    error = f"expected calibration error {scores.calibration_error:.1%}"
-    axes.set_title(
-        f"Reliability, {scores.rows:,} images, {error}\n{title}", fontsize=11, parse_math=False
-    )
     return figure
 
 
 def _learning_curve(title: str, curve: LearningCurve) -> Any:
     from matplotlib.ticker import NullFormatter, PercentFormatter
 
-    figure, axes = _figure(6.5, 4.5)
-    points = curve.points
-    sizes = [point.per_class for point in points]
-    axes.fill_between(
-        sizes,
-        [point.interval[0] for point in points],
-        [point.interval[1] for point in points],
-        color="tab:blue",
-        alpha=0.2,
-        label="95% interval",
-    )
-    axes.plot(sizes, [point.accuracy for point in points], "o-", color="tab:blue", label="accuracy")
+    across, up = "training images of each class", "cross-validated accuracy"
+    figure, axes = _figure(6.5, 4.5, f"Learning curve\n{title}", across, up)
+    sizes = [point.per_class for point in curve.points]
+    low, high = zip(*(point.interval for point in curve.points), strict=True)
+    accuracy = [point.accuracy for point in curve.points]
+    axes.fill_between(sizes, low, high, color="tab:blue", alpha=0.2, label="95% interval")
+    axes.plot(sizes, accuracy, "o-", color="tab:blue", label="accuracy")
     axes.axhline(curve.baseline, color="grey", linestyle="--", label="always the commonest class")
     axes.set_xscale("log", base=2)
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.set_xlabel("training images of each class")
-    axes.set_ylabel("cross-validated accuracy")
     axes.grid(alpha=0.3)
     axes.legend(loc="center right", fontsize=9)
-    axes.set_title(f"Learning curve\n{title}", fontsize=11, parse_math=False)
     return figure
 
 
-def _short(name: str) -> str:
-    """A name that can be drawn, whatever bytes it came from, and is not too long."""
-    name = name.encode("utf-8", "replace").decode("utf-8")
-    return name if len(name) <= 24 else name[:23] + "…"
+def _drawable(text: str, most: int | None = None) -> str:
+    """Text that can be drawn, whatever bytes it came from, and that is not too long."""
+    text = text.encode("utf-8", "replace").decode("utf-8")
+    return text if most is None or len(text) <= most else text[: most - 1] + "…"

@@ -7,6 +7,7 @@ import dataclasses
 import os
 import sys
 from concurrent.futures import Future
+from importlib import import_module
 from pathlib import Path
 
 import cloudpickle
@@ -158,9 +159,9 @@ def make_stub():
 
 @pytest.fixture
 def stand_in(monkeypatch, make_stub):
-    """Have stand-ins made where `target` names the class Embedding; a list of those made."""
+    """Have stand-ins made where modules name the class Embedding; a list of those made."""
 
-    def put(target: str) -> list[StubEmbedding]:
+    def put(*modules: str) -> list[StubEmbedding]:
         made: list[StubEmbedding] = []
 
         class StandIn:
@@ -177,18 +178,19 @@ def stand_in(monkeypatch, make_stub):
                 stub.joins = real.joins
                 return stub
 
-        monkeypatch.setattr(target, StandIn)
+        for module in modules:
+            monkeypatch.setattr(import_module(f"headstart.{module}"), "Embedding", StandIn)
         return made
 
     return put
 
 
 @pytest.fixture
-def interrupted_after():
-    """Within `with interrupted_after(n):` Ctrl-C comes when n units have been published."""
+def interrupt_after():
+    """Within `with interrupt_after(n):` Ctrl-C comes when n units have been published."""
 
     @contextlib.contextmanager
-    def interrupted(count: int):
+    def interrupt(count: int):
         original, published = units.publish, []
 
         def publish(*arguments):
@@ -196,8 +198,20 @@ def interrupted_after():
                 raise KeyboardInterrupt
             published.append(original(*arguments))
 
-        with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        with pytest.MonkeyPatch.context() as patch:
             patch.setattr(units, "publish", publish)
+            yield
+
+    return interrupt
+
+
+@pytest.fixture
+def interrupted_after(interrupt_after):
+    """The same, and the interrupt arrives in the test."""
+
+    @contextlib.contextmanager
+    def interrupted(count: int):
+        with interrupt_after(count), pytest.raises(KeyboardInterrupt):
             yield
 
     return interrupted

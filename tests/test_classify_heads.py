@@ -9,7 +9,7 @@ import pytest
 from headstart.classify import train
 from headstart.classify.crossfit import _pairs, cross_fit
 from headstart.classify.examples import stratified_folds
-from headstart.classify.heads import RECIPES, recipe
+from headstart.classify.heads import RECIPES, recipe_of
 from headstart.classify.heads.linear import STRENGTHS
 from headstart.classify.heads.rbf import Rbf
 from headstart.classify.heads.recipe import Task
@@ -57,7 +57,7 @@ def test_the_logistic_head_is_what_a_plain_grid_search_finds(rows, classes):
     """Also with fewer rows than columns."""
     one = task(rows, classes, columns=150)
     folds = folds_of(one)
-    ours = cross_fit(recipe("logistic"), one, folds, honest=False)
+    ours = cross_fit(recipe_of("logistic"), one, folds, honest=False)
     plain = GridSearchCV(
         make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000, tol=1e-6)),
         {"logisticregression__C": STRENGTHS},
@@ -66,7 +66,7 @@ def test_the_logistic_head_is_what_a_plain_grid_search_finds(rows, classes):
     ).fit(one.features.astype(np.float64), one.labels)
     assert ours.judged.log_loss() == pytest.approx(-plain.best_score_, rel=0.02, abs=5e-4)
     if ours.parameters["C"] == plain.best_params_["logisticregression__C"]:
-        (_, scaler), (_, classifier) = recipe("logistic").fit(ours.parameters, one)
+        (_, scaler), (_, classifier) = recipe_of("logistic").fit(ours.parameters, one)
         np.testing.assert_allclose(
             classifier.predict_proba(scaler.transform(one.features)),
             plain.predict_proba(one.features),
@@ -185,12 +185,12 @@ def test_nothing_about_a_fold_enters_its_own_probabilities(name):
     one = task(200, 2, apart=0.5)
     folds = folds_of(one)
     held_out = folds[2]
-    before = cross_fit(recipe(name), one, folds, honest=True).probabilities[held_out]
+    before = cross_fit(recipe_of(name), one, folds, honest=True).probabilities[held_out]
     codes, features = one.codes.copy(), one.features.copy()
     codes[held_out] = 1 - codes[held_out]
     features[held_out[1:]] = 3 * features[held_out[1:]][::-1] + 1
     other = Task(features, codes, one.names, balanced=False, seed=0)
-    after = cross_fit(recipe(name), other, folds, honest=True).probabilities[held_out]
+    after = cross_fit(recipe_of(name), other, folds, honest=True).probabilities[held_out]
     np.testing.assert_allclose(after[0], before[0], atol=5e-3)
 
 
@@ -198,8 +198,8 @@ def test_a_fold_has_no_say_in_how_far_others_walk():
     """Each choice is what it would be if the path were walked for it alone."""
     one = task(150, 2, columns=60, apart=0.2)
     folds = folds_of(one)
-    together = cross_fit(recipe("logistic"), one, folds, honest=True).judged
-    alone = cross_fit(recipe("logistic"), one, folds, honest=False)
+    together = cross_fit(recipe_of("logistic"), one, folds, honest=True).judged
+    alone = cross_fit(recipe_of("logistic"), one, folds, honest=False)
     np.testing.assert_allclose(
         np.concatenate(together.decisions), np.concatenate(alone.judged.decisions), atol=2e-2
     )
@@ -213,7 +213,9 @@ def test_calibrations_that_heads_are_compared_by_have_not_seen_the_rows():
         features = generator.normal(size=(60, 200)).astype(np.float32)
         codes = generator.permutation(np.arange(60) % 6)
         one = Task(features, codes, np.array(list("abcdef")), False, 0)
-        losses.append(cross_fit(recipe("svm"), one, folds_of(one), honest=False).judged.log_loss())
+        losses.append(
+            cross_fit(recipe_of("svm"), one, folds_of(one), honest=False).judged.log_loss()
+        )
     assert np.mean(losses) > np.log(6)
 
 
@@ -223,7 +225,7 @@ def test_cross_fitted_probabilities_of_noise_know_nothing(name):
     generator = np.random.default_rng(5)
     features = generator.normal(size=(240, 100)).astype(np.float32)
     one = Task(features, generator.integers(0, 2, 240), np.array(["a", "b"]), False, 0)
-    found = cross_fit(recipe(name), one, folds_of(one), honest=True)
+    found = cross_fit(recipe_of(name), one, folds_of(one), honest=True)
     assert log_loss(one.labels, found.probabilities) > np.log(2) - 0.01
 
 

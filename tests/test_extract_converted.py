@@ -93,16 +93,29 @@ def test_a_damaged_graph_is_replaced_by_the_next_run(cache):
     assert list(good.graph.parents[1].iterdir()) == [good.graph.parent]
 
 
-def test_a_cache_that_cannot_be_written_costs_a_line_and_no_run(monkeypatch, tmp_path, caplog):
-    (tmp_path / "file").write_text("in the way")
-    (tmp_path / "temporary").mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+def fail_as_on_a_full_disk(model, path, **options):
+    """Seen on a tmpfs of 4 MB."""
+    path.write_bytes(b"some of it")
+    raise RuntimeError("basic_ios::clear: iostream error")
+
+
+@pytest.mark.parametrize("why", ["a file is in the way", "the disk is full"])
+def test_a_cache_that_cannot_be_written_costs_a_line_and_no_run(why, monkeypatch, tmp_path, caplog):
+    cache, temporary = tmp_path / "cache", tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     with monkeypatch.context() as patch, caplog.at_level(logging.WARNING, "headstart"):
-        patch.setenv("HEADSTART_CACHE", str(tmp_path / "file"))
+        patch.setenv("HEADSTART_CACHE", str(cache))
+        if why == "the disk is full":
+            patch.setattr(machine.import_openvino(), "save_model", fail_as_on_a_full_disk)
+        else:
+            cache.write_text(why)
         vectors = embedded("openvino")
     (record,) = caplog.records
     assert "HEADSTART_CACHE can name another folder" in record.getMessage()
-    assert list((tmp_path / "temporary").iterdir()) == []
+    assert "\n" not in record.getMessage()
+    assert not list(temporary.iterdir())
+    assert why != "the disk is full" or not list((cache / "graphs").iterdir())
     assert distance(vectors, embedded("keras")) < 2e-4
     np.testing.assert_array_equal(vectors, embedded("openvino"))  # as from the cache
 

@@ -52,7 +52,7 @@ def forget():
 @pytest.fixture
 def stubs(stand_in):
     """The stand-ins for the backbone that are made, each when a process would make an embedding."""
-    return stand_in("headstart.extract.vector_cache.Embedding")
+    return stand_in("extract.vector_cache")
 
 
 @pytest.fixture

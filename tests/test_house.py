@@ -12,41 +12,92 @@ from headstart.extract import engines
 
 ROOT = Path(__file__).resolve().parents[1]
 MAY_IMPORT = {
-    "features": {"features"},
-    "extract": {"extract", "features"},
-    "classify": {"classify", "features"},
-    "cli": {"cli", "classify", "extract", "features"},
+    "features": set(),
+    "extract": {"features"},
+    "classify": {"features"},
+    "apply": {"features", "extract", "classify"},
+    "pages": {"features", "extract", "classify", "apply"},
+    "cli": {"features", "extract", "classify", "apply", "pages"},
 }
-HEAVY = {"tensorflow", "keras", "openvino", "jax", "torch"}
+HEAVY = {"tensorflow", "keras", "openvino", "jax", "torch", "onnx", "onnxruntime", "tf2onnx"}
+HEAVY |= {"matplotlib", "dask", "ray", "fsspec", "starlette", "uvicorn", "jinja2", "pandas"}
+MOST_LINES, MOST_ENTRIES = 300, 14
+
+FILES = [path for folder in MAY_IMPORT for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
-def modules():
-    return [path for folder in MAY_IMPORT for path in sorted((ROOT / folder).rglob("*.py"))]
+def name_of(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {name_of(path): path for path in FILES}
 
 
 def imports(path):
-    """(package, whether at import time) of each import in a file of ours."""
+    """(name, whether it happens at once) of each import in a file; ours without ``headstart``."""
     tree = ast.parse(path.read_text())
-    package = ("headstart", *path.relative_to(ROOT).parent.parts)
+    package = path.relative_to(ROOT).parent.parts
+    at_once = {id(node) for node in tree.body}
     for node in ast.walk(tree):
-        top = node in tree.body
         if isinstance(node, ast.Import):
-            yield from ((alias.name, top) for alias in node.names)
+            yield from ((alias.name, id(node) in at_once) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else ()
-            yield ".".join([*base, *([node.module] if node.module else [])]), top
+            source = ".".join([*base, *([node.module] if node.module else [])])
+            source = source.removeprefix("headstart.")
+            for alias in node.names:
+                deeper = f"{source}.{alias.name}".lstrip(".")
+                yield deeper if deeper in MODULES else source, id(node) in at_once
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+GRAPH = {
+    name: {one for one, _ in imports(path) if one in MODULES} for name, path in MODULES.items()
+}
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_imports_run_one_way_and_heavy_ones_wait_inside_functions(path):
     folder = path.relative_to(ROOT).parts[0]
-    for name, top in imports(path):
-        parts = name.split(".")
-        if parts[0] == "headstart" and len(parts) > 1:
-            assert parts[1] in MAY_IMPORT[folder], f"{folder} imports {name}"
-        if parts[0] in HEAVY:
-            assert folder == "extract", f"{folder} imports {name}"
-            assert not top, f"{name} is imported when {path.name} is"
+    for name, at_once in imports(path):
+        room = name.split(".")[0]
+        if name in MODULES and room != folder:
+            assert room in MAY_IMPORT[folder], f"{folder} imports {name}"
+        if room in HEAVY:
+            assert not at_once, f"{name} is imported when {name_of(path)} is"
+            assert folder in ("extract", "pages"), f"{folder} imports {name}"
+
+
+def test_no_module_imports_itself_through_others():
+    """Not even inside a folder, nor inside functions."""
+    settled, path = set(), []
+
+    def visit(name):
+        assert name not in path, " -> ".join([*path[path.index(name) :], name])
+        if name not in settled:
+            path.append(name)
+            for other in sorted(GRAPH[name] - {name}):
+                visit(other)
+            settled.add(path.pop())
+
+    for name in sorted(GRAPH):
+        visit(name)
+    assert settled == GRAPH.keys()
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_a_file_is_one_thing_and_says_what_goes_in_and_out(path):
+    text = path.read_text()
+    assert text.count("\n") <= MOST_LINES
+    assert ast.get_docstring(ast.parse(text))
+
+
+def test_no_folder_is_too_full():
+    for folder in {path.parent for path in FILES}:
+        entries = [
+            one for one in folder.iterdir() if one.suffix == ".py" or (one / "__init__.py").exists()
+        ]
+        assert len(entries) <= MOST_ENTRIES, folder
 
 
 def run_without_tensorflow(folder, *commands):

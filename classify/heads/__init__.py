@@ -14,7 +14,7 @@ RECIPES: Final[dict[str, Recipe]] = {recipe.name: recipe for recipe in (LOGISTIC
 ALL: Final = "all"
 
 
-def recipe(head: Any) -> Recipe:
+def recipe_of(head: Any) -> Recipe:
     """The recipe of a head by its name, or of a scikit-learn classifier."""
     if not isinstance(head, str):
         return Given(head)

@@ -22,12 +22,7 @@ from .options import ENGINE, FILE, JSON, TRUST, choice, number, out
 )
 @number("--size", "Side of the input in pixels [default: the backbone's].")
 @choice("--fit", "stretch", "stretch|crop|pad", "How an image becomes square.")
-@choice(
-    "--precision",
-    "f32",
-    "f32|bf16",
-    "Arithmetic of the backbone; bf16 is about twice as fast on processors that have it.",
-)
+@choice("--precision", "f32", "f32|bf16", "bf16 is about twice as fast on processors that have it.")
 @choice("--labels", "folder", "folder|none", "Take labels from folders (or the manifest), or none.")
 @choice("--dtype", "float32", "float32|float16", "Type of the stored vectors.")
 @ENGINE
@@ -55,7 +50,7 @@ def extract(source: str, strict: bool, as_json: bool, **settings: Any) -> int:
 
 @click.command()
 @click.argument("file", metavar="FILE.h5|HEAD")
-@click.option("--skipped", is_flag=True, help="List the images that could not be embedded.")
+@click.option("--skipped", is_flag=True, help="List the images that were skipped, and why.")
 @TRUST
 @JSON
 def info(file: str, skipped: bool, trust: bool, as_json: bool) -> None:

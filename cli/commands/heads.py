@@ -13,28 +13,14 @@ from .options import FILE, FOLDS, HEAD, JSON, PLOTS, SEED, TRUST, choice, out
 
 @click.command()
 @FILE
-@out(
-    "HEAD.joblib|HEAD.skops",
-    "The trained head; a .skops file loads anywhere without running code.",
-)
-@choice(
-    "--head",
-    "logistic",
-    "logistic|svm|svm-rbf|all",
-    "What to train; all: every kind, of which the best is saved.",
-)
+@out("HEAD.joblib|HEAD.skops", "The trained head; loading a .skops file runs no code.")
+@choice("--head", "logistic", "logistic|svm|svm-rbf|all", "all: train each kind, save the best.")
 @FOLDS
 @SEED
-@click.option(
-    "--class-weight",
-    metavar="balanced",
-    help="Let all classes weigh the same, however few images they have.",
-)
+@click.option("--class-weight", metavar="balanced", help="Let all classes weigh the same.")
 @PLOTS
 @JSON
-def train(
-    file: str, out: str, head: str, plots: Path | None, as_json: bool, **how: Any
-) -> None:
+def train(file: str, out: str, head: str, plots: Path | None, as_json: bool, **how: Any) -> None:
     """Train a head on a feature file, score it and save it.
 
     Scores come from the file's test split if it has one, else from cross-validation.
@@ -48,7 +34,7 @@ def train(
     check_name(Path(out))
     if plots:
         require_matplotlib()
-    store, standings = FeatureStore(file), None
+    store, standings = FeatureStore(file), ()
     if head == "all":
         trained, standings = train_all(store, **how)
     else:
@@ -93,9 +79,7 @@ def evaluate(
 
 @click.command()
 @click.argument("files", metavar="A.h5 B.h5 ...", nargs=-1, required=True)
-@click.option(
-    "--pixels", metavar="SOURCE", help="The images; their bare pixels become a baseline."
-)
+@click.option("--pixels", metavar="SOURCE", help="The images; their bare pixels become a baseline.")
 @FOLDS
 @SEED
 @JSON

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -19,22 +20,12 @@ from .options import ENGINE, HEAD, JSON, TRUST, WEIGHTS, number, out
     help="Keep the features of the images, so that another head predicts them in no time; a file "
     "that holds other images is not replaced.",
 )
-@number("--top", "How many of the most probable labels to give.", default=1, show_default=True)
+@number("--top", "How many of the most probable labels to give.", 1)
 @WEIGHTS
 @ENGINE
 @TRUST
 @JSON
-def predict(
-    head: str,
-    sources: tuple[str, ...],
-    out: str,
-    features: str | None,
-    top: int,
-    weights: str | None,
-    engine: str,
-    trust: bool,
-    as_json: bool,
-) -> None:
+def predict(head: str, sources: tuple[str, ...], out: str, as_json: bool, **how: Any) -> None:
     """Predict the label of every image of SOURCE: a folder, a manifest, images or a feature file.
 
     Backbone, size and preprocessing come from the head itself. One row per image, in the order of
@@ -44,18 +35,8 @@ def predict(
     from ...apply import predict
     from ..printing import models as printed
 
-    predictions = predict(
-        head,
-        sources,
-        out=out,
-        features=features,
-        top=top,
-        weights=weights,
-        engine=engine,
-        trust=trust,
-        progress=True,
-    )
-    printed.predictions(predictions, out, features, as_json=as_json)
+    predictions = predict(head, sources, out=out, progress=True, **how)
+    printed.predictions(predictions, out, as_json=as_json)
 
 
 @click.command()
@@ -65,9 +46,7 @@ def predict(
 @ENGINE
 @TRUST
 @JSON
-def export(
-    head: str, out: str, weights: str | None, engine: str, trust: bool, as_json: bool
-) -> None:
+def export(head: str, out: str, as_json: bool, **how: Any) -> None:
     """Make one model of backbone and head: RGB images in, class probabilities out.
 
     A .keras file is a plain Keras model, to be served or fine-tuned; a .onnx file runs wherever
@@ -77,19 +56,16 @@ def export(
     from ...apply import export
     from ..printing import models as printed
 
-    exported = export(head, out, weights=weights, engine=engine, trust=trust, progress=True)
-    printed.export(exported, as_json=as_json)
+    printed.export(export(head, out, progress=True, **how), as_json=as_json)
 
 
 @click.command()
-@click.argument(
-    "directory", default="headstart-demo", metavar="[DIR]", type=click.Path(path_type=Path)
-)
-def demo(directory: Path) -> None:
+@click.argument("directory", default="headstart-demo", metavar="[DIR]")
+def demo(directory: str) -> None:
     """Classify scikit-learn's handwritten digits, from PNG files to predictions.
 
     Needs no network. Everything is written into DIR [default: headstart-demo].
     """
     from ..demo import run
 
-    run(directory)
+    run(Path(directory))

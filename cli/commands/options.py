@@ -42,10 +42,7 @@ TRUST: Final = click.option(
 FOLDS: Final = number("--folds", "Folds of cross-validation.", 5, least=2)
 SEED: Final = number("--seed", "Seed of the shuffling.", 0, least=0, most=2**32 - 1)
 PLOTS: Final = click.option(
-    "--plots",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Draw the scores into this folder, as PNG files.",
+    "--plots", type=Path, metavar="DIR", help="Draw the scores as PNG files."
 )
 ENGINE: Final = choice(
     "--engine",

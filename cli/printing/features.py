@@ -87,7 +87,9 @@ def store(store: FeatureStore, *, list_skipped: bool, as_json: bool) -> None:
         f"  splits: {', '.join(f'{number:,} {name}' for name, number in splits.items())}",
         *(f"  {number:>8,}  {name}" for name, number in labels.items()),
         f"  skipped: {len(skipped):,}" + (" (--skipped lists them)" if skipped else ""),
-        *made_by(store.provenance, store.environment),
+    )
+    made_by(store.provenance, store.environment)
+    lines(
         f"  fingerprint: {store.fingerprint}",
         f"  content digest: {store.content_digest}",
     )
@@ -101,22 +103,16 @@ def verification(path: str, problems: Sequence[str], *, as_json: bool) -> None:
     lines(*(f"{path}: {problem}" for problem in problems or ["sound"]))
 
 
-def made_by(provenance: Provenance, environment: Mapping[str, Any]) -> list[str]:
-    """What made vectors, for people; a head has the same as a file."""
+def made_by(provenance: Provenance, environment: Mapping[str, Any]) -> None:
+    """What made vectors; a head has the same as a file."""
     weights, engine = environment.get("weights", {}), environment.get("engine")
-    return [
-        (
-            f"  made by: {provenance.backbone} at {provenance.size} pixels, "
-            f"{provenance.precision}, {provenance.fit}, "
-            f"{weights.get('path') or weights.get('kind')} weights "
-            f"({provenance.weights_digest[:12]}...)"
-        ),
-        (
-            f"  made with: headstart {environment.get('headstart')}, "
-            f"{engine} {environment.get(engine)}, {environment.get('device')}, "
-            f"{environment.get('sealed')}"
-        ),
-    ]
+    lines(
+        f"  made by: {provenance.backbone} at {provenance.size} pixels, {provenance.precision}, "
+        f"{provenance.fit}, {weights.get('path') or weights.get('kind')} weights "
+        f"({provenance.weights_digest[:12]}...)",
+        f"  made with: headstart {environment.get('headstart')}, {engine} "
+        f"{environment.get(engine)}, {environment.get('device')}, {environment.get('sealed')}",
+    )
 
 
 def _classes(store: FeatureStore) -> str:

@@ -31,36 +31,34 @@ def head(head: Head, *, as_json: bool) -> None:
         names = [field.name for field in dataclasses.fields(head) if field.name not in hidden]
         print_json({name: getattr(head, name) for name in names} | about)
         return
+    _trained(head)
     lines(
-        _trained(head),
-        *_score_lines(head.scores),
         f"  calls images unfamiliar that are unlike the training images, and "
-        f"{percent(head.novelty.false_alarms)} of those that are like them",
-        *made_by(head.provenance, head.environment),
+        f"{percent(head.novelty.false_alarms)} of those that are like them"
+    )
+    made_by(head.provenance, head.environment)
+    lines(
         f"  scikit-learn {head.scikit_learn}, seed {head.seed}, {head.folds} folds",
         f"  fingerprint: {head.provenance.fingerprint}",
     )
 
 
 def training(
-    head: Head,
-    standings: Sequence[Standing] | None,
-    out: str,
-    drawn: Sequence[Path],
-    *,
-    as_json: bool,
+    head: Head, standings: Sequence[Standing], out: str, drawn: Sequence[Path], *, as_json: bool
 ) -> None:
-    """After `train`."""
+    """After `train`; several kinds of head, if they were compared, come as `standings`."""
     if as_json:
         more: dict[str, Any] = {"parameters": head.parameters, "plots": drawn}
-        if standings is not None:
+        if standings:
             every = map(dataclasses.asdict, standings)
             more["leaderboard"] = [{"head": one.pop("name"), **one} for one in every]
         _scores_json(head.name, head.scores, head.seconds, more)
         return
-    if standings is not None:
-        lines(*leaderboard(head.scores, standings), "")
-    lines(_trained(head), *_score_lines(head.scores), f"saved as {out}", *_drawn(drawn))
+    if standings:
+        leaderboard(head.scores, standings)
+        lines("")
+    _trained(head)
+    lines(f"saved as {out}", *_drawn(drawn))
 
 
 def evaluation(
@@ -70,17 +68,19 @@ def evaluation(
     if as_json:
         _scores_json(name, scores, seconds, {"plots": drawn})
         return
-    lines(f"{name} head", *_score_lines(scores), *_drawn(drawn))
+    lines(f"{name} head")
+    _scores(scores)
+    lines(*_drawn(drawn))
 
 
-def leaderboard(scores: Scores, standings: Sequence[Standing]) -> list[str]:
+def leaderboard(scores: Scores, standings: Sequence[Standing]) -> None:
     """Kinds of head side by side; `scores` are those of the chosen one."""
     columns = ("accuracy", _BEHIND, "log loss", "calibration error", "seconds")
-    return [
+    lines(
         f"{scores.basis}, {count(scores.rows, 'image')}; best first, by the log loss of "
         f"cross-validation on the training images",
         *_side_by_side(standings, columns),
-    ]
+    )
 
 
 def comparison(found: Comparison, *, as_json: bool) -> None:
@@ -94,13 +94,13 @@ def comparison(found: Comparison, *, as_json: bool) -> None:
         f"always guessing the commonest class: {percent(found.majority)}",
         *_side_by_side(found.ranks, columns),
         *(f"  note: {note}" for note in found.notes),
-        *(
-            f"{one.name} is no better than {' and '.join(one.no_better_than)}: its backbone does "
-            f"not suit these images"
-            for one in found.ranks
-            if one.no_better_than
-        ),
     )
+    for one in found.ranks:
+        if one.no_better_than:
+            lines(
+                f"{one.name} is no better than {' and '.join(one.no_better_than)}: its backbone "
+                f"does not suit these images"
+            )
     if not any(one.baseline for one in found.ranks):
         lines(
             "There is no baseline among them: --pixels SOURCE adds one, and so does a file made "
@@ -122,83 +122,66 @@ _COLUMNS: Final[Mapping[str, Callable[[Standing], str]]] = {
 
 def _side_by_side(standings: Sequence[Standing], columns: Sequence[str]) -> list[str]:
     """A table of heads or of feature files, best first."""
-    rows = [
-        [
-            one.name + (f" ({one.baseline})" if one.baseline not in ("", one.name) else ""),
-            *(
-                "" if one is standings[0] and name == _BEHIND else _COLUMNS[name](one)
-                for name in columns
-            ),
-        ]
-        for one in standings
-    ]
+    rows = []
+    for one in standings:
+        cells = {name: _COLUMNS[name](one) for name in columns}
+        if one is standings[0]:
+            cells[_BEHIND] = ""
+        name = f"{one.name} ({one.baseline})" if one.baseline not in ("", one.name) else one.name
+        rows.append((name, *cells.values()))
     return table(("", *columns), rows)
 
 
-def _score_lines(scores: Scores) -> list[str]:
-    more = len(scores.per_class) - MOST_CLASSES
-    rows = [
-        (
-            name,
-            percent(one["precision"]),
-            percent(one["recall"]),
-            f"{one['f1']:.3f}",
-            f"{one['support']:,}",
-        )
-        for name, one in itertools.islice(scores.per_class.items(), MOST_CLASSES)
-    ]
-    return [
+def _scores(scores: Scores) -> None:
+    lines(
         f"{scores.basis}, {count(scores.rows, 'image')}:",
         f"  accuracy {percent(scores.accuracy)} (95% interval {_interval(scores.interval)}; always "
         f"guessing the commonest class: {percent(scores.baseline)})",
         f"  balanced accuracy {percent(scores.balanced_accuracy)}, macro F1 {scores.macro_f1:.3f}, "
         f"log loss {scores.log_loss:.3f}, expected calibration error "
         f"{percent(scores.calibration_error)}",
-        *table(("", "precision", "recall", "F1", "images"), rows),
-        *([f"  ... and {more} more classes (--json)"] if more > 0 else []),
-        *_confusion_lines(scores),
-        *_mistake_lines(scores),
-        *(f"  note: {note}" for note in scores.notes),
-    ]
-
-
-def _confusion_lines(scores: Scores) -> list[str]:
-    if not 2 < len(scores.confusion) <= _MOST_CONFUSED:
-        return []  # of two classes the table above says the same
+    )
     names = list(scores.per_class)
-    rows = [
-        (name, *(f"{number:,}" if number else "." for number in counts))
-        for name, counts in zip(names, scores.confusion, strict=True)
+    classes = [
+        (name, percent(c["precision"]), percent(c["recall"]), f"{c['f1']:.3f}", f"{c['support']:,}")
+        for name, c in itertools.islice(scores.per_class.items(), MOST_CLASSES)
     ]
-    header = ("", *(name[:12] for name in names))
-    return ["  confusion: true class by predicted class", *table(header, rows, indent=4)]
-
-
-def _mistake_lines(scores: Scores) -> list[str]:
-    if not scores.mistakes:
-        return []
-    rows = [
-        (one["path"], one["label"], one["predicted"], percent(one["confidence"]))
-        for one in scores.mistakes[:_MOST_MISTAKES]
-    ]
-    header = ("", "is", "taken for", "confidence")
-    return ["  most confident mistakes:", *table(header, rows, indent=4)]
+    lines(*table(("", "precision", "recall", "F1", "images"), classes))
+    if len(names) > MOST_CLASSES:
+        lines(f"  ... and {len(names) - MOST_CLASSES} more classes (--json)")
+    if 2 < len(names) <= _MOST_CONFUSED:  # of two classes the table above says the same
+        confused = [
+            (name, *(f"{number:,}" if number else "." for number in counts))
+            for name, counts in zip(names, scores.confusion, strict=True)
+        ]
+        header = ("", *(name[:12] for name in names))
+        lines("  confusion: true class by predicted class", *table(header, confused, indent=4))
+    if scores.mistakes:
+        mistakes = [
+            (one["path"], one["label"], one["predicted"], percent(one["confidence"]))
+            for one in scores.mistakes[:_MOST_MISTAKES]
+        ]
+        header = ("", "is", "taken for", "confidence")
+        lines("  most confident mistakes:", *table(header, mistakes, indent=4))
+    lines(*(f"  note: {note}" for note in scores.notes))
 
 
 def _scores_json(name: str, scores: Scores, seconds: float, more: Mapping[str, Any]) -> None:
     print_json({"head": name, **scores.to_dict(), "seconds": round(seconds, 3), **more})
 
 
-def _trained(head: Head) -> str:
+def _trained(head: Head) -> None:
+    """How a head was trained, and its scores."""
     parameters = ", ".join(f"{name} = {value:.4g}" for name, value in head.parameters.items())
     counts = head.training_counts
     shown = ", ".join(f"{number:,} {name}" for name, number in counts.items())
     if len(counts) > MOST_CLASSES:
         shown = f"{len(counts)} classes"
-    return (
+    lines(
         f"{head.name}{f' ({parameters})' if parameters else ''} trained on "
         f"{count(sum(counts.values()), 'image')} ({shown}) in {head.seconds:.1f} s"
     )
+    _scores(head.scores)
 
 
 def _interval(interval: tuple[float, float]) -> str:

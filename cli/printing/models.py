@@ -9,24 +9,16 @@ from ...apply import Exported, Predictions
 from .text import MOST_CLASSES, count, lines, print_json
 
 
-def predictions(predicted: Predictions, out: str, features: str | None, *, as_json: bool) -> None:
+def predictions(predicted: Predictions, out: str, *, as_json: bool) -> None:
     """After `predict`."""
     counts = collections.Counter(predicted.labels)
     labels = {name: counts[name] for name in predicted.label_names}
-    images = sum(labels.values())
+    skipped = counts[None]
+    images = counts.total() - skipped
     unfamiliar = sum(map(bool, predicted.unfamiliar))
-    skipped = sum(map(bool, predicted.skipped))
     if as_json:
-        print_json(
-            {
-                "out": out,
-                "images": images,
-                "labels": labels,
-                "unfamiliar": unfamiliar,
-                "skipped": skipped,
-                "features": features,
-            }
-        )
+        values = {"out": out, "images": images, "labels": labels, "unfamiliar": unfamiliar}
+        print_json(values | {"skipped": skipped, "features": predicted.features})
         return
     commonest = sorted(labels, key=lambda name: -labels[name])[:MOST_CLASSES]
     lines(
@@ -41,13 +33,13 @@ def export(exported: Exported, *, as_json: bool) -> None:
     if as_json:
         print_json(dataclasses.asdict(exported))
         return
-    labels = exported.labels[:MOST_CLASSES]
+    labels = ", ".join(exported.labels[:MOST_CLASSES])
     if len(exported.labels) > MOST_CLASSES:
-        labels = [*labels, "..."]
+        labels += ", ..."
     lines(
         f"{exported.out}: {exported.bytes / 1e6:.1f} MB; takes uint8 RGB images of "
         f"{exported.size} x {exported.size} pixels (fit: {exported.fit}), gives the probabilities "
-        f"of {', '.join(labels)}",
+        f"of {labels}",
         f"  compared with `headstart predict` on {exported.compared} images: probabilities differ "
         f"by at most {exported.difference:.1g}",
     )

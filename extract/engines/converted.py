@@ -72,12 +72,12 @@ def convert(request: Request) -> Backbone:
         place.parent.mkdir(parents=True, exist_ok=True)
         durable.sweep(place.parent)
         _publish(model, place, backbone)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # the latter is OpenVINO's where the disk is full
         _log.warning(
             "%s: the converted graph cannot be kept there (%s), so every run converts it anew; "
             "HEADSTART_CACHE can name another folder",
             place.parent,
-            error.strerror or first_line(error),
+            getattr(error, "strerror", None) or first_line(error),
         )
         return dataclasses.replace(backbone, graph=model)
     return _read(place, request)

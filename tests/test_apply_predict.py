@@ -9,9 +9,7 @@ import joblib
 import numpy as np
 import pytest
 from headstart.classify import load_head, train
-from headstart.extract import sources
 from headstart.extract.pipeline import run
-from headstart.extract.work import catch_up as work
 from headstart.features import FeatureStore, Provenance, ProvenanceMismatch
 from PIL import Image
 
@@ -21,7 +19,7 @@ SMALL = ("--backbone", "MobileNetV2", "--size", "32", "--weights", "random")
 @pytest.fixture
 def stubs(stand_in):
     """Commands embed with the stand-in; a list of those that were made."""
-    return stand_in("headstart.extract.embedding.Embedding")
+    return stand_in("extract.pipeline", "apply.predict")
 
 
 @pytest.fixture
@@ -43,6 +41,11 @@ def trained(here, stubs, cli):
 def table(path):
     with open(path, newline="") as file:
         return list(csv.DictReader(file))
+
+
+def changed(head, **fields):
+    """A head that claims another origin than it has."""
+    return dataclasses.replace(head, origin=dataclasses.replace(head.origin, **fields))
 
 
 def hidden():
@@ -110,41 +113,33 @@ def test_features_that_are_something_else_already_are_not_replaced(trained, cli)
     assert not (trained / "a.csv").exists()
 
 
-def test_an_interrupted_prediction_goes_on_where_it_stopped(trained, stubs, cli, monkeypatch):
-    monkeypatch.setattr(work, "UNIT_IMAGES", 4)
-    original, looked = sources.read, []
-
-    def read(location):
-        looked.append(location)
-        if len(looked) == 10:
-            raise KeyboardInterrupt
-        return original(location)
-
-    monkeypatch.setattr(sources, "read", read)
-    done = cli("predict", "pets.joblib", "new", "-o", "a.csv")
+def test_an_interrupted_prediction_goes_on_where_it_stopped(
+    trained, stubs, cli, fill_photos, interrupt_after
+):
+    fill_photos(trained / "new", count=200)
+    with interrupt_after(1):
+        done = cli("predict", "pets.joblib", "new", "-o", "a.csv")
     assert done.code == 130
     assert "the same command goes on from there" in done.err
     assert not (trained / "a.csv").exists()
-    first = sum(stub.engine.images for stub in stubs)
     stubs.clear()
     assert cli("predict", "pets.joblib", "new", "-o", "a.csv").code == 0
     (again,) = stubs
-    assert 0 < again.engine.images - 8 < 12  # eight of them the test images
-    assert first > 8
+    assert again.engine.images - 8 in (400 - 256, 400 - 144)  # eight of them the test images
     assert hidden() == []
-    assert len(table("a.csv")) == 12
+    assert len(table("a.csv")) == 400
 
 
 def test_a_source_that_vanishes_midway_is_one_line_and_no_table(trained, cli, monkeypatch):
-    original, looked = sources.read, []
+    original, opened = Image.open, []
 
-    def read(location):
-        looked.append(location)
-        if len(looked) == 5:
+    def vanish(*arguments, **options):
+        opened.append(arguments)
+        if len(opened) == 5:
             os.rename("new", "unplugged")
-        return original(location)
+        return original(*arguments, **options)
 
-    monkeypatch.setattr(sources, "read", read)
+    monkeypatch.setattr(Image, "open", vanish)
     line = cli("predict", "pets.joblib", "new", "-o", "a.csv").failure()
     assert "new: its images vanished while they were read" in line
     assert not (trained / "a.csv").exists()
@@ -230,7 +225,7 @@ def test_a_head_refuses_features_that_differ_in_any_field_and_names_it(
     head = train(store, folds=3)
     mutated = dataclasses.replace(head.provenance, **{field: OTHER[field]})
     with pytest.raises(ProvenanceMismatch, match=rf"does not fit .*: {field} is [^;]*$"):
-        dataclasses.replace(head, provenance=mutated).predict(store)
+        changed(head, provenance=mutated).predict(store)
 
 
 @pytest.mark.parametrize("field", NOT_FOLLOWED)
@@ -239,12 +234,12 @@ def test_a_head_refuses_a_backbone_that_differs_in_any_field_and_names_it(
 ):
     head = load_head("pets.joblib")
     mutated = dataclasses.replace(head.provenance, **{field: OTHER[field]})
-    dataclasses.replace(head, provenance=mutated).save("other.joblib")
+    changed(head, provenance=mutated).save("other.joblib")
     line = cli("predict", "other.joblib", "new", "-o", "a.csv").failure()
     _, _, sides = line.partition(f"{field} is ")
-    ours, _, asked = sides.partition(" against ")
-    assert str(getattr(head.provenance, field)).startswith(ours.rstrip("."))
-    assert asked.startswith(str(OTHER[field])[:12])
+    asked, _, ours = sides.partition(" against ")
+    assert str(OTHER[field])[:12] == asked[:12]
+    assert ours.startswith(str(getattr(head.provenance, field))[:12])
     assert not (trained / "a.csv").exists()
     assert hidden() == []
     if field != "weights_digest":
@@ -259,10 +254,10 @@ def test_what_a_head_asks_for_wrongly_shows_in_the_test_images(here, cli, field)
     head = load_head("pets.joblib")
     other = "NASNetMobile" if field == "backbone" else OTHER[field]
     mutated = dataclasses.replace(head.provenance, **{field: other})
-    dataclasses.replace(head, provenance=mutated).save("other.joblib")
+    changed(head, provenance=mutated).save("other.joblib")
     line = cli("predict", "other.joblib", "new", "-o", "a.csv").failure()
     if field == "backbone":
-        assert "normalisation is keras.applications.nasnet.preprocess_input against" in line
+        assert "against keras.applications.nasnet.preprocess_input." in line
     else:
         assert "the test images come out differently on this machine" in line
         assert "relative distance" in line
@@ -273,7 +268,7 @@ def test_a_canary_that_disagrees_is_refused_and_says_by_how_much(trained, cli):
     head = load_head("pets.joblib")
     canary = head.canary.copy()
     canary[3] *= 1.01
-    dataclasses.replace(head, canary=canary).save("other.joblib")
+    changed(head, canary=canary).save("other.joblib")
     for source in ("new", "pets.h5"):
         line = cli("predict", "other.joblib", source, "-o", "a.csv").failure()
         assert "relative distance 0.0099, at most 0.001 is allowed" in line

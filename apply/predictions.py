@@ -1,0 +1,144 @@
+"""What a head says of the images of a source: columns for a table, and the table as a file."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import csv
+import dataclasses
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..features import durable
+
+_DIGITS: Final = 6
+"""Decimal places of a confidence in a table."""
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Predictions:
+    """What a head says of N images, in the order of their source.
+
+    Attributes
+    ----------
+    label_names : list of K str
+        The classes of the head, sorted.
+    paths : list of N str
+        As the source names the images.
+    labels : list of N str or None
+        The most probable class; None where the image was skipped.
+    confidences : ndarray of float64, shape (N,)
+        Its probability; NaN where the image was skipped.
+    alternatives : list of N lists of (str, float)
+        The classes that come next, with their probabilities; as many as were asked for.
+    unfamiliar : list of N bool or None
+        Whether an image is so unlike all training images that its label means little.
+    skipped : list of N str
+        Why an image was not embedded; empty where it was.
+    features : Path or None
+        The feature file in which the embeddings were kept, if they were.
+    """
+
+    label_names: list[str]
+    paths: list[str]
+    labels: list[str | None]
+    confidences: NDArray[np.float64]
+    alternatives: list[list[tuple[str, float]]]
+    unfamiliar: list[bool | None]
+    skipped: list[str]
+    features: Path | None = None
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{name}: {count:,}" for name, count in self.counts.items() if count)
+        unfamiliar, skipped = self.unfamiliar.count(True), len(self) - self.counts.total()
+        return (
+            f"Predictions({len(self):,} images; {counts or 'none'}; {unfamiliar:,} unfamiliar, "
+            f"{skipped:,} skipped)"
+        )
+
+    @property
+    def counts(self) -> collections.Counter[str]:
+        """How often each of `label_names` was predicted."""
+        counts = collections.Counter(dict.fromkeys(self.label_names, 0))
+        counts.update(label for label in self.labels if label is not None)
+        return counts
+
+    @property
+    def columns(self) -> dict[str, list[Any]]:
+        """Columns of N values by name, as ``pandas.DataFrame`` takes them.
+
+        They are path, label, confidence, unfamiliar, skipped, and label_2, confidence_2 ... if
+        alternatives were asked for. Confidences are rounded to six decimal places.
+        """
+        confidences = [
+            None if label is None else round(confidence, _DIGITS)
+            for label, confidence in zip(self.labels, self.confidences.tolist(), strict=True)
+        ]
+        columns: dict[str, list[Any]] = {
+            "path": self.paths,
+            "label": self.labels,
+            "confidence": confidences,
+            "unfamiliar": self.unfamiliar,
+            "skipped": self.skipped,
+        }
+        for place in range(max(map(len, self.alternatives), default=0)):
+            ranked = [row[place] if row else (None, None) for row in self.alternatives]
+            columns[f"label_{place + 2}"] = [label for label, _ in ranked]
+            columns[f"confidence_{place + 2}"] = [
+                None if confidence is None else round(confidence, _DIGITS)
+                for _, confidence in ranked
+            ]
+        return columns
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write `columns` as a table; it appears whole or not at all.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written; the file that was there is untouched.
+        """
+        columns = self.columns
+        columns["unfamiliar"] = [  # as JSON has it
+            None if one is None else str(one).lower() for one in self.unfamiliar
+        ]
+        with _written(Path(path)) as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(columns)
+            writer.writerows(zip(*columns.values(), strict=True))
+
+    def to_jsonl(self, path: str | os.PathLike[str]) -> None:
+        """Write a line for each image, a JSON object with the names of `columns`.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written; the file that was there is untouched.
+        """
+        columns = self.columns
+        columns["label"] = [label or "" for label in self.labels]
+        with _written(Path(path)) as file:
+            for values in zip(*columns.values(), strict=True):
+                file.write(json.dumps(dict(zip(columns, values, strict=True))) + "\n")
+
+
+WRITERS: Final = {".csv": Predictions.to_csv, ".jsonl": Predictions.to_jsonl}
+
+
+@contextlib.contextmanager
+def _written(path: Path) -> Iterator[Any]:
+    # A path that is not text keeps its bytes.
+    with (
+        durable.replacing(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
+        yield file
