@@ -8,7 +8,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -88,13 +88,19 @@ def predict(
     HeadstartError
         If `out` or `features` cannot be written, or is one of the inputs.
     """
-    inputs = [source] if isinstance(source, FeatureStore | str | os.PathLike) else list(source)
-    table = None if out is None else _checked_table(Path(out), [*inputs, head])
+    store = source if isinstance(source, FeatureStore) else None
+    paths: list[Source] = []
+    if not isinstance(source, FeatureStore):
+        paths = [source] if isinstance(source, str | os.PathLike) else list(source)
+    inputs = [*paths, *([store.path] if store else []), *([] if isinstance(head, Head) else [head])]
+    table = None if out is None else _checked_table(Path(out), inputs)
     kept = None if features is None else Path(features)
     if kept is not None and table is not None and kept.resolve() == table.resolve():
         raise WrongUsage(f"--features {kept}: is the table too; name another file")
     trained = head if isinstance(head, Head) else load_head(head, trust=trust)
-    if (store := _given(inputs)) is not None:
+    if len(paths) == 1 and is_hdf5(Path(paths[0])):
+        store = FeatureStore(paths[0])
+    if store is not None:
         if kept is not None:
             raise WrongUsage(f"--features {kept}: {store.path} is a feature file already")
         order = sorted([*store.paths, *(one.path for one in store.skipped)], key=os.fsencode)
@@ -102,26 +108,18 @@ def predict(
     name = "this head" if isinstance(head, Head) else os.fspath(head)
     origin = trained.origin.called(name, REMEDY)
     embedding = Embedding.of(origin, weights=weights, engine=engine)
-    with _embedded(embedding, inputs, table, kept, progress=progress) as (store, order):
-        predictions = _predicted(trained, store, order, top, table)
+    with _embedded(embedding, paths, table, kept, progress=progress) as (embedded, order):
+        predictions = _predicted(trained, embedded, order, top, table)
     return dataclasses.replace(predictions, features=kept)
 
 
-def _checked_table(table: Path, inputs: Sequence[Any]) -> Path:
+def _checked_table(table: Path, inputs: Sequence[Source]) -> Path:
     durable.require_target(table)
     if table.suffix not in WRITERS:
         raise HeadstartError(f"{table}: predictions are written as .csv or .jsonl; name it so")
-    files = [one for one in inputs if isinstance(one, str | os.PathLike) and os.path.exists(one)]
-    if table.exists() and any(table.samefile(file) for file in files):
+    if table.exists() and any(os.path.exists(file) and table.samefile(file) for file in inputs):
         raise HeadstartError(f"{table}: is one of the inputs; choose another output")
     return table
-
-
-def _given(inputs: Sequence[Any]) -> FeatureStore | None:
-    """The feature file, where the source is one."""
-    if len(inputs) != 1 or isinstance(inputs[0], FeatureStore):
-        return inputs[0] if len(inputs) == 1 else None
-    return FeatureStore(inputs[0]) if is_hdf5(Path(inputs[0])) else None
 
 
 @contextlib.contextmanager

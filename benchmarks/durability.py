@@ -27,7 +27,7 @@ from headstart.features.journal import units
 from headstart.features.journal.known import Known
 from headstart.features.journal.lock import exclusive
 from headstart.features.journal.seal import seal
-from headstart.features.records import FileStat, Listed, SeenFile
+from headstart.features.records import Key, Listed, SeenFile
 
 DIMENSION = 2048
 UNIT_ROWS = 256
@@ -59,14 +59,14 @@ def in_units(out: Path, rows: int) -> None:
     files = listing(rows)
     with exclusive(out):
         publish(out, files)
-        listed = [Listed(FileStat(file.path, 1, 1), "a", "none") for file in files]
+        listed = [Listed(file.stat, "a", "none") for file in files]
         seal(Known(out), listed)
 
 
 def publish(out: Path, files: list[SeenFile]) -> None:
     for number, block in enumerate(blocks(len(files))):
         part = files[number * UNIT_ROWS :][: len(block)]
-        vectors = {file.digest: row for file, row in zip(part, block, strict=True)}
+        vectors = {Key(file.digest): row for file, row in zip(part, block, strict=True)}
         units.publish(units.folder_of(out), ORIGIN, part, vectors)
 
 
@@ -118,7 +118,7 @@ from durability import *
 out, rows = Path({str(out)!r}), {rows}
 with exclusive(out):
     files = listing(rows)
-    listed = [Listed(FileStat(file.path, 1, 1), "a", "none") for file in files]
+    listed = [Listed(file.stat, "a", "none") for file in files]
     del files
     seconds = timed(lambda: seal(Known(out), listed))
 print(seconds, *(resource.getrusage(who).ru_maxrss / 1024

@@ -65,14 +65,14 @@ with h5py.File(out, "w") as file:
 
 ALONE = """
 import collections, json, sys, time
+from concurrent.futures import ThreadPoolExecutor
+import joblib
 import numpy as np
-from headstart.extract import sources
+from headstart.extract import scan
+from headstart.extract.backbones.request import Request
 from headstart.extract.embedding import Embedding
-from headstart.extract.looking import look_ahead
-from headstart.extract.request import Request
+from headstart.extract.work.readahead import look_ahead
 photos, name, weights, size, seconds = sys.argv[1:]
-class Nothing:
-    image = staticmethod(lambda digest: None)
 rates = {}
 for precision in ("f32", "bf16"):
     request = Request.checked(backbone=name, weights=weights, size=int(size), precision=precision)
@@ -92,9 +92,10 @@ for precision in ("f32", "bf16"):
     while time.perf_counter() - started < float(seconds):
         done += one_call()
     rates["ceiling " + precision] = done / (time.perf_counter() - started)
-images = sources.scan(photos)
+images = scan(photos)
+threads = ThreadPoolExecutor(joblib.cpu_count())
 started = time.perf_counter()
-done = sum(1 for _ in look_ahead(images, Nothing(), request))
+done = sum(1 for _ in look_ahead(images, None, request, threads))
 rates["decode"] = done / (time.perf_counter() - started)
 print(json.dumps(rates))
 """
@@ -102,9 +103,9 @@ print(json.dumps(rates))
 PREPARE = """
 import sys
 import keras
-from headstart.extract.backbones import build
+from headstart.extract.backbones.build import build
+from headstart.extract.backbones.request import Request
 from headstart.extract.embedding import Embedding
-from headstart.extract.request import Request
 name, size, weights, whole = sys.argv[1:]
 if whole == "new":
     graph = build(Request.checked(backbone=name, weights="random", size=int(size))).graph

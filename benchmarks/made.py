@@ -11,7 +11,7 @@ from headstart.features.journal.known import Known
 from headstart.features.journal.lock import exclusive
 from headstart.features.journal.seal import seal
 from headstart.features.origin import Origin
-from headstart.features.records import FileStat, Listed, SeenFile
+from headstart.features.records import Key, Listed, SeenFile
 
 
 def origin(dimension: int) -> Origin:
@@ -42,10 +42,10 @@ def feature_file(
     digests = [row.to_bytes(32, "little") for row in range(number)]
     files = [SeenFile(f"{row:06}".encode(), 1, 1, digests[row], 1, 1) for row in range(number)]
     listing = [
-        Listed(FileStat(file.path, 1, 1), label, split)
+        Listed(file.stat, label, split)
         for file, label, split in zip(files, labels, splits or ["none"] * number, strict=True)
     ]
-    vectors = dict(zip(digests, features, strict=True))
+    vectors = dict(zip(map(Key, digests), features, strict=True))
     with exclusive(path):
         units.publish(units.folder_of(path), origin(features.shape[1]), files, vectors)
         seal(Known(path), listing)

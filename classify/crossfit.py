@@ -34,7 +34,7 @@ _ENOUGH_JUDGED: Final = 5000
 
 @dataclasses.dataclass(frozen=True)
 class CrossFit:
-    """What cross-fitting has found."""
+    """The results of cross-fitting."""
 
     parameters: Parameters
     """The best for all rows."""
@@ -157,7 +157,7 @@ class _Choice:
 
     judges: Sequence[HeldOut]
     predicted_by: Sequence[HeldOut] = ()
-    """Whose decisions are kept too."""
+    """Classifiers whose decisions are kept too, for the predictions."""
     cost: float = np.inf
     parameters: Parameters = dataclasses.field(default_factory=dict)
     start: Any = None

@@ -32,7 +32,7 @@ _MOST_NAMES: Final = 5  # in one line
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Prediction:
-    """What a head predicts of N rows.
+    """The predictions of a head for N rows.
 
     Attributes
     ----------

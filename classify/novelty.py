@@ -120,7 +120,7 @@ class Novelty:
         return self.distances(features) / self.threshold
 
     def fault(self, dimension: int) -> str:
-        """What is impossible about values that were read from a file, if anything."""
+        """Why values that were read from a file are impossible; empty if they are not."""
         arrays = (self.mean, self.components, self.exemplars)
         if [array.ndim for array in arrays] != [1, 2, 2] or not (
             len(self.mean) == self.components.shape[1] == dimension

@@ -55,7 +55,7 @@ _TYPES: Final = {
 
 
 def fault(pipeline: Any, metadata: dict[str, Any]) -> str:
-    """What is impossible or contradictory about a head file, if anything."""
+    """Why a head file cannot be trusted; empty if it can."""
     for name, kind in _TYPES.items():
         if not isinstance(metadata[name], kind):
             return f"its {name} is a {type(metadata[name]).__name__}"

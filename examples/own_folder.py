@@ -11,11 +11,9 @@ into the working folder; run it again, and nothing is embedded twice.
 
 # %% What to work on. In a notebook, change the defaults.
 import argparse
-import csv
-import subprocess
-import sys
 from collections import Counter
 
+from headstart.apply import export, predict
 from headstart.classify import load_head, train, train_all
 from headstart.extract import extract
 
@@ -59,20 +57,20 @@ for standing in standings:
         f"{behind:.1%} ({low:.1%} to {high:.1%}) behind the best"
     )
 
-# %% Predict new images. What is unlike all training images is marked as unfamiliar.
-headstart = [sys.executable, "-m", "headstart.cli"]
-kept = ["--features", "own-new.h5"]
-subprocess.run([*headstart, "predict", "own.joblib", asked.new, "-o", "new.csv", *kept], check=True)
-with open("new.csv", newline="") as file:
-    rows = list(csv.DictReader(file))
-least = sorted((row for row in rows if row["label"]), key=lambda row: float(row["confidence"]))
-for row in least[:10]:
+# %% Predict new images. What is unlike all training images is marked as unfamiliar. The embeddings
+# are kept in own-new.h5, so that another head predicts the same images in no time.
+predictions = predict(head, asked.new, out="new.csv", features="own-new.h5")
+print(predictions)
+for row in predictions.confidences.argsort()[:10]:  # the least sure; those skipped come last
     print(
-        row["path"], row["label"], row["confidence"], "unfamiliar" * (row["unfamiliar"] == "true")
+        predictions.paths[row],
+        predictions.skipped[row] or predictions.labels[row],
+        f"{predictions.confidences[row]:.1%}",
+        "unfamiliar" if predictions.unfamiliar[row] else "",
     )
 
 # %% One model of backbone and head, for where headstart is not installed. serve_onnx.py serves it.
-subprocess.run([*headstart, "export", "own.joblib", "-o", "own.onnx"], check=True)
+export(head, "own.onnx")
 
 # %% The head is plain scikit-learn, and knows what it was trained on.
 head = load_head("own.joblib")

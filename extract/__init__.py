@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from .pipeline import extract
 from .sources import scan
+from .work.summary import Summary
 
 if TYPE_CHECKING:
     from .transformer import ImageEmbedder
 
-__all__ = ["ImageEmbedder", "extract", "scan"]
+__all__ = ["ImageEmbedder", "Summary", "extract", "scan"]
 
 
 def __getattr__(name: str) -> Any:

@@ -50,7 +50,7 @@ class Embedding:
         self.load_seconds = 0.0
         self.joins: Origin | None = None
         self._engine = engine
-        engines.require_usable(engine, self.tuning)
+        engines.require_usable(engine, self.tuning, request.precision)
 
     @classmethod
     def of(

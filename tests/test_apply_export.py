@@ -9,10 +9,10 @@ import zipfile
 
 import numpy as np
 import pytest
+from headstart.apply import export
 from headstart.classify import load_head, train
-from headstart.extract import engines
-from headstart.extract.backbones import build as backbones
-from headstart.extract.backbones import fused as fusing
+from headstart.extract import machine
+from headstart.extract.backbones import build, fused
 from headstart.extract.backbones.request import Request
 from headstart.extract.embedding import Embedding
 from headstart.extract.images.synthetic import synthetic_images
@@ -22,7 +22,7 @@ from sklearn.neighbors import KNeighborsClassifier
 SMALL = ("--backbone", "MobileNetV2", "--size", "32", "--weights", "random")
 HEADS = [("logistic", 3), ("svm", 2), ("svm", 3)]
 
-ONNX = all(map(engines.installed, fusing.ONNX_NEEDS))
+ONNX = all(map(machine.installed, fused.ONNX_NEEDS))
 needs_onnx = pytest.mark.skipif(not ONNX, reason="tf2onnx or onnxruntime is not installed")
 
 
@@ -46,13 +46,10 @@ def trained(tmp_path_factory, fill_photos):
 @pytest.fixture(scope="module")
 def exported(trained):
     """The same folder, with Keras models of all heads, and ONNX files of those of three classes."""
-    from headstart.apply.export import export_into
-
     for name, classes in HEADS:
         for suffix in (".keras", ".onnx") if ONNX and classes == 3 else (".keras",):
-            done = export_into(
-                trained / f"{name}-{classes}{suffix}", str(trained / f"{name}-{classes}.skops")
-            )
+            head = trained / f"{name}-{classes}.skops"
+            done = export(head, head.with_suffix(suffix))
             assert done.difference <= 1e-4
     pixels = synthetic_images(12, 7, 64)
     np.save(trained / "pixels.npy", pixels)
@@ -205,11 +202,11 @@ def test_every_way_of_normalising_survives_in_the_file(
     import keras
 
     normalise = getattr(keras.applications, normalised_for).preprocess_input
-    monkeypatch.setattr(backbones, "normalisation", lambda *_: normalise)
+    monkeypatch.setattr(build, "normalisation", lambda *_: normalise)
     request = Request.checked(backbone=name, size=32, weights="random")
-    backbone = backbones.build(request)
+    backbone = build.build(request)
     top, images = _Top(backbone.dimension), synthetic_images(4, 7, 32)
-    run = fusing.write(tmp_path / f"model{suffix}", request, top, {"labels": ["a", "b", "c"]})
+    run = fused.write(tmp_path / f"model{suffix}", request, top, {"labels": ["a", "b", "c"]})
     sums = np.asarray(backbone.graph(images)) @ top.kernel
     each = np.exp(sums - sums.max(axis=1, keepdims=True))
     each /= each.sum(axis=1, keepdims=True)
@@ -224,8 +221,8 @@ def test_channels_are_scaled_as_every_family_of_backbones_wants_it():
     images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8)
     for name in ARCHITECTURES:
         request = Request.checked(backbone=name, weights="random")
-        normalise = backbones.normalisation(keras, request)
-        scale, offset, reverse = fusing._rescaling(normalise)
+        normalise = build.normalisation(keras, request)
+        scale, offset, reverse = fused._rescaling(normalise)
         pixels = images[..., ::-1] if reverse else images
         ours = keras.layers.Rescaling(scale, offset)(pixels)
         np.testing.assert_allclose(
@@ -237,7 +234,7 @@ def test_channels_are_scaled_as_every_family_of_backbones_wants_it():
 def stubbed(photos, stand_in, cli, monkeypatch):
     """A working folder with pets.h5 and pets.joblib, whose backbone is the stand-in."""
     monkeypatch.chdir(photos.parent)
-    stand_in("headstart.extract.embedding.Embedding")
+    stand_in("extract.pipeline", "apply.export")
     assert cli("extract", "photos", "-o", "pets.h5", *SMALL).code == 0
     assert cli("train", "pets.h5", "-o", "pets.joblib", "--folds", "3").code == 0
     return photos.parent
@@ -254,7 +251,7 @@ def written(stubbed, stub, monkeypatch):
             path.write_bytes(b"a model")
             return lambda images: head.predict(stub.engine.embed(images)).probabilities + by
 
-        monkeypatch.setattr(fusing, "write", write)
+        monkeypatch.setattr(fused, "write", write)
 
     return off
 
@@ -302,14 +299,15 @@ def test_a_head_that_cannot_be_fused_says_why(stubbed, cli, head, reason):
 def test_a_head_of_bf16_features_says_why(stubbed, cli):
     head = load_head("pets.joblib")
     provenance = dataclasses.replace(head.provenance, precision="bf16")
-    dataclasses.replace(head, provenance=provenance).save("other.joblib")
+    origin = dataclasses.replace(head.origin, provenance=provenance)
+    dataclasses.replace(head, origin=origin).save("other.joblib")
     line = cli("export", "other.joblib", "-o", "other.keras").failure()
     assert "its features were computed in bf16" in line
 
 
 @pytest.mark.parametrize("absent", ["tf2onnx", "onnxruntime"])
 def test_without_the_extra_one_line_gives_the_command(stubbed, cli, monkeypatch, absent):
-    monkeypatch.setattr(engines, "installed", lambda name: name != absent)
+    monkeypatch.setitem(sys.modules, absent, None)
     line = cli("export", "pets.joblib", "-o", "pets.onnx").failure()
     assert f"ONNX files need {absent}; install with: " in line
     assert line.endswith('python3 -m pip install "headstart[onnx]"')

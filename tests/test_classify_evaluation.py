@@ -99,9 +99,9 @@ def test_scores_are_those_of_their_definitions():
 
 
 def brute_force(features, rows, among):
-    unit = features - features.mean(axis=0, dtype=np.float64)
-    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
-    cosines = unit[rows] @ unit[among].T
+    vectors = features - features.mean(axis=0, dtype=np.float64)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    cosines = vectors[rows] @ vectors[among].T
     return np.where(cosines.max(axis=1) > SIMILAR, among[cosines.argmax(axis=1)], -1)
 
 
@@ -166,7 +166,7 @@ def test_every_named_head_has_a_learning_curve(make_store, name):
     assert curve.baseline == 0.5
 
 
-def test_a_classifier_of_ones_own_has_none(make_store):
+def test_a_classifier_that_was_handed_in_has_no_learning_curve(make_store):
     features, labels = clouds(90)
     store = make_store(features, labels)
     with pytest.raises(WrongUsage, match="DummyClassifier: only logistic, svm, svm-rbf"):
@@ -176,7 +176,7 @@ def test_a_classifier_of_ones_own_has_none(make_store):
         learning_curve(train(store), other)
 
 
-def test_fewer_folds_are_said(make_store):
+def test_fewer_folds_are_noted(make_store):
     features, labels = clouds(60)
     labels[0] = labels[2] = labels[4] = labels[6] = "rare"
     scores = train(make_store(features, labels)).scores

@@ -138,7 +138,7 @@ def test_rows_without_a_label_are_left_out_and_counted(make_store):
         (["cat", "dog"] * 4 + ["fox"] * 4, ["train"] * 8 + ["test"] * 4, "'fox' has images in the"),
     ],
 )
-def test_rows_that_nobody_could_train_on_are_refused_in_one_line(
+def test_rows_that_cannot_be_trained_on_are_refused_in_one_line(
     make_store, labels, splits, message
 ):
     store = make_store(clouds(12)[0], labels, splits=splits)
@@ -176,7 +176,7 @@ def test_files_of_the_same_bytes_with_different_labels_are_left_out_and_counted(
     assert any(note.startswith("2 images are left out, because") for note in head.scores.notes)
 
 
-def test_the_validation_split_is_trained_on_and_that_is_said(make_store):
+def test_the_validation_split_is_trained_on_and_that_is_noted(make_store):
     features, labels = clouds(90)
     splits = ["validation" if row < 30 else "train" for row in range(90)]
     head = train(make_store(features, labels, splits=splits))

@@ -17,7 +17,7 @@ SMALL = ("--backbone", "MobileNetV2", "--size", "32", "--weights", "random")
 def _stub_backbone(request, stand_in):
     """Commands embed with the stand-in, except where a test asks for the real thing."""
     if "real_backbone" not in request.fixturenames:
-        stand_in("headstart.extract.embedding.Embedding")
+        stand_in("extract.pipeline", "apply.predict")
 
 
 @pytest.fixture
@@ -293,12 +293,9 @@ def test_wrong_usage_exits_with_2_in_one_line(cli):
         assert "--help`" in failed(cli(*arguments), code=2)
 
 
-def test_an_interrupt_says_how_to_go_on(here, cli, monkeypatch):
-    def interrupt(*arguments, **options):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("headstart.extract.sources.read", interrupt)
-    done = cli("extract", "photos", "-o", "pets.h5", *SMALL)
+def test_an_interrupt_says_how_to_go_on(here, cli, interrupt_after):
+    with interrupt_after(0):
+        done = cli("extract", "photos", "-o", "pets.h5", *SMALL)
     assert done.code == 130
     assert done.err.endswith("is kept, and the same command goes on from there\n")
     assert "Traceback" not in done.err

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from headstart.extract import engines
-from headstart.extract.backbones import fused as fusing
+from headstart.extract import machine
+from headstart.extract.backbones import fused
 from headstart.extract.images.decode import decode
 from PIL import Image
 
@@ -23,7 +23,7 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 OWN_FOLDER, SERVE = EXAMPLES / "own_folder.py", EXAMPLES / "serve_onnx.py"
 
 pytestmark = pytest.mark.skipif(
-    not all(map(engines.installed, fusing.ONNX_NEEDS)),
+    not all(map(machine.installed, fused.ONNX_NEEDS)),
     reason="tf2onnx or onnxruntime is not installed",
 )
 

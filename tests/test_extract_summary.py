@@ -1,11 +1,14 @@
 """Where the time of a run went, and the advice that follows."""
 
+import dataclasses
 import json
+import sys
 
 import pytest
-from headstart.extract import engines, machine
-from headstart.extract.work import summary
-from headstart.extract.work.summary import limiting
+from headstart.extract import machine
+from headstart.extract.backbones.request import Request
+from headstart.extract.pipeline import run
+from headstart.extract.work.summary import advice, limiting
 
 FEW = dict.fromkeys(("total", "load", "read", "decode", "embed", "write", "waiting"), 0.0)
 
@@ -32,21 +35,20 @@ def test_workers_that_wait_for_pixels_are_limited_by_decoding():
     assert limiting(seconds, workers=4, cores=4) == "decode"
 
 
-def test_the_advice_names_what_is_missing(photos, tmp_path, stub, monkeypatch):
-    from headstart.extract.pipeline import run
-
-    monkeypatch.setattr(summary, "_LITTLE_S", 0.0)
-    monkeypatch.setattr(engines, "installed", lambda library: False)
+def test_the_advice_names_what_is_missing(monkeypatch):
+    request = Request.checked(weights="random", size=71)
+    environment = {"engine": "keras", "device": "CPU"}
+    monkeypatch.setitem(sys.modules, "openvino", None)
     monkeypatch.setattr(machine, "has_bf16", lambda: True)
-    monkeypatch.setattr(
-        type(stub), "environment", {"engine": "keras", "device": "CPU", "weights": {}}
-    )
-    monkeypatch.setattr(summary, "limiting", lambda *_: "embed")
-    done = run(stub, photos, tmp_path / "out.h5")
-    assert done.engine == "keras"
-    assert 'pip install "headstart[openvino]"' in done.advice
-    assert "--precision bf16" in done.advice
-    monkeypatch.setattr(summary, "limiting", lambda *_: "decode")
-    done = run(type(stub)(), photos, tmp_path / "other.h5")
-    assert "scaled down to 284 pixels" in done.advice
-    assert json.dumps(done.seconds)
+    said = advice("embed", request, environment, 100.0)
+    assert 'pip install "headstart[openvino]"' in said
+    assert "--precision bf16" in said
+    assert "scaled down to 284 pixels" in advice("decode", request, environment, 100.0)
+
+
+def test_a_run_says_what_it_did_and_with_what(photos, tmp_path, stub):
+    summary = run(stub, photos, tmp_path / "out.h5").summary
+    assert (summary.images, summary.embedded, summary.weights) == (18, 18, "random")
+    assert summary.seconds["total"] >= summary.seconds["embed"] > 0
+    assert summary.limits == summary.advice == ""  # it took too short
+    json.dumps(dataclasses.asdict(summary))

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from headstart.extract import engines
+from headstart.extract import machine
 
 ROOT = Path(__file__).resolve().parents[1]
 MAY_IMPORT = {
@@ -144,7 +144,7 @@ def test_everything_after_extraction_works_with_tensorflow_unimportable(
     assert (tmp_path / "out.csv").exists()
 
 
-@pytest.mark.skipif(not engines.installed("openvino"), reason="openvino is not installed")
+@pytest.mark.skipif(not machine.installed("openvino"), reason="openvino is not installed")
 def test_new_images_need_no_tensorflow_where_the_graph_is_in_the_cache(tmp_path, cli, fill_photos):
     fill_photos(tmp_path / "photos")
     settings = ["--backbone", "MobileNetV2", "--size", "32", "--weights", "random"]

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from headstart.extract import engines
+from headstart.extract import machine
 from headstart.extract.backbones.request import Request
 from headstart.extract.embedding import Embedding
 from headstart.extract.images.decode import decode
@@ -14,7 +14,7 @@ from headstart.features.origin import distance
 from PIL import Image, JpegImagePlugin
 
 needs_openvino = pytest.mark.skipif(
-    not engines.installed("openvino"), reason="openvino is not installed"
+    not machine.installed("openvino"), reason="openvino is not installed"
 )
 
 

@@ -1,4 +1,4 @@
-"""The heads that can be asked for: linear ones, an RBF kernel, and any scikit-learn classifier."""
+"""The kinds of heads: linear ones, an RBF kernel, and any scikit-learn classifier."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a kind of head must be able to do, and what it is asked to do it on."""
+"""Recipes of heads, and the tasks, cuts and steps that they work on."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Probabilities = Callable[[Decisions], NDArray[np.float64]]
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What is to be learned."""
+    """Rows to learn from, and how."""
 
     features: NDArray[np.floating]
     """(N, D)"""
@@ -59,7 +59,7 @@ class Cut(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What the classifiers of all cuts decide with one choice of parameters."""
+    """Decisions of the classifiers of all cuts, with one choice of parameters."""
 
     parameters: Parameters
     decisions: list[list[Decisions]]

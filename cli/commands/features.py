@@ -33,7 +33,7 @@ from .options import ENGINE, FILE, JSON, TRUST, choice, number, out
 @number("--workers", "Processes that embed, each with its own backbone in memory.", 1)
 @click.option("--strict", is_flag=True, help="Exit with 1 if any image was skipped.")
 @JSON
-def extract(source: str, strict: bool, as_json: bool, **settings: Any) -> int:
+def extract(source: str, out: str, strict: bool, as_json: bool, **settings: Any) -> int:
     """Embed the images of SOURCE once, into one feature file.
 
     SOURCE is a folder (the label of an image is the name of its folder; a first folder named
@@ -43,8 +43,8 @@ def extract(source: str, strict: bool, as_json: bool, **settings: Any) -> int:
     from ...extract import extract
     from ..printing import features as printed
 
-    store = extract(source, **settings, progress=True)
-    printed.extraction(store, as_json=as_json)
+    store = extract(source, out, progress=True, **settings)
+    printed.extraction(store, out, as_json=as_json)
     return 1 if strict and store.summary.skipped else 0
 
 

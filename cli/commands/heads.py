@@ -34,11 +34,11 @@ def train(file: str, out: str, head: str, plots: Path | None, as_json: bool, **h
     check_name(Path(out))
     if plots:
         require_matplotlib()
-    store, standings = FeatureStore(file), ()
+    store = FeatureStore(file)
     if head == "all":
         trained, standings = train_all(store, **how)
     else:
-        trained = train(store, head, **how)
+        trained, standings = train(store, head, **how), ()
     trained.save(out)
     drawn = []
     if plots:

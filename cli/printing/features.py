@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -25,7 +26,7 @@ _LIMITS: Final = {
 }
 
 
-def extraction(store: FeatureStore, *, as_json: bool) -> None:
+def extraction(store: FeatureStore, out: Path | str, *, as_json: bool) -> None:
     """After `extract`."""
     summary: Summary = store.summary
     if as_json:
@@ -33,8 +34,7 @@ def extraction(store: FeatureStore, *, as_json: bool) -> None:
         return
     seconds = summary.seconds
     lines(
-        f"{store.path}: {count(len(store), 'image')} x {store.dimension} features, "
-        f"{_classes(store)}",
+        f"{out}: {count(len(store), 'image')} x {store.dimension} features, {_classes(store)}",
         f"  embedded {summary.embedded:,}, reused {summary.reused:,}, duplicates "
         f"{summary.duplicates:,}, removed {summary.removed:,}, skipped {summary.skipped:,}",
         f"  {store.provenance.backbone} at {store.provenance.size} pixels, "
@@ -54,7 +54,7 @@ def extraction(store: FeatureStore, *, as_json: bool) -> None:
         advice = f": {summary.advice}" if summary.advice else ""
         lines(f"  {_LIMITS[summary.limits]} limits{advice}")
     if summary.skipped:
-        lines(f"  `headstart info {store.path} --skipped` says which images were skipped, and why")
+        lines(f"  `headstart info {out} --skipped` says which images were skipped, and why")
 
 
 def store(store: FeatureStore, *, list_skipped: bool, as_json: bool) -> None:
@@ -89,10 +89,7 @@ def store(store: FeatureStore, *, list_skipped: bool, as_json: bool) -> None:
         f"  skipped: {len(skipped):,}" + (" (--skipped lists them)" if skipped else ""),
     )
     made_by(store.provenance, store.environment)
-    lines(
-        f"  fingerprint: {store.fingerprint}",
-        f"  content digest: {store.content_digest}",
-    )
+    lines(f"  fingerprint: {store.fingerprint}", f"  content digest: {store.content_digest}")
 
 
 def verification(path: str, problems: Sequence[str], *, as_json: bool) -> None:
@@ -105,7 +102,7 @@ def verification(path: str, problems: Sequence[str], *, as_json: bool) -> None:
 
 def made_by(provenance: Provenance, environment: Mapping[str, Any]) -> None:
     """What made vectors; a head has the same as a file."""
-    weights, engine = environment.get("weights", {}), environment.get("engine")
+    weights, engine = environment.get("weights", {}), environment.get("engine", "")
     lines(
         f"  made by: {provenance.backbone} at {provenance.size} pixels, {provenance.precision}, "
         f"{provenance.fit}, {weights.get('path') or weights.get('kind')} weights "

@@ -50,8 +50,7 @@ def training(
     if as_json:
         more: dict[str, Any] = {"parameters": head.parameters, "plots": drawn}
         if standings:
-            every = map(dataclasses.asdict, standings)
-            more["leaderboard"] = [{"head": one.pop("name"), **one} for one in every]
+            more["leaderboard"] = [{"head": one.pop("name"), **one} for one in _values(standings)]
         _scores_json(head.name, head.scores, head.seconds, more)
         return
     if standings:
@@ -86,22 +85,24 @@ def leaderboard(scores: Scores, standings: Sequence[Standing]) -> None:
 def comparison(found: Comparison, *, as_json: bool) -> None:
     """After `compare`."""
     if as_json:
-        print_json(dataclasses.asdict(found))
+        values = dataclasses.asdict(found)
+        del values["standings"]
+        print_json({"ranks": _values(found.standings), **values})
         return
     columns = ("features", "accuracy", "95% interval", _BEHIND, "log loss")
     lines(
         f"{found.folds}-fold cross-validation of a logistic head, {count(found.images, 'image')}; "
         f"always guessing the commonest class: {percent(found.majority)}",
-        *_side_by_side(found.ranks, columns),
+        *_side_by_side(found.standings, columns),
         *(f"  note: {note}" for note in found.notes),
     )
-    for one in found.ranks:
+    for one in found.standings:
         if one.no_better_than:
             lines(
                 f"{one.name} is no better than {' and '.join(one.no_better_than)}: its backbone "
                 f"does not suit these images"
             )
-    if not any(one.baseline for one in found.ranks):
+    if not any(one.baseline for one in found.standings):
         lines(
             "There is no baseline among them: --pixels SOURCE adds one, and so does a file made "
             "with `headstart extract --weights random`"
@@ -118,6 +119,12 @@ _COLUMNS: Final[Mapping[str, Callable[[Standing], str]]] = {
     "calibration error": lambda one: percent(one.calibration_error or 0),
     "seconds": lambda one: f"{one.seconds:.1f}",
 }
+
+
+def _values(standings: Sequence[Standing]) -> list[dict[str, Any]]:
+    """Without what heads do not have, or feature files."""
+    every = map(dataclasses.asdict, standings)
+    return [{name: value for name, value in one.items() if value is not None} for one in every]
 
 
 def _side_by_side(standings: Sequence[Standing], columns: Sequence[str]) -> list[str]:

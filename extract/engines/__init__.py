@@ -15,7 +15,6 @@ from ...features.journal.units import UNIT_IMAGES
 from .. import machine
 from ..backbones.build import Backbone
 from ..backbones.request import Request
-from ..machine import installed as installed
 from . import keras, openvino
 from .converted import NotConvertible
 from .engine import Engine, Tuning

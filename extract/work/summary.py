@@ -10,7 +10,7 @@ import joblib
 
 from ...features.errors import install_command
 from ...features.store import FeatureStore
-from .. import engines, machine
+from .. import machine
 from ..backbones.request import Request
 from ..embedding import Embedding
 from ..engines import OPENVINO
@@ -146,7 +146,7 @@ def summarise(
         seconds={name: round(value, 3) for name, value in seconds.items()},
         rates=rates,
         limits=limits,
-        advice=_advice(limits, embedding.request, tally.environment, rates["decode"]),
+        advice=advice(limits, embedding.request, tally.environment, rates["decode"]),
     )
 
 
@@ -169,9 +169,10 @@ def limiting(seconds: Mapping[str, float], workers: int, cores: int) -> str:
     return "embed"
 
 
-def _advice(
+def advice(
     limits: str, request: Request, environment: Mapping[str, Any], decode_rate: float
 ) -> str:
+    """What follows from where the time went; may be empty."""
     if limits == "load":
         return "that costs the same for any number of images"
     if limits == "write":
@@ -184,7 +185,7 @@ def _advice(
             f"{KEPT * request.size} pixels is decoded faster every time"
         )
     faster = []
-    if limits == "embed" and environment.get("device") == "CPU" and not engines.installed(OPENVINO):
+    if limits == "embed" and environment.get("device") == "CPU" and not machine.installed(OPENVINO):
         faster.append(f"the openvino engine is faster on a CPU: {install_command(OPENVINO)}")
     on_cpu = environment.get("engine") == OPENVINO or environment.get("device") == "CPU"
     if limits == "embed" and on_cpu and request.precision == "f32" and machine.has_bf16():

@@ -146,6 +146,8 @@ def discard(folder: Path, unwanted: Iterable[Unit]) -> None:
     for path in folder.glob("*.h5"):
         try:
             Unit(path)
+        except AnotherVersion:
+            continue
         except FeatureFileError:
             path.unlink(missing_ok=True)
 
