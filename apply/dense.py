@@ -1,7 +1,5 @@
 """A fitted linear head -> one dense layer that gives the same probabilities."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterator
 from typing import Any, Final, Literal
@@ -36,13 +34,7 @@ class DenseLayer:
 
 
 def dense_layer(pipeline: Any) -> DenseLayer:
-    """Fold the fitted pipeline of a `Head` into one dense layer.
-
-    Raises
-    ------
-    HeadError
-        Saying why it is none.
-    """
+    """Fold the fitted pipeline of a `Head` into one dense layer."""
     *before, classifier = _flat(pipeline)
     coefficients, intercepts, activation = _linear(classifier)
     for scaler in reversed(before):

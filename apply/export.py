@@ -1,7 +1,5 @@
 """A head -> one Keras or ONNX model of backbone and head, which runs without headstart."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 import sys
@@ -82,10 +80,6 @@ def export(
         The model: ``.keras`` is a plain Keras model, ``.onnx`` a graph for onnxruntime.
     weights, engine, trust, progress
         As for `predict`.
-
-    Returns
-    -------
-    Exported
 
     Raises
     ------

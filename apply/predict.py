@@ -1,7 +1,5 @@
 """A head + images, or their feature file -> predictions, a row for each image."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import os
@@ -9,8 +7,6 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
-
-import numpy as np
 
 from ..classify.head import Head, load_head
 from ..extract.embedding import Embedding
@@ -69,24 +65,15 @@ def predict(
     progress : bool, default=False
         Show a progress bar on standard error.
 
-    Returns
-    -------
-    Predictions
-
     Raises
     ------
     ProvenanceMismatch
         If head and features were made differently, or the backbone computes other vectors here.
-    HeadError
-        If the head cannot be read or trusted.
-    SourceError
-        If there are no images, or none that can be read.
-    BackboneError
-        If the weights of the backbone are not available.
-    WrongUsage
-        If a value is none of those listed.
+    SourceError, BackboneError
+        If there are no images, or none that can be read; if the weights are not available.
     HeadstartError
-        If `out` or `features` cannot be written, or is one of the inputs.
+        If a value is none of those listed, the head cannot be read or trusted, or `out` or
+        `features` cannot be written, or is one of the inputs.
     """
     store = source if isinstance(source, FeatureStore) else None
     paths: list[Source] = []
@@ -173,25 +160,19 @@ def _predicted(
     rows = {path: row for row, path in enumerate(store.paths)}
     reasons = {one.path: one.reason for one in store.skipped}
     places = [rows.get(path) for path in order]
-    ranking = prediction.ranking[:, :top]
-    ranked = [
-        []
-        if row is None
-        else [(head.label_names[k], float(prediction.probabilities[row, k])) for k in ranking[row]]
-        for row in places
-    ]
+    ranking, probabilities = prediction.ranking[:, :top].tolist(), prediction.probabilities
     unfamiliar = prediction.unfamiliar.tolist()
     predictions = Predictions(
         label_names=head.label_names,
         paths=order,
-        labels=[best[0][0] if best else None for best in ranked],
-        confidences=np.array([best[0][1] if best else np.nan for best in ranked]),
-        alternatives=[best[1:] for best in ranked],
-        unfamiliar=[None if row is None else unfamiliar[row] for row in places],
-        skipped=[
-            "" if row is not None else reasons.get(path, "")
-            for path, row in zip(order, places, strict=True)
+        ranked=[
+            []
+            if row is None
+            else [(head.label_names[k], float(probabilities[row, k])) for k in ranking[row]]
+            for row in places
         ],
+        unfamiliar=[None if row is None else unfamiliar[row] for row in places],
+        skipped=[reasons.get(path, "") for path in order],
     )
     if table is not None:
         WRITERS[table.suffix](predictions, table)

@@ -1,7 +1,5 @@
 """What a head says of the images of a source: columns for a table, and the table as a file."""
 
-from __future__ import annotations
-
 import collections
 import contextlib
 import csv
@@ -31,12 +29,9 @@ class Predictions:
         The classes of the head, sorted.
     paths : list of N str
         As the source names the images.
-    labels : list of N str or None
-        The most probable class; None where the image was skipped.
-    confidences : ndarray of float64, shape (N,)
-        Its probability; NaN where the image was skipped.
-    alternatives : list of N lists of (str, float)
-        The classes that come next, with their probabilities; as many as were asked for.
+    ranked : list of N lists of (str, float)
+        The most probable classes with their probabilities, as many as were asked for; empty where
+        the image was skipped.
     unfamiliar : list of N bool or None
         Whether an image is so unlike all training images that its label means little.
     skipped : list of N str
@@ -47,9 +42,7 @@ class Predictions:
 
     label_names: list[str]
     paths: list[str]
-    labels: list[str | None]
-    confidences: NDArray[np.float64]
-    alternatives: list[list[tuple[str, float]]]
+    ranked: list[list[tuple[str, float]]]
     unfamiliar: list[bool | None]
     skipped: list[str]
     features: Path | None = None
@@ -66,6 +59,21 @@ class Predictions:
         )
 
     @property
+    def labels(self) -> list[str | None]:
+        """The N most probable classes; None where the image was skipped."""
+        return [best[0][0] if best else None for best in self.ranked]
+
+    @property
+    def confidences(self) -> NDArray[np.float64]:
+        """(N,), the probabilities of `labels`; NaN where the image was skipped."""
+        return np.array([best[0][1] if best else np.nan for best in self.ranked])
+
+    @property
+    def alternatives(self) -> list[list[tuple[str, float]]]:
+        """The classes that come next, with their probabilities; as many as were asked for."""
+        return [best[1:] for best in self.ranked]
+
+    @property
     def counts(self) -> collections.Counter[str]:
         """How often each of `label_names` was predicted."""
         counts = collections.Counter(dict.fromkeys(self.label_names, 0))
@@ -79,23 +87,14 @@ class Predictions:
         They are path, label, confidence, unfamiliar, skipped, and label_2, confidence_2 ... if
         alternatives were asked for. Confidences are rounded to six decimal places.
         """
-        confidences = [
-            None if label is None else round(confidence, _DIGITS)
-            for label, confidence in zip(self.labels, self.confidences.tolist(), strict=True)
-        ]
-        columns: dict[str, list[Any]] = {
-            "path": self.paths,
-            "label": self.labels,
-            "confidence": confidences,
-            "unfamiliar": self.unfamiliar,
-            "skipped": self.skipped,
-        }
-        for place in range(max(map(len, self.alternatives), default=0)):
-            ranked = [row[place] if row else (None, None) for row in self.alternatives]
-            columns[f"label_{place + 2}"] = [label for label, _ in ranked]
-            columns[f"confidence_{place + 2}"] = [
-                None if confidence is None else round(confidence, _DIGITS)
-                for _, confidence in ranked
+        columns: dict[str, list[Any]] = {"path": self.paths, "label": [], "confidence": []}
+        columns |= {"unfamiliar": self.unfamiliar, "skipped": self.skipped}
+        for place in range(max(map(len, self.ranked), default=1)):
+            end = f"_{place + 1}" if place else ""
+            best = [row[place] if row else (None, np.nan) for row in self.ranked]
+            columns["label" + end] = [label for label, _ in best]
+            columns["confidence" + end] = [
+                None if label is None else round(confidence, _DIGITS) for label, confidence in best
             ]
         return columns
 

@@ -1,7 +1,5 @@
 """Feature files of the same images -> which of them a head does best with."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 import time
@@ -80,10 +78,6 @@ def compare(
         without any backbone.
     folds, seed
         As for `train`.
-
-    Returns
-    -------
-    Comparison
 
     Raises
     ------

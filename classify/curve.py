@@ -1,7 +1,5 @@
 """A trained head -> its learning curve: accuracy against images per class."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Final
 
@@ -59,10 +57,6 @@ def learning_curve(head: Head, store: FeatureStore) -> LearningCurve:
         with all images, so that the curve shows what more images bring, and not an honest score.
     store : FeatureStore
         The file that it was trained on. Its test split is not used.
-
-    Returns
-    -------
-    LearningCurve
 
     Raises
     ------

@@ -1,7 +1,5 @@
 """A feature file -> the labelled rows to train on and to test on, and what was left out."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 
@@ -27,7 +25,7 @@ class Examples:
     paths: NDArray[np.bytes_]
     """(N,) relative to the source."""
 
-    def rows(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> Examples:
+    def rows(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> "Examples":
         """Some of them."""
         return Examples(*(getattr(self, one.name)[chosen] for one in dataclasses.fields(self)))
 

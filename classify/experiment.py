@@ -1,7 +1,5 @@
 """A feature file -> what is to be learned from it, and how that will be scored."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import os
@@ -37,7 +35,9 @@ class Experiment:
     notes: list[str]
 
     @classmethod
-    def of(cls, store: FeatureStore, folds: int, seed: int, class_weight: str | None) -> Experiment:
+    def of(
+        cls, store: FeatureStore, folds: int, seed: int, class_weight: str | None
+    ) -> "Experiment":
         """Check everything, and cut the training rows into folds."""
         if folds < 2:
             raise WrongUsage(f"folds {folds}: at least 2 are needed to hold something out")

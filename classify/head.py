@@ -1,11 +1,8 @@
 """A fitted head: vectors in, labels and confidences out, and a refusal when they do not fit."""
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +11,7 @@ import sklearn
 from numpy.typing import NDArray
 
 from ..features.errors import HeadError, first_line
-from ..features.origin import Origin
+from ..features.origin import HasOrigin, Origin
 from ..features.provenance import Provenance
 from ..features.store import FeatureStore
 from . import persistence, soundness
@@ -77,7 +74,7 @@ class Prediction:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
-class Head:
+class Head(HasOrigin):
     """A trained classifier and everything needed to use it rightly.
 
     Attributes
@@ -133,21 +130,6 @@ class Head:
         )
 
     @property
-    def provenance(self) -> Provenance:
-        """Of the features that it was trained on."""
-        return self.origin.provenance
-
-    @property
-    def environment(self) -> Mapping[str, Any]:
-        """Machine, libraries and weights behind those features."""
-        return self.origin.environment
-
-    @property
-    def canary(self) -> NDArray[np.floating]:
-        """(C, D) vectors of the test images, as the training features had them."""
-        return self.origin.canary
-
-    @property
     def label_names(self) -> list[str]:
         """The classes, sorted."""
         names: list[str] = self.pipeline.classes_.tolist()
@@ -159,17 +141,12 @@ class Head:
         return max(self.training_counts, key=lambda name: self.training_counts[name])
 
     def predict(self, features: FeatureStore | NDArray[np.floating]) -> Prediction:
-        """Predict the class of each row.
+        """Predict the class of each of N rows; the prediction has them in the same order.
 
         Parameters
         ----------
         features : FeatureStore or ndarray of shape (N, D)
             A store is checked for fit; of a bare matrix only the shape can be.
-
-        Returns
-        -------
-        Prediction
-            N rows, in the same order.
 
         Raises
         ------
@@ -243,10 +220,6 @@ def load_head(path: str | os.PathLike[str], *, trust: bool = False) -> Head:
         Load it although this machine did not write it, or another scikit-learn did. A ``.joblib``
         file is a pickle: loading it runs whatever code its author put in. A ``.skops`` file asks
         for trust only if it holds other types than headstart's own heads do.
-
-    Returns
-    -------
-    Head
 
     Raises
     ------

@@ -1,7 +1,5 @@
 """Training vectors -> how unlike all of them another vector is, and when it is unfamiliar."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Sequence
@@ -58,7 +56,7 @@ class Novelty:
     @classmethod
     def learned(
         cls, features: NDArray[np.floating], folds: Sequence[NDArray[np.intp]], seed: int
-    ) -> Novelty:
+    ) -> "Novelty":
         """Learn what is familiar, and find the threshold by cross-validation.
 
         The threshold is the quantile of the held-out distances that a further image of their kind
@@ -85,7 +83,7 @@ class Novelty:
         )
 
     @classmethod
-    def _of(cls, features: NDArray[np.floating], rows: NDArray[np.intp], seed: int) -> Novelty:
+    def _of(cls, features: NDArray[np.floating], rows: NDArray[np.intp], seed: int) -> "Novelty":
         if len(rows) > _EXEMPLARS:
             rows = np.sort(np.random.default_rng(seed).choice(rows, _EXEMPLARS, replace=False))
         vectors = _of_length_one(features[rows])

@@ -1,7 +1,5 @@
 """Heads as files: plain scikit-learn in a dictionary, and no code run that was not trusted."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import io

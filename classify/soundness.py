@@ -1,7 +1,5 @@
 """A fitted classifier, and the metadata of its file -> whether the two can be trusted to fit."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any, Final
 

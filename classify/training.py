@@ -1,7 +1,5 @@
 """A feature file + the name of a head -> a fitted head with scores that hold up."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import time
@@ -57,10 +55,6 @@ def train(
     class_weight : {None, "balanced"}, default=None
         With "balanced" all classes weigh the same, however few images they have. Accuracy suffers,
         rare classes gain; probabilities are then those for classes that are equally frequent.
-
-    Returns
-    -------
-    Head
 
     Raises
     ------
@@ -129,6 +123,8 @@ def train_all(
 def evaluate(head: Head, store: FeatureStore, split: str | None = None) -> Scores:
     """Score a head on labelled features that it was not trained on.
 
+    Images that the head was trained on are left out and counted in the notes.
+
     Parameters
     ----------
     head : Head
@@ -137,11 +133,6 @@ def evaluate(head: Head, store: FeatureStore, split: str | None = None) -> Score
         Features of the same provenance.
     split : {"train", "validation", "test", "all"}, optional
         Which rows; by default the test split if the file has one, else all.
-
-    Returns
-    -------
-    Scores
-        Images that the head was trained on are left out and counted in the notes.
 
     Raises
     ------

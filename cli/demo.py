@@ -1,7 +1,5 @@
 """The demo: scikit-learn's handwritten digits, from a folder of PNG files to predictions."""
 
-from __future__ import annotations
-
 import functools
 import time
 from pathlib import Path

@@ -3,8 +3,6 @@
 The folder can be deleted at any time.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

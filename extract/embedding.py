@@ -1,7 +1,5 @@
 """A request -> vectors of decoded images; the backbone is loaded when the first one is needed."""
 
-from __future__ import annotations
-
 import dataclasses
 import datetime
 import functools
@@ -33,13 +31,6 @@ class Embedding:
     Loading imports TensorFlow and builds a model, or reads a converted one: seconds that a run with
     nothing new to embed never spends. `load_seconds` is what it took, 0 before. `joins` made
     vectors that those computed here must fit, if there are any.
-
-    Raises
-    ------
-    WrongUsage
-        If there is no such engine, or it has no such setting.
-    MissingExtra
-        If its library is not installed.
     """
 
     def __init__(
@@ -59,18 +50,8 @@ class Embedding:
         *,
         weights: str | os.PathLike[str] | None = None,
         engine: str = engines.AUTO,
-    ) -> Embedding:
-        """The embedding that made `origin`, not loaded yet; `weights` says where they are now.
-
-        Raises
-        ------
-        ProvenanceMismatch
-            If this headstart decodes or normalises otherwise than the one that made those vectors.
-        BackboneError
-            If the weights are no longer where they were.
-        WrongUsage
-            If they are not where `weights` says.
-        """
+    ) -> "Embedding":
+        """The embedding that made `origin`, not loaded yet; `weights` says where they are now."""
         source = (
             WeightsSource.recorded(origin.environment["weights"])
             if weights is None
@@ -83,13 +64,7 @@ class Embedding:
         return embedding
 
     def join(self, origin: Origin) -> None:
-        """Compute for a file of `origin`; refuse what does not fit, unloaded as far as possible.
-
-        Raises
-        ------
-        ProvenanceMismatch
-            Naming the fields that differ.
-        """
+        """Compute for a file of `origin`; refuse what does not fit, unloaded as far as possible."""
         origin.require_declared(self.request.declared())
         if not self.request.weights.same(origin.environment.get("weights", {})):
             origin.require(self.origin())
@@ -142,7 +117,7 @@ class Embedding:
         }
         return Origin(self.provenance, environment, self.canary)
 
-    def unloaded(self, share: int) -> Embedding:
+    def unloaded(self, share: int) -> "Embedding":
         """The same with nothing loaded, for one of several processes: `share` cores are its own."""
         tuning = dataclasses.replace(self.tuning, share=share)
         other = Embedding(self.request, self._engine, tuning)
@@ -159,13 +134,7 @@ class Embedding:
         return self.stored(self.engine.embed(pixels))
 
     def stored(self, computed: NDArray[np.float32]) -> NDArray[np.floating]:
-        """Vectors in the dtype they are stored in.
-
-        Raises
-        ------
-        BackboneError
-            If a vector is not finite: nobody could train on it.
-        """
+        """Vectors in the dtype they are stored in."""
         vectors = computed.astype(self.request.dtype)
         if not np.isfinite(vectors).all():
             raise BackboneError(

@@ -1,7 +1,5 @@
 """The machine, and its heavy libraries: imported when they are needed, without their chatter."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import glob

@@ -1,7 +1,5 @@
 """A source of images -> a sealed feature file: plan what is new, have it done, seal."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Sequence
@@ -100,15 +98,14 @@ def extract(
     ------
     SourceError
         If there are no images, or none that can be read.
-    BackboneError
-        If the backbone is not available in this size or with these weights.
+    BackboneError, MissingExtra
+        If the backbone is not available in this size or with these weights; if the engine is not
+        installed.
     ProvenanceMismatch
         If `out` holds vectors of other settings.
     FeatureFileError
         If `out` is another kind of file, or damaged, or cannot be written (the disk is full, or
         fails), or if another run is at work on it.
-    MissingExtra
-        If the engine asked for is not installed.
     WrongUsage
         If a value is none of those listed.
     """

@@ -1,7 +1,5 @@
 """Images of a source -> their bare pixels, a baseline that needs no backbone."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from typing import Final

@@ -1,7 +1,5 @@
 """ImageEmbedder: the frozen backbone as a transformer of scikit-learn, images in, vectors out."""
 
-from __future__ import annotations
-
 import functools
 import operator
 import os
@@ -36,22 +34,11 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     Parameters
     ----------
-    backbone : str, default="Xception"
-        Any image classifier of ``keras.applications``, by name.
-    weights : str or path-like, default="imagenet"
-        ``"imagenet"`` (downloaded by Keras once), ``"random"`` (seeded and calibrated), or a
-        weights file of the backbone without its top layers (``.h5`` or ``.weights.h5``).
-    size : int, optional
-        Side of the square input in pixels; by default what the backbone was trained on.
+    backbone, weights, size, precision, dtype, engine
+        As for `headstart.extract.extract`.
     square : {"stretch", "crop", "pad"}, default="stretch"
         Distort an image to the square, cut its middle out, or add grey borders: the `fit` of
         `headstart.extract.extract`, whose name is that of a method here.
-    precision : {"f32", "bf16"}, default="f32"
-        Arithmetic of the backbone; see `headstart.extract.extract`.
-    dtype : {"float32", "float16"}, default="float32"
-        Of the vectors.
-    engine : {"auto", "keras", "openvino"}, default="auto"
-        What runs the backbone; the vectors agree.
     cache : str or path-like, optional
         Folder for the vectors, which may be deleted at any time. By default ``embeddings`` in
         ``$HEADSTART_CACHE``, or in the user's cache folder.
@@ -92,29 +79,15 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.engine = engine
         self.cache = cache
 
-    def fit(self, X: Any, y: object = None) -> ImageEmbedder:  # noqa: ARG002, N803
-        """Check the parameters and what X is; there is nothing to learn.
-
-        Parameters
-        ----------
-        X : list, tuple, ndarray, series or frame of one column
-            See `transform`.
-        y : ignored
-            It is there because scikit-learn passes it.
-
-        Returns
-        -------
-        ImageEmbedder
-            This one.
+    def fit(self, X: Any, y: object = None) -> "ImageEmbedder":  # noqa: ARG002, N803
+        """Check the parameters and X as `transform` does; there is nothing to learn.
 
         Raises
         ------
         TypeError, ValueError
             If X, or an element of it, is neither paths nor images.
-        WrongUsage
-            If a parameter has a value that it cannot have.
-        MissingExtra
-            If the engine asked for is not installed.
+        WrongUsage, MissingExtra
+            If a parameter has an impossible value, or the engine is not installed.
         """
         samples.checked(X)
         self._vector_cache()
@@ -141,22 +114,13 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         SourceError
             If an image cannot be read or decoded.
         HeadstartError
-            If a parameter has a value that it cannot have, the weights cannot be had, or the cache
-            is damaged, cannot be written, or holds vectors that were computed differently.
+            If a parameter has a value that it cannot have, the weights are not available, or the
+            cache is damaged, cannot be written, or holds vectors that were computed differently.
         """
         return self._vector_cache().vectors(samples.references(samples.checked(X)))
 
     def get_feature_names_out(self, input_features: object = None) -> NDArray[np.object_]:  # noqa: ARG002
         """Names of the D numbers of a vector: ``imageembedder0``, ``imageembedder1``, ...
-
-        Parameters
-        ----------
-        input_features : ignored
-            It is there because scikit-learn passes it.
-
-        Returns
-        -------
-        ndarray of str objects, shape (D,)
 
         Raises
         ------

@@ -3,8 +3,6 @@
 What is remembered is a feature file with its units, as a run of `headstart extract` leaves it.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import os
@@ -62,19 +60,7 @@ class VectorCache:
             return None if origin is None else origin.provenance.dimension
 
     def vectors(self, images: Sequence[ImageReference]) -> NDArray[np.floating]:
-        """The vectors of `images`, (n, D), in that order; an image may be there several times.
-
-        Raises
-        ------
-        SourceError
-            If any of them cannot be read or decoded. It is looked at again when it has changed.
-        BackboneError
-            If the backbone is needed and its weights are not available.
-        FeatureFileError
-            If the file is damaged, or nothing can be written beside it.
-        ProvenanceMismatch
-            If the backbone computes other vectors here and now than those on disk.
-        """
+        """The vectors of `images`, (n, D), in that order; an image may be there several times."""
         with self._lock, self._explained():
             listing = {image.path: image for image in images}
             stats = {path: image.stat() for path, image in listing.items()}

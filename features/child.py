@@ -1,7 +1,5 @@
 """Processes that may die without taking this one along, and that end when this one has died."""
 
-from __future__ import annotations
-
 import os
 import pickle
 import signal
@@ -28,14 +26,8 @@ def call(function: Callable[..., None], *arguments: Any) -> None:
 
     The HDF5 library is known to bring down its process when the disk fills or fails under it. In a
     child that costs a message; in the parent it would cost the run. (A pool of worker processes
-    would do as well, and takes 0.3 s longer to start and end.)
-
-    Raises
-    ------
-    FeatureFileError
-        With the message of the HeadstartError that the function raised.
-    ChildDied
-        If it ended in any other way.
+    would do as well, and takes 0.3 s longer to start and end.) A HeadstartError of the function is
+    raised here as a FeatureFileError; if the child ended in any other way, ChildDied.
     """
     # -P: a file numpy.py in the working folder must not stand in for the real one.
     child = subprocess.run(

@@ -1,7 +1,5 @@
 """SHA-256 over arrays and datasets: name, dtype, shape and bytes, so that no two differ unseen."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator
 from typing import Any, Protocol

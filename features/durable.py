@@ -1,7 +1,5 @@
 """Durable files: a file appears whole under its name, or not at all."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import os

@@ -1,7 +1,5 @@
 """Errors that headstart raises on purpose; each message is one line a user can act on."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable
 

@@ -1,7 +1,5 @@
 """Names, dtypes and chunking of everything in a feature file; FORMAT.md says what they mean."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from collections.abc import Mapping

@@ -5,8 +5,6 @@ few bytes (compression, unallocated chunks) and load plugins (unknown filters). 
 in our files, so whatever has it is refused before any data is read.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

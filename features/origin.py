@@ -1,7 +1,5 @@
 """What made vectors, and the proof: the one place that says whether two sets of them fit."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 from typing import Any, Final
@@ -56,18 +54,12 @@ class Origin:
     remedy: str = ""
     """What the user can do if other vectors do not fit these, for messages."""
 
-    def called(self, name: str, remedy: str) -> Origin:
+    def called(self, name: str, remedy: str) -> "Origin":
         """The same, under another name and with another remedy in messages."""
         return dataclasses.replace(self, name=name, remedy=remedy)
 
     def require_declared(self, fields: Mapping[str, object], name: str = THIS_RUN) -> None:
-        """Refuse, before a backbone is loaded, what is known already to differ.
-
-        Raises
-        ------
-        ProvenanceMismatch
-            Naming each field that differs, with both values.
-        """
+        """Refuse, before a backbone is loaded, what is known already to differ."""
         mine = dataclasses.asdict(self.provenance)
         differing = [
             f"{field} is {_shorten(mine[field])} against {_shorten(value)}"
@@ -79,14 +71,8 @@ class Origin:
                 f"{self.name} does not fit {name}: {'; '.join(differing)}. {self.remedy}"
             )
 
-    def require(self, other: Origin) -> None:
-        """Refuse to go on with vectors that were made, or come out, differently from these.
-
-        Raises
-        ------
-        ProvenanceMismatch
-            Naming each field that differs, or by how much the canaries disagree.
-        """
+    def require(self, other: "Origin") -> None:
+        """Refuse to go on with vectors that were made, or come out, differently from these."""
         self.require_declared(dataclasses.asdict(other.provenance), other.name)
         precision = self.provenance.precision
         apart, allowed = distance(other.canary, self.canary), TOLERANCES[precision]
@@ -105,13 +91,34 @@ class Origin:
             f"{self.name}: relative distance {apart:.2g}, at most {allowed:g} is allowed. {remedy}"
         )
 
-    def fits(self, other: Origin) -> bool:
+    def fits(self, other: "Origin") -> bool:
         """Whether `require` would let the other pass."""
         try:
             self.require(other)
         except ProvenanceMismatch:
             return False
         return True
+
+
+class HasOrigin:
+    """Something whose vectors have an origin, the parts of which it shows as its own."""
+
+    origin: Origin
+
+    @property
+    def provenance(self) -> Provenance:
+        """Everything that can change a vector."""
+        return self.origin.provenance
+
+    @property
+    def environment(self) -> Mapping[str, Any]:
+        """Machine, libraries, source and times; recorded, not compared."""
+        return self.origin.environment
+
+    @property
+    def canary(self) -> NDArray[np.floating]:
+        """(C, D): vectors of the built-in test images."""
+        return self.origin.canary
 
 
 def _shorten(value: object) -> str:

@@ -1,7 +1,5 @@
 """What is recorded of one image file: as listed, as found, and the key of its vectors."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterable
 from typing import Final, NamedTuple

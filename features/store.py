@@ -1,12 +1,10 @@
 """FeatureStore: the read-only view of one feature file."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import functools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +15,7 @@ from numpy.typing import NDArray
 from . import durable, layout
 from .errors import FeatureFileError
 from .opening import opened, origin_of, text_attribute
-from .origin import Origin
-from .provenance import Provenance
+from .origin import HasOrigin, Origin
 from .records import Key, SeenFile, keys, seen_files
 
 
@@ -30,7 +27,7 @@ class Skipped:
     reason: str
 
 
-class FeatureStore:
+class FeatureStore(HasOrigin):
     """A feature file, opened for reading.
 
     Nothing stays open: each property reads what it needs when it is first asked for and keeps it,
@@ -86,21 +83,6 @@ class FeatureStore:
             f"FeatureStore({str(self.path)!r}: {len(self)} rows x {self.dimension}, "
             f"{len(self.label_names)} labels)"
         )
-
-    @property
-    def provenance(self) -> Provenance:
-        """Everything that can change a vector."""
-        return self.origin.provenance
-
-    @property
-    def environment(self) -> Mapping[str, Any]:
-        """Machine, libraries, source and times; recorded, not compared."""
-        return self.origin.environment
-
-    @property
-    def canary(self) -> NDArray[np.floating]:
-        """(C, D): vectors of the built-in test images, from the machine that made the first row."""
-        return self.origin.canary
 
     @property
     def fingerprint(self) -> str:

@@ -1,7 +1,5 @@
 """Verification: every checksum, digest and rule of a feature file; what is wrong, and where."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Scores and learning curves -> PNG files that say what they show."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,23 +28,9 @@ def require_matplotlib() -> None:
 def draw(
     folder: Path, title: str, scores: Scores, curve: LearningCurve | None = None
 ) -> list[Path]:
-    """Draw everything into a folder.
+    """Draw confusions, reliability and the learning curve into a folder, made if need be.
 
-    Parameters
-    ----------
-    folder : Path
-        Made if it is not there.
-    title : str
-        What was scored.
-    scores : Scores
-        Gives ``confusion.png`` and ``reliability.png``.
-    curve : LearningCurve, optional
-        Gives ``learning-curve.png``.
-
-    Returns
-    -------
-    list of Path
-        What was written.
+    The title says what was scored. The paths of the PNG files are returned.
     """
     drawn = {
         "confusion.png": _confusion(title, scores),

@@ -1,7 +1,5 @@
 """The kinds of heads: linear ones, an RBF kernel, and any scikit-learn classifier."""
 
-from __future__ import annotations
-
 from typing import Any, Final
 
 from ...features.errors import WrongUsage, nearest

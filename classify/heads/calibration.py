@@ -1,7 +1,5 @@
 """Decision values of held-out rows -> a map from decision values to probabilities."""
 
-from __future__ import annotations
-
 import warnings
 from typing import Any
 

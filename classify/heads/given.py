@@ -1,7 +1,5 @@
 """Any scikit-learn classifier as a head, as it is."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Linear heads on standardised features: logistic regression and the linear SVM."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, Final

@@ -1,7 +1,5 @@
 """The RBF kernel as matrix products: an SVM with scikit-learn's solver, without its slow kernel."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import itertools

@@ -1,7 +1,5 @@
 """Recipes of heads, and the tasks, cuts and steps that they work on."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol

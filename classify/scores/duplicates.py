@@ -1,7 +1,5 @@
 """Rows to score + rows trained on -> which of the former have a near-duplicate among the latter."""
 
-from __future__ import annotations
-
 from typing import Final
 
 import numpy as np

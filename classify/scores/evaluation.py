@@ -1,7 +1,5 @@
 """True classes and probabilities -> scores with an interval, beside the majority baseline."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from collections.abc import Sequence

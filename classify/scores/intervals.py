@@ -1,7 +1,5 @@
 """Right and wrong predictions -> 95% intervals of accuracies and of their differences."""
 
-from __future__ import annotations
-
 from typing import Final
 
 import numpy as np

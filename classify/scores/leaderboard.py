@@ -1,7 +1,5 @@
 """Heads, or feature files, side by side: who is best, and by how much the others are behind."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -60,7 +58,7 @@ class Standing:
     no_better_than: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, name: str, scores: Scores, **more: Any) -> Standing:
+    def of(cls, name: str, scores: Scores, **more: Any) -> "Standing":
         """An entry with the figures of its scores, before it is ranked."""
         return cls(
             name=name,

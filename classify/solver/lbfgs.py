@@ -4,8 +4,6 @@ Nocedal & Wright, Numerical Optimization, 2nd ed., ch. 7.2. The objective is han
 knows of features.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable
 from typing import Final, Protocol

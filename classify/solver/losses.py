@@ -1,7 +1,5 @@
 """What linear classifiers minimise: decision values and classes -> costs and their derivatives."""
 
-from __future__ import annotations
-
 from typing import Protocol
 
 import numpy as np

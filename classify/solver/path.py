@@ -5,8 +5,6 @@ reads the whole matrix for every step of its optimiser; solved side by side, one
 serves all of them, at the full speed of the cores. Regularisation is walked along with warm starts.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final

@@ -1,7 +1,5 @@
 """The commands that make and look at feature files: extract, info, verify."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

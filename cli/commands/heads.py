@@ -1,7 +1,5 @@
 """The commands that turn feature files into heads and scores: train, evaluate, compare."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 from typing import Any

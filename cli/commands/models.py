@@ -1,7 +1,5 @@
 """The commands in which a head meets images: predict, export, demo."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Options that several commands have, and short ways to declare the others."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar

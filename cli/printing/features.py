@@ -1,7 +1,5 @@
 """What extract, info and verify print of a feature file."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path

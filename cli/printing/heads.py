@@ -1,7 +1,5 @@
 """What train, evaluate, compare and info print of heads and their scores."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """What predict and export print."""
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 

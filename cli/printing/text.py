@@ -1,7 +1,5 @@
 """Plain text for people, JSON for programs: the parts that all commands print with."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final

@@ -1,7 +1,5 @@
 """The backbones that can be asked for by name, known without loading Keras."""
 
-from __future__ import annotations
-
 import dataclasses
 
 from ...features.errors import WrongUsage, nearest

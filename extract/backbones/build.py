@@ -1,7 +1,5 @@
 """A request -> the frozen graph: a batch of uint8 RGB images in, pooled vectors out."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator

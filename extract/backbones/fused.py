@@ -1,7 +1,5 @@
 """A backbone + a dense layer -> one model file that takes pixels and gives class probabilities."""
 
-from __future__ import annotations
-
 import importlib
 import json
 import logging

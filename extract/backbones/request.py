@@ -1,7 +1,5 @@
 """What the user asked for, checked before anything heavy is loaded."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from typing import Any
@@ -40,7 +38,7 @@ class Request:
         fit: str = "stretch",
         precision: str = PRECISIONS[0],
         dtype: str = "float32",
-    ) -> Request:
+    ) -> "Request":
         """Check each value, before anything heavy is loaded, and fill in the defaults."""
         built = architecture(backbone)
         side = built.size if size is None else size
@@ -61,7 +59,7 @@ class Request:
         return cls(built, weights, side, fit, precision, dtype)
 
     @classmethod
-    def repeating(cls, provenance: Provenance, weights: WeightsSource) -> Request:
+    def repeating(cls, provenance: Provenance, weights: WeightsSource) -> "Request":
         """The request that leads to `provenance` again."""
         return cls.checked(
             backbone=provenance.backbone,

@@ -1,7 +1,5 @@
 """Where the weights of a backbone come from, how they get into the model, and their digest."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import hashlib
@@ -44,7 +42,7 @@ class WeightsSource:
     """Of the file's bytes (hexadecimal), for ``"file"``."""
 
     @classmethod
-    def named(cls, weights: str | os.PathLike[str]) -> WeightsSource:
+    def named(cls, weights: str | os.PathLike[str]) -> "WeightsSource":
         """From ``"imagenet"``, ``"random"`` or the path of a weights file."""
         name = os.fspath(weights) if isinstance(weights, str | os.PathLike) else weights
         if name in (IMAGENET, RANDOM):
@@ -62,7 +60,7 @@ class WeightsSource:
         return cls(FILE, str(path), sha256(path))
 
     @classmethod
-    def recorded(cls, record: Mapping[str, Any]) -> WeightsSource:
+    def recorded(cls, record: Mapping[str, Any]) -> "WeightsSource":
         """Read `record` back; a weights file must still be where it was."""
         source = cls(**record)
         if source.path is not None and not os.path.isfile(source.path):

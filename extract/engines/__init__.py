@@ -3,8 +3,6 @@
 An engine is a module with `available` and `load`, and a row in `TABLE`.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import logging
 from collections.abc import Callable

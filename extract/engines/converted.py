@@ -4,8 +4,6 @@ Converting takes seconds and needs TensorFlow; reading the result takes neither.
 deleted at any time.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import json

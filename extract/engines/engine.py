@@ -1,7 +1,5 @@
 """What every engine does: images go in from one side, vectors come out, several calls at once."""
 
-from __future__ import annotations
-
 import abc
 import dataclasses
 import logging

@@ -1,7 +1,5 @@
 """Bytes of an image file -> RGB pixels of the size a backbone wants, or the reason why not."""
 
-from __future__ import annotations
-
 import dataclasses
 import io
 from typing import Final

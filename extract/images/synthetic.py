@@ -1,7 +1,5 @@
 """The built-in synthetic images: they prove that two graphs agree, and calibrate random weights."""
 
-from __future__ import annotations
-
 import io
 from typing import Final
 

@@ -1,7 +1,5 @@
 """Whatever a user names -> references to its images, with their labels and splits."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """One image file: a reference to it -> its bytes and its status, read once and safely."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 import stat

@@ -1,7 +1,5 @@
 """A folder, a CSV manifest or image files on this machine -> references to images."""
 
-from __future__ import annotations
-
 import csv
 import io
 import os

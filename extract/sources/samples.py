@@ -1,7 +1,5 @@
 """X, as scikit-learn calls its input -> references to the images in it."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import io
@@ -35,7 +33,7 @@ class ArrayReference(ImageReference):
     """(height, width, 3) RGB or (height, width) grey."""
 
     @classmethod
-    def to(cls, pixels: NDArray[np.uint8]) -> ArrayReference:
+    def to(cls, pixels: NDArray[np.uint8]) -> "ArrayReference":
         """A reference to `pixels`."""
         digest = hashlib.sha256(repr(pixels.shape).encode())
         digest.update(np.ascontiguousarray(pixels).data)

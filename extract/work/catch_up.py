@@ -1,7 +1,5 @@
 """The images that a run has to look at -> published units, by whatever executor there is."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import itertools
@@ -49,13 +47,7 @@ def catch_up(
     unit_images: int = UNIT_IMAGES,
     progress: bool = False,
 ) -> CaughtUp:
-    """Make everything about `images` known that is not.
-
-    Raises
-    ------
-    FeatureFileError
-        If what was published does not read back.
-    """
+    """Make everything about `images` known that is not."""
     stats = {image.path: image.stat() for image in images}
     todo = [image for image in images if must_read(known.seen(stats[image.path]))]
     tally = Tally()
@@ -100,7 +92,7 @@ def _units(
     if workers > 1:
         # Together the workers have one thread for each core.
         embedding = embedding.unloaded(share=max(1, joblib.cpu_count() // workers))
-    job = Job(embedding, known.out, known.source, known.fresh, anything, known.origin)
+    job = Job(embedding, known.out, known.source, known.fresh, known.origin)
     if workers == 1:
         with here.executor(job, known, shown.add) as executor:
             if not anything:  # otherwise loading can wait for the first new image
@@ -125,8 +117,10 @@ def _known_content(image: ImageReference, known: Known) -> bool:
 
 
 def _begun(job: Job, known: Known, executor: Executor) -> Job:
-    origin = executor.submit(unit.begin, job).result()
-    return dataclasses.replace(job, origin=job.origin or origin.called(str(job.out), known.remedy))
+    """Have one process begin; the vectors of all others have to fit its own."""
+    begun = executor.submit(unit.begin, job).result()
+    job.embedding.joins = (job.origin or begun).called(str(job.out), known.remedy)
+    return dataclasses.replace(job, origin=job.embedding.joins)
 
 
 def _made(

@@ -1,7 +1,5 @@
 """Units made in this process: while one is written, the engine is at the next."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor

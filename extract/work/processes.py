@@ -1,7 +1,5 @@
 """Units made by worker processes on this machine, each with a backbone of its own in memory."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 from collections.abc import Iterator
@@ -17,13 +15,7 @@ from ...features.errors import HeadstartError
 
 @contextlib.contextmanager
 def executor(workers: int, out: Path) -> Iterator[Executor]:
-    """As many processes; they are gone at the end, at once if the run fails.
-
-    Raises
-    ------
-    HeadstartError
-        If one of them died.
-    """
+    """As many processes; they are gone at the end, at once if the run fails."""
     processes = ProcessPoolExecutor(workers, initializer=end_with, initargs=(os.getpid(),))
     failed = True
     try:

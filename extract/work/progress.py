@@ -1,7 +1,5 @@
 """How far a long run is, on a terminal or elsewhere; how long its engine was busy."""
 
-from __future__ import annotations
-
 import sys
 import threading
 import time

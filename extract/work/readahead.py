@@ -1,7 +1,5 @@
 """References to images -> what each was found to be, read and decoded before it is needed."""
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 import hashlib

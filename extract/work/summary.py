@@ -1,7 +1,5 @@
 """What a run did, where its time went, and what would make the next one faster."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 from typing import Any, Final

@@ -1,7 +1,5 @@
 """References to images -> one published unit: the function that every executor runs."""
 
-from __future__ import annotations
-
 import dataclasses
 import datetime
 import functools
@@ -39,11 +37,8 @@ class Job:
     out: Path
     source: str
     fresh: bool
-    anything_known: bool
-    """Whether there are vectors of earlier runs, which need not be computed again."""
     origin: Origin | None
-    """What the vectors of the run come from, which those of each process have to fit: what is known
-    already, or what the process that began the run has found."""
+    """What the vectors of the run come from; None until a process has begun it."""
     run: str = dataclasses.field(default_factory=lambda: secrets.token_hex(8))
 
 
@@ -84,7 +79,7 @@ class Worker:
     """
 
     def __init__(
-        self, job: Job, known: Known | None, progress: Callable[[int], None] = lambda _: None
+        self, job: Job, known: Known, progress: Callable[[int], None] = lambda _: None
     ) -> None:
         self.run = job.run
         self._source = job.source
@@ -97,20 +92,12 @@ class Worker:
         self._stopped = False
         self._calls: set[Future[NDArray[np.float32]]] = set()
         self._feeding = threading.Lock()  # one unit at a time hands its images to the engine
-        self._proving = threading.Lock()
-        self._proven: Origin | None = None
         threads = job.embedding.tuning.share or joblib.cpu_count()
         self._decoders = ThreadPoolExecutor(threads, thread_name_prefix="decode")
 
     @functools.cached_property
     def origin(self) -> Origin:
-        """What vectors computed here come from.
-
-        Raises
-        ------
-        ProvenanceMismatch
-            If they do not fit those that the embedding joins.
-        """
+        """What vectors computed here come from, refused if they do not fit those they join."""
         made = self._embedding.origin(self._source)
         if self._embedding.joins is not None:
             self._embedding.joins.require(made)
@@ -121,10 +108,10 @@ class Worker:
         done = Done(self._name)
         looked = look_ahead(references, self._known, self._embedding.request, self._decoders)
         with self._feeding:
-            calls = list(self._fed(job, looked, done))
+            calls = list(self._fed(looked, done))
         vectors: dict[Key, NDArray[np.floating]] = {}
         for keys, call in calls:
-            self._prove(job)  # vectors that do not fit are not kept
+            _ = self.origin  # what does not fit is not kept
             vectors |= zip(keys, self._embedding.stored(call.result()), strict=True)
         origin = job.origin or self.origin
         if vectors:
@@ -148,7 +135,7 @@ class Worker:
         self._decoders.shutdown(wait=True, cancel_futures=at_once)
 
     def _fed(
-        self, job: Job, looked: Iterable[Looked], done: Done
+        self, looked: Iterable[Looked], done: Done
     ) -> Iterator[tuple[list[Key], Future[NDArray[np.float32]]]]:
         """Hand what is new to the engine, a call at a time; count everything."""
         pixels: dict[Key, NDArray[np.uint8]] = {}
@@ -166,19 +153,19 @@ class Worker:
                 pixels[Key(one.file.digest)] = one.pixels
                 # Asking for the batch loads the backbone, which without new images never happens.
                 if len(pixels) >= self._embedding.engine.batch:
-                    yield list(pixels), self._submit(job, pixels, images)
+                    yield list(pixels), self._submit(pixels, images)
                     pixels, images = {}, 0
         if pixels:
-            yield list(pixels), self._submit(job, pixels, images)
+            yield list(pixels), self._submit(pixels, images)
         else:
             self._progress(images)
 
     def _submit(
-        self, job: Job, pixels: Mapping[Key, NDArray[np.uint8]], images: int
+        self, pixels: Mapping[Key, NDArray[np.uint8]], images: int
     ) -> Future[NDArray[np.float32]]:
         # The test images go first; that they fit is known soon after, or before anything is kept.
-        if self._proven is None and all(call.done() for call in self._embedding.canary_calls):
-            self._prove(job)
+        if all(call.done() for call in self._embedding.canary_calls):
+            _ = self.origin
         self._room.acquire()
         self._busy.begin()
         call = self._embedding.submit(list(pixels.values()))
@@ -198,13 +185,6 @@ class Worker:
         engine = self._embedding.engine
         return threading.Semaphore(max(engine.calls + 1, _SUBMITTED_AHEAD // engine.batch))
 
-    def _prove(self, job: Job) -> None:
-        with self._proving:
-            if self._proven is None:
-                if job.origin is not None:
-                    job.origin.require(self.origin)
-                self._proven = self.origin
-
 
 _present: Worker | None = None
 """The worker of this process; in a worker process it comes into being with its first task."""
@@ -221,8 +201,5 @@ def _worker(job: Job) -> Worker:
     global _present
     with _choosing:
         if _present is None or _present.run != job.run:
-            known = None
-            if job.anything_known:
-                known = Known(job.out, source=job.source, fresh=job.fresh)
-            _present = Worker(job, known)
+            _present = Worker(job, Known(job.out, source=job.source, fresh=job.fresh))
         return _present

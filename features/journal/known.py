@@ -1,7 +1,5 @@
 """What is known already: the sealed file and the verified units, looked up by file and by key."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,14 +23,8 @@ class Known:
 
     Files that were seen in another source under the same names are not taken for those of `source`,
     though vectors of equal bytes are. With `fresh` the sealed file is left out of account; only its
-    units count. Units that were verified `before` are not read again.
-
-    Raises
-    ------
-    FeatureFileError
-        If `out` exists and is not a sound feature file.
-    ProvenanceMismatch
-        If units and sealed file, or two units, were made differently.
+    units count. Units that were verified `before` are not read again. Units and sealed file that
+    were made differently are refused.
     """
 
     def __init__(
@@ -108,7 +100,7 @@ class Known:
         """Every file seen in the present source, in each state that it was seen in."""
         return list(self._files.values())
 
-    def again(self) -> Known:
+    def again(self) -> "Known":
         """The same, read anew: with what has been published meanwhile."""
         return Known(
             self.out, source=self.source, fresh=self.fresh, remedy=self.remedy, before=self.units

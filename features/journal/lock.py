@@ -1,7 +1,5 @@
 """One run at a time on one output file, without leaving a lock behind when a run is killed."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import os
@@ -25,11 +23,6 @@ def exclusive(out: Path, *, wait: bool = False) -> Iterator[None]:
     holds it, however that ends. Where the file system knows no locks the run goes on without:
     published units, the check of what is read while sealing, and the atomic rename still keep two
     runs from harming each other's files.
-
-    Raises
-    ------
-    FeatureFileError
-        If another run is at work on the same output, unless told to wait, or the disk is full.
     """
     folder = folder_of(out)
     descriptor = None

@@ -1,7 +1,5 @@
 """Sealing: what the source holds now + what is known -> one verified feature file."""
 
-from __future__ import annotations
-
 import dataclasses
 import datetime
 import shutil
@@ -42,14 +40,8 @@ def seal(known: Known, listing: Sequence[Listed]) -> FeatureStore:
     """Write ``known.out`` anew from everything known about the images listed, and drop the units.
 
     Images of which nothing is known are left out, so a caller embeds them first. If the file would
-    hold what it holds already, it is left alone. At least one image must be known.
-
-    Raises
-    ------
-    FeatureFileError
-        If the disk is full or the folder cannot be written, if what was written does not read
-        back equal, or if another process replaced the old file meanwhile. The old file is
-        untouched and the units are kept.
+    hold what it holds already, it is left alone. At least one image must be known. On any error the
+    old file is untouched and the units are kept.
     """
     rows = _rows(known, sorted(listing, key=lambda image: image.stat.path))
     store = known.store

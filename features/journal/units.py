@@ -5,8 +5,6 @@ found there. It appears whole under its name or not at all, so a run that dies l
 unit that each of its workers was computing. FORMAT.md describes the file.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 from collections.abc import Iterable, Mapping
@@ -45,11 +43,6 @@ def publish(
 
     It is named by both, so that two processes doing the same work meet in one name, and no others
     do.
-
-    Raises
-    ------
-    FeatureFileError
-        If the disk is full, or fails.
     """
     rows, provenance = table(files), origin.provenance
     shape = (len(vectors), provenance.dimension)
@@ -88,13 +81,7 @@ def publish(
 
 
 class Unit:
-    """A published unit, verified when it is opened; its vectors are read when asked for.
-
-    Raises
-    ------
-    FeatureFileError
-        If the file is damaged: then it counts as never published.
-    """
+    """A published unit, verified when it is opened; its vectors are read when asked for."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -117,12 +104,8 @@ class Unit:
 def verified(folder: Path, before: Iterable[Unit] = ()) -> list[Unit]:
     """The undamaged units in `folder`, by name; damaged ones are left out and done again.
 
-    Those that were verified `before` are not read again.
-
-    Raises
-    ------
-    FeatureFileError
-        If another version of headstart left units there: they are not damaged, and not deleted.
+    Those that were verified `before` are not read again. If another version of headstart left some
+    they are not damaged, and not deleted: that is an error.
     """
     units = {unit.path: unit for unit in before}
     found = []
