@@ -99,13 +99,7 @@ class Predictions:
         return columns
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write `columns` as a table; it appears whole or not at all.
-
-        Raises
-        ------
-        OSError
-            If it cannot be written; the file that was there is untouched.
-        """
+        """Write `columns` as a table, which appears whole or, with an OSError, not at all."""
         columns = self.columns
         columns["unfamiliar"] = [  # as JSON has it
             None if one is None else str(one).lower() for one in self.unfamiliar
@@ -116,13 +110,7 @@ class Predictions:
             writer.writerows(zip(*columns.values(), strict=True))
 
     def to_jsonl(self, path: str | os.PathLike[str]) -> None:
-        """Write a line for each image, a JSON object with the names of `columns`.
-
-        Raises
-        ------
-        OSError
-            If it cannot be written; the file that was there is untouched.
-        """
+        """Write a JSON object per line, with the names of `columns`, in the same way."""
         columns = self.columns
         columns["label"] = [label or "" for label in self.labels]
         with _written(Path(path)) as file:

@@ -27,7 +27,7 @@ from headstart.features.journal import units
 from headstart.features.journal.known import Known
 from headstart.features.journal.lock import exclusive
 from headstart.features.journal.seal import seal
-from headstart.features.records import Key, Listed, SeenFile
+from headstart.features.records import Listed, SeenFile
 
 DIMENSION = 2048
 UNIT_ROWS = 256
@@ -66,7 +66,7 @@ def in_units(out: Path, rows: int) -> None:
 def publish(out: Path, files: list[SeenFile]) -> None:
     for number, block in enumerate(blocks(len(files))):
         part = files[number * UNIT_ROWS :][: len(block)]
-        vectors = {Key(file.digest): row for file, row in zip(part, block, strict=True)}
+        vectors = {file.key: row for file, row in zip(part, block, strict=True)}
         units.publish(units.folder_of(out), ORIGIN, part, vectors)
 
 
@@ -105,7 +105,7 @@ def overhead(folder: Path, runs: int, rows: int = 2000) -> None:
         f"units and sealing, {rows:,} x {DIMENSION:,}: {statistics.median(ours[1:]):.2f} s; "
         f"straight into one file: {statistics.median(theirs[1:]):.2f} s; the difference is "
         f"{statistics.median(shares):.2f}% ({shares[0]:.2f} to {shares[-1]:.2f}) of embedding them "
-        f"at {rate:.1f} images a second"
+        f"at {rate:.1f} images per second"
     )
 
 

@@ -13,9 +13,9 @@ keras      headstart extract --engine keras; whole process
 f32, bf16  headstart extract --engine openvino, with a cached graph; whole process
 ceiling    the openvino engine alone on random arrays: what a pipeline could reach at most
 decode     reading and decoding alone, on all cores
-roofline   a float32 matrix product of the machine, turned into images a second
+roofline   a float32 matrix product of the machine, turned into images per second
 
-Rates are images a second; every ratio is taken within one round, so that a busy machine disturbs
+Rates are images per second; every ratio is taken within one round, so that a busy machine disturbs
 both sides alike, and given as median (lowest to highest). --json keeps all of it, and
 `python benchmarks/extraction.py --table FILE` prints the table again.
 """
@@ -162,7 +162,7 @@ def photographs(source: Path, folder: Path, count: int) -> int:
 
 
 def roofline(operations: int, seconds: float = 3.0) -> float:
-    """Images a second if the machine did nothing but multiply large float32 matrices."""
+    """Images per second if the machine did nothing but multiply large float32 matrices."""
     side = 3072
     matrix = np.ones((side, side), np.float32)
     matrix @ matrix
@@ -238,7 +238,7 @@ def table(result: dict) -> str:
     """Markdown: rates, then ratios."""
     cases = result["cases"]
     head = [f"{one['backbone']} {one['size']} px" for one in cases]
-    lines = ["| images a second | " + " | ".join(head) + " |", "| --- |" + " ---: |" * len(head)]
+    lines = ["| images per second | " + " | ".join(head) + " |", "| --- |" + " ---: |" * len(head)]
     for key in cases[0]["rates"]:
         cells = [spread(one["rates"][key], 1) for one in cases]
         lines.append(f"| {key} | " + " | ".join(cells) + " |")

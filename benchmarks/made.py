@@ -11,7 +11,7 @@ from headstart.features.journal.known import Known
 from headstart.features.journal.lock import exclusive
 from headstart.features.journal.seal import seal
 from headstart.features.origin import Origin
-from headstart.features.records import Key, Listed, SeenFile
+from headstart.features.records import Listed, SeenFile
 
 
 def origin(dimension: int) -> Origin:
@@ -45,7 +45,7 @@ def feature_file(
         Listed(file.stat, label, split)
         for file, label, split in zip(files, labels, splits or ["none"] * number, strict=True)
     ]
-    vectors = dict(zip(map(Key, digests), features, strict=True))
+    vectors = dict(zip((file.key for file in files), features, strict=True))
     with exclusive(path):
         units.publish(units.folder_of(path), origin(features.shape[1]), files, vectors)
         seal(Known(path), listing)

@@ -82,7 +82,7 @@ def _extract(images: Path, out: Path) -> FeatureStore:
         click.echo(f"{error}.\nSo this demo goes on with random weights, which know no photograph.")
         store = embed(weights="random")
         used = "random. With your own photographs use imagenet weights."
-    features.extraction(store, out, as_json=False)
+    features.extraction(store, as_json=False)
     click.echo(f"Weights used: {used}")
     return store
 

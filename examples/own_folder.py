@@ -53,7 +53,7 @@ _, standings = train_all(store)
 for standing in standings:
     behind, low, high = standing.behind
     print(
-        f"{standing.head}: {standing.scores.accuracy:.1%} right, "
+        f"{standing.name}: {standing.accuracy:.1%} right, "
         f"{behind:.1%} ({low:.1%} to {high:.1%}) behind the best"
     )
 

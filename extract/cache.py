@@ -9,29 +9,31 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-import platformdirs
-
 from .backbones.request import Request
-from .backbones.weights import RANDOM, RANDOM_RECIPE
+from .backbones.weights import RANDOM, RANDOM_SCHEME
 
 
 def folder(kind: str) -> Path:
     """The folder for things of one kind, in ``$HEADSTART_CACHE`` or the user's cache folder."""
     home = os.environ.get("HEADSTART_CACHE")
-    return (Path(home) if home else platformdirs.user_cache_path("headstart")) / kind
+    if home:
+        return Path(home) / kind
+    import platformdirs  # not needed where nothing is to be embedded
+
+    return platformdirs.user_cache_path("headstart") / kind
 
 
-def name(request: Request, recipe: Mapping[str, object]) -> str:
+def name(request: Request, more: Mapping[str, object]) -> str:
     """A file name for what is made from backbone, size and weights of `request`.
 
-    `recipe` has everything else that changes it, as plain values.
+    `more` has everything else that changes it, as plain values.
     """
     weights = request.weights
     whole = {
         "backbone": request.architecture.name,
         "size": request.size,
-        "weights": [weights.kind, weights.sha256, RANDOM_RECIPE if weights.kind == RANDOM else ""],
-        **recipe,
+        "weights": [weights.kind, weights.sha256, RANDOM_SCHEME if weights.kind == RANDOM else ""],
+        **more,
     }
     identity = hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
     return f"{request.architecture.name}-{request.size}-{identity[:16]}"

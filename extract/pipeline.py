@@ -175,6 +175,7 @@ def run(
             "what is finished is kept, and the same command goes on from there"
         ) from error
     ended = time.perf_counter()
+    store.path = Path(out)  # as it was named, be it a link
     store.summary = summarise(
         store,
         embedding,

@@ -19,7 +19,7 @@ from ..features.journal import units
 from ..features.journal.known import Known
 from ..features.journal.lock import exclusive
 from ..features.journal.seal import seal
-from ..features.records import FileStat, Key, Listed, SeenFile, must_read
+from ..features.records import FileStat, Listed, SeenFile, must_read
 from . import cache
 from .backbones.request import Request
 from .embedding import Embedding
@@ -147,7 +147,7 @@ def _rows(
             f"X[{number}], {os.fsdecode(images[number].path)}: {reason}; mend or leave out such "
             f"images"
         )
-    return known.vectors([Key(file.digest) for file in usable])
+    return known.vectors([file.key for file in usable])
 
 
 def _newest(files: Sequence[SeenFile]) -> list[Listed]:

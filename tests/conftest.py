@@ -249,7 +249,7 @@ def make_store(tmp_path):
         from headstart.features.journal.known import Known
         from headstart.features.journal.lock import exclusive
         from headstart.features.journal.seal import seal
-        from headstart.features.records import Key, Listed, SeenFile
+        from headstart.features.records import Listed, SeenFile
 
         features = np.asarray(features, dtype)
         embedding = StubEmbedding(weights_digest, dtype=dtype)
@@ -267,7 +267,7 @@ def make_store(tmp_path):
             Listed(file.stat, label, split)
             for file, label, split in zip(files, labels, splits, strict=True)
         ]
-        vectors = dict(zip(map(Key, digests), features, strict=True))
+        vectors = dict(zip((file.key for file in files), features, strict=True))
         with exclusive(out):
             units.publish(
                 units.folder_of(out),

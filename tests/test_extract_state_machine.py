@@ -127,7 +127,7 @@ class Folder(RuleBasedStateMachine):
                 run(self.make_stub(), self.photos, self.out, unit_images=2)
         assert (self.out.read_bytes() if self.out.exists() else None) == before
         digests = {
-            key.digest for unit in units.verified(units.folder_of(self.out)) for key in unit.keys
+            digest for unit in units.verified(units.folder_of(self.out)) for digest, _ in unit.keys
         }
         if before is not None:
             digests |= {digest.tobytes() for digest in FeatureStore(self.out).digests}

@@ -241,7 +241,7 @@ def test_killing_any_process_of_a_run_at_any_moment_loses_nothing(
         while code < 0 and processes(process.pid):  # none may outlive it, or this never ends
             time.sleep(0.01)
         unfinished = units.verified(units.folder_of(out))
-        kept = {key.digest for unit in unfinished for key in unit.keys}
+        kept = {digest for unit in unfinished for digest, _ in unit.keys}
         if out.exists():
             kept |= {bytes(digest) for digest in FeatureStore(out).digests}
         outcomes.append((code, len(kept)))

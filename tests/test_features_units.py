@@ -6,14 +6,14 @@ import pytest
 from headstart.features import FeatureFileError, records
 from headstart.features.journal import lock, units
 from headstart.features.origin import Origin
-from headstart.features.records import Key, SeenFile
+from headstart.features.records import SeenFile
 
 
 @pytest.fixture
 def publish(tmp_path, stub):
     def publish(*names: bytes):
         files = [SeenFile(name, 1, 2, name.ljust(32, b"."), 3, 4) for name in names]
-        vectors = {Key(file.digest): np.full(8, len(file.path), np.float32) for file in files}
+        vectors = {file.key: np.full(8, len(file.path), np.float32) for file in files}
         folder = tmp_path / "out.h5.units"
         origin = Origin(stub.provenance, {"a": 1}, stub.canary)
         return units.publish(folder, origin, files, vectors)
@@ -80,7 +80,7 @@ def test_the_same_files_with_more_vectors_are_another_unit(publish, stub):
     """Who knows fewer contents gives more vectors to the same files; neither may hide the other."""
     whole = units.Unit(publish(b"a", b"b"))
     origin = Origin(stub.provenance, {}, stub.canary)
-    vectors = {Key(b"b".ljust(32, b".")): np.ones(8, np.float32)}
+    vectors = {(b"b".ljust(32, b"."), 0): np.ones(8, np.float32)}
     part = units.Unit(units.publish(whole.path.parent, origin, whole.files, vectors))
     assert part.path != whole.path
     assert len(part.features()) == 1

@@ -150,7 +150,7 @@ def test_copies_saved_again_are_near_duplicates_and_other_photographs_are_not(
     chance = extract(
         tmp_path / "photos", tmp_path / "chance.h5", **settings | {"weights": "random"}
     )
-    best, worst = compare([chance, store]).ranks
+    best, worst = compare([chance, store]).standings
     assert best.name == str(store.path)
     assert best.no_better_than == ()
     assert best.accuracy > worst.accuracy + 0.2

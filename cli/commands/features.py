@@ -20,7 +20,12 @@ from .options import ENGINE, FILE, JSON, TRUST, choice, number, out
 )
 @number("--size", "Side of the input in pixels [default: the backbone's].")
 @choice("--fit", "stretch", "stretch|crop|pad", "How an image becomes square.")
-@choice("--precision", "f32", "f32|bf16", "bf16 is about twice as fast on processors that have it.")
+@choice(
+    "--precision",
+    "f32",
+    "f32|bf16",
+    "Arithmetic of the backbone; bf16 is about twice as fast on processors that have it.",
+)
 @choice("--labels", "folder", "folder|none", "Take labels from folders (or the manifest), or none.")
 @choice("--dtype", "float32", "float32|float16", "Type of the stored vectors.")
 @ENGINE
@@ -42,7 +47,7 @@ def extract(source: str, out: str, strict: bool, as_json: bool, **settings: Any)
     from ..printing import features as printed
 
     store = extract(source, out, progress=True, **settings)
-    printed.extraction(store, out, as_json=as_json)
+    printed.extraction(store, as_json=as_json)
     return 1 if strict and store.summary.skipped else 0
 
 

@@ -12,10 +12,19 @@ from .options import FILE, FOLDS, HEAD, JSON, PLOTS, SEED, TRUST, choice, out
 @click.command()
 @FILE
 @out("HEAD.joblib|HEAD.skops", "The trained head; loading a .skops file runs no code.")
-@choice("--head", "logistic", "logistic|svm|svm-rbf|all", "all: train each kind, save the best.")
+@choice(
+    "--head",
+    "logistic",
+    "logistic|svm|svm-rbf|all",
+    "What to train; all: every kind, of which the best is saved.",
+)
 @FOLDS
 @SEED
-@click.option("--class-weight", metavar="balanced", help="Let all classes weigh the same.")
+@click.option(
+    "--class-weight",
+    metavar="balanced",
+    help="Let all classes weigh the same, however few images they have.",
+)
 @PLOTS
 @JSON
 def train(file: str, out: str, head: str, plots: Path | None, as_json: bool, **how: Any) -> None:

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -24,15 +23,15 @@ _LIMITS: Final = {
 }
 
 
-def extraction(store: FeatureStore, out: Path | str, *, as_json: bool) -> None:
+def extraction(store: FeatureStore, *, as_json: bool) -> None:
     """After `extract`."""
     summary: Summary = store.summary
     if as_json:
         print_json(dataclasses.asdict(summary))
         return
-    seconds = summary.seconds
+    seconds, images = summary.seconds, count(len(store), "image")
     lines(
-        f"{out}: {count(len(store), 'image')} x {store.dimension} features, {_classes(store)}",
+        f"{store.path}: {images} x {store.dimension} features, {_classes(store)}",
         f"  embedded {summary.embedded:,}, reused {summary.reused:,}, duplicates "
         f"{summary.duplicates:,}, removed {summary.removed:,}, skipped {summary.skipped:,}",
         f"  {store.provenance.backbone} at {store.provenance.size} pixels, "
@@ -52,7 +51,7 @@ def extraction(store: FeatureStore, out: Path | str, *, as_json: bool) -> None:
         advice = f": {summary.advice}" if summary.advice else ""
         lines(f"  {_LIMITS[summary.limits]} limits{advice}")
     if summary.skipped:
-        lines(f"  `headstart info {out} --skipped` says which images were skipped, and why")
+        lines(f"  `headstart info {store.path} --skipped` says which images were skipped, and why")
 
 
 def store(store: FeatureStore, *, list_skipped: bool, as_json: bool) -> None:

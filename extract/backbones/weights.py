@@ -24,7 +24,7 @@ RANDOM: Final = "random"
 FILE: Final = "file"
 
 _RANDOM_SEED: Final = 0
-RANDOM_RECIPE: Final = "He normal, seed 0, BatchNorm calibrated on 32 synthetic images, version 1"
+RANDOM_SCHEME: Final = "He normal, seed 0, BatchNorm calibrated on 32 synthetic images, version 1"
 
 # A firewall that swallows packets must not hold a run up for minutes; Keras sets no limit.
 _DOWNLOAD_TIMEOUT_S: Final = 20.0
@@ -136,7 +136,7 @@ def fill_random(model: Any, calibration: NDArray[np.float32]) -> str:
     those of `calibration`, normalised images (n, size, size, 3): without this the signals of an
     untrained Xception fade or explode. The model has no top layers and is not frozen yet.
 
-    The digest is that of the drawn arrays and of the recipe. The measured statistics are left out,
+    The digest is that of the drawn arrays and of the scheme. The measured statistics are left out,
     since their last bits depend on the machine; the canary watches over those.
     """
     import keras
@@ -156,8 +156,8 @@ def fill_random(model: Any, calibration: NDArray[np.float32]) -> str:
         elif isinstance(getattr(layer, "rate", None), float):
             layer.rate = 0.0  # no dropout while measuring
     model(calibration, training=True)
-    recipe = hashlib.sha256(f"{RANDOM_RECIPE} {drawn_digest}".encode())
-    return recipe.hexdigest()
+    scheme = hashlib.sha256(f"{RANDOM_SCHEME} {drawn_digest}".encode())
+    return scheme.hexdigest()
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from ..backbones.request import Request
 from ..backbones.weights import sha256
 from ..machine import import_keras, import_openvino, versions
 
-_RECIPE: Final = 3
+_CONVERSION: Final = 3
 """Raise it by one in the commit that changes how graphs are built or converted."""
 
 _GRAPH: Final = "graph.xml"
@@ -84,8 +84,8 @@ def convert(request: Request) -> Backbone:
 def _place(request: Request) -> Path:
     # All that goes into the graph, as far as it is known without building it: what the weights
     # called "imagenet" are is up to the version of Keras.
-    recipe = {"recipe": _RECIPE, **versions("keras", "tensorflow", "openvino")}
-    return cache.folder("graphs") / cache.name(request, recipe)
+    more = {"conversion": _CONVERSION, **versions("keras", "tensorflow", "openvino")}
+    return cache.folder("graphs") / cache.name(request, more)
 
 
 def _converted(backbone: Backbone) -> Any:

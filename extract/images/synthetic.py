@@ -30,7 +30,7 @@ def canary_images(size: int, fit: str) -> NDArray[np.uint8]:
     return synthetic_images(CANARIES, _CANARY_SEED, size, fit)
 
 
-def _noise(generator: np.random.Generator) -> NDArray[np.uint8]:
+def _noise(generator: "np.random.Generator") -> NDArray[np.uint8]:
     total = np.zeros((_HEIGHT, _WIDTH, 3), np.int64)
     for cell in _CELLS:
         grid = generator.integers(0, 256, (_HEIGHT // cell, _WIDTH // cell, 3))

@@ -8,7 +8,7 @@ from typing import Final
 from ...features.errors import SourceError, WrongUsage
 from ..images.decode import SUFFIXES
 from . import local
-from .image import ImageReference, Source, absolute, is_image, shown
+from .image import ImageReference, Source, absolute, is_image
 
 LABEL_RULES: Final = ("folder", "none")
 
@@ -46,12 +46,12 @@ def scan(source: Source | Sequence[Source], labels: str = "folder") -> list[Imag
         images = sorted(local.folder(root), key=lambda image: image.path)
         if not images:
             raise SourceError(
-                f"{shown(root)}: no images in this folder or below it; looked for the suffixes "
+                f"{os.fsdecode(root)}: no images in this folder or below it; looked for the suffixes "
                 f"{' '.join(sorted(SUFFIXES))} (links to folders are not followed)"
             )
     elif not os.path.exists(root):
         raise SourceError(
-            f"{shown(root)}: no such folder or file; give a folder of images, a CSV manifest or "
+            f"{os.fsdecode(root)}: no such folder or file; give a folder of images, a CSV manifest or "
             f"an image"
         )
     elif root.lower().endswith(b".csv"):
@@ -60,7 +60,7 @@ def scan(source: Source | Sequence[Source], labels: str = "folder") -> list[Imag
         images = local.files([source])
     else:
         raise SourceError(
-            f"{shown(root)}: neither a folder of images nor a CSV manifest (a file ending in "
+            f"{os.fsdecode(root)}: neither a folder of images nor a CSV manifest (a file ending in "
             f".csv) nor an image ({' '.join(sorted(SUFFIXES))})"
         )
     if labels == "none":

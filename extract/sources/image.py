@@ -117,8 +117,3 @@ def tidy(path: bytes, folder: bytes = b"") -> bytes:
     except OSError:
         same = not os.path.lexists(given)
     return short if same else path
-
-
-def shown(path: bytes | str) -> str:
-    """A path as text, for messages."""
-    return os.fsdecode(path)

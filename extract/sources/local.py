@@ -15,7 +15,6 @@ from .image import (
     Source,
     has_image_name,
     is_image,
-    shown,
     tidy,
 )
 
@@ -25,15 +24,15 @@ def files(sources: Sequence[Source]) -> list[ImageReference]:
     images: dict[bytes, ImageReference] = {}
     for file in map(os.fsencode, sources):
         if not os.path.lexists(file):
-            raise SourceError(f"{shown(file)}: no such file")
+            raise SourceError(f"{os.fsdecode(file)}: no such file")
         if not is_image(file):
             raise SourceError(
-                f"{shown(file)}: not an image by its name ({' '.join(sorted(SUFFIXES))}); only "
+                f"{os.fsdecode(file)}: not an image by its name ({' '.join(sorted(SUFFIXES))}); only "
                 f"images can be given several at a time"
             )
         path = tidy(file)
         if path in images:
-            raise SourceError(f"{shown(file)}: is given twice")
+            raise SourceError(f"{os.fsdecode(file)}: is given twice")
         images[path] = ImageReference(path, file)
     return list(images.values())
 
@@ -55,12 +54,14 @@ def folder(root: bytes) -> Iterator[ImageReference]:
 
 
 def _refuse(error: OSError) -> None:
-    raise SourceError(f"{shown(error.filename)}: this folder cannot be listed: {error.strerror}")
+    raise SourceError(
+        f"{os.fsdecode(error.filename)}: this folder cannot be listed: {error.strerror}"
+    )
 
 
 def manifest(file: bytes) -> list[ImageReference]:
     """The images that a CSV file lists, in its order."""
-    name = shown(file)
+    name = os.fsdecode(file)
     try:
         # utf-8-sig drops the mark that spreadsheets put first; surrogateescape keeps file names
         # that are not UTF-8, byte for byte.
@@ -91,7 +92,7 @@ def manifest(file: bytes) -> list[ImageReference]:
     if missing:
         raise SourceError(
             f"{name}: {len(missing)} of {len(images)} images listed are not there, first "
-            f"{shown(missing[0].location)}; paths are relative to the manifest's folder"
+            f"{os.fsdecode(missing[0].location)}; paths are relative to the manifest's folder"
         )
     return list(images.values())
 

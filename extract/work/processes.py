@@ -7,8 +7,6 @@ from concurrent.futures import Executor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-from loky import ProcessPoolExecutor
-
 from ...features.child import end_with
 from ...features.errors import HeadstartError
 
@@ -16,6 +14,8 @@ from ...features.errors import HeadstartError
 @contextlib.contextmanager
 def executor(workers: int, out: Path) -> Iterator[Executor]:
     """As many processes; they are gone at the end, at once if the run fails."""
+    from loky import ProcessPoolExecutor  # 0.1 s that a run in this process does without
+
     processes = ProcessPoolExecutor(workers, initializer=end_with, initargs=(os.getpid(),))
     failed = True
     try:

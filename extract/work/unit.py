@@ -115,7 +115,7 @@ class Worker:
             vectors |= zip(keys, self._embedding.stored(call.result()), strict=True)
         origin = job.origin or self.origin
         if vectors:
-            done.embedded = [key.digest for key in vectors]
+            done.embedded = [digest for digest, _ in vectors]
             now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
             done.environment = {**self.origin.environment, "extracted": now}
             origin = dataclasses.replace(origin, environment=done.environment)
@@ -150,7 +150,7 @@ class Worker:
             done.decoded += one.pixels is not None
             if one.pixels is not None and one.file.digest not in self._met:
                 self._met.add(one.file.digest)
-                pixels[Key(one.file.digest)] = one.pixels
+                pixels[one.file.key] = one.pixels
                 # Asking for the batch loads the backbone, which without new images never happens.
                 if len(pixels) >= self._embedding.engine.batch:
                     yield list(pixels), self._submit(pixels, images)

@@ -56,7 +56,7 @@ class Known:
         if self.store is not None:
             keys = self.store.keys
             files = [
-                SeenFile(path, stat[0], stat[1], key.digest, stat[2], stat[3])
+                SeenFile(path, stat[0], stat[1], key[0], stat[2], stat[3])
                 for path, key, stat in zip(
                     self.store.raw_paths, keys, self.store.stats.tolist(), strict=True
                 )
@@ -108,12 +108,12 @@ class Known:
 
     def image(self, digest: bytes) -> SeenFile | None:
         """A file with these bytes whose vector is known; None if there is none."""
-        return self._images.get(digest) if Key(digest) in self._places else None
+        return self._images.get(digest) if (digest, 0) in self._places else None
 
     def seen(self, stat: FileStat) -> SeenFile | None:
         """What was found in this unchanged file; None if it is new, changed or its vector lost."""
         file = self._files.get(stat)
-        if file is None or not (file.reason or Key(file.digest) in self._places):
+        if file is None or not (file.reason or file.key in self._places):
             return None
         return file
 

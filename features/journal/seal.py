@@ -80,7 +80,7 @@ def _rows(known: Known, listing: Sequence[Listed]) -> _Rows:
         ),
         layout.SKIPPED: table(skipped),
     }
-    keys = [Key(seen.digest) for _, seen in found]
+    keys = [seen.key for _, seen in found]
     return _Rows(known.out, known.source, known.fresh, arrays, keys)
 
 

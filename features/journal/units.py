@@ -46,12 +46,12 @@ def publish(
     """
     rows, provenance = table(files), origin.provenance
     shape = (len(vectors), provenance.dimension)
-    digests = b"".join(key.digest for key in vectors)
+    digests = b"".join(digest for digest, _ in vectors)
     arrays: dict[str, NDArray[Any]] = {
         layout.FILES: rows,
         layout.FEATURES: np.array(list(vectors.values()), provenance.dtype).reshape(shape),
         layout.DIGESTS: np.frombuffer(digests, np.uint8).reshape(-1, layout.DIGEST_BYTES),
-        layout.VIEWS: np.array([key.view for key in vectors], np.int16),
+        layout.VIEWS: np.array([view for _, view in vectors], np.int16),
         layout.CANARY: origin.canary,
     }
     # The HDF5 library is known to crash the process when the disk fills under it, so the image

@@ -143,7 +143,7 @@ def judge(
         yield "the old file is neither as it was nor replaced whole"
     sealed = {bytes(digest) for digest in FeatureStore(out).digests}
     unfinished = units.verified(units.folder_of(out))
-    kept = sealed | {key.digest for unit in unfinished for key in unit.keys}
+    kept = sealed | {digest for unit in unfinished for digest, _ in unit.keys}
     make_space()
     again = attempt(helpers, photos, out, "run", "off", 0)
     if again["code"] != 0:
