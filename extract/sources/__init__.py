@@ -41,18 +41,17 @@ def scan(source: Source | Sequence[Source], labels: str = "folder") -> list[Imag
         raise WrongUsage(f"labels {labels!r}: use one of {', '.join(LABEL_RULES)}")
     if not isinstance(source, str | os.PathLike):
         return local.files(source)
-    root = os.fsencode(source)
+    root, name = os.fsencode(source), os.fsdecode(source)
     if os.path.isdir(root):
         images = sorted(local.folder(root), key=lambda image: image.path)
         if not images:
             raise SourceError(
-                f"{os.fsdecode(root)}: no images in this folder or below it; looked for the suffixes "
+                f"{name}: no images in this folder or below it; looked for the suffixes "
                 f"{' '.join(sorted(SUFFIXES))} (links to folders are not followed)"
             )
     elif not os.path.exists(root):
         raise SourceError(
-            f"{os.fsdecode(root)}: no such folder or file; give a folder of images, a CSV manifest or "
-            f"an image"
+            f"{name}: no such folder or file; give a folder of images, a CSV manifest or an image"
         )
     elif root.lower().endswith(b".csv"):
         images = local.manifest(root)
@@ -60,7 +59,7 @@ def scan(source: Source | Sequence[Source], labels: str = "folder") -> list[Imag
         images = local.files([source])
     else:
         raise SourceError(
-            f"{os.fsdecode(root)}: neither a folder of images nor a CSV manifest (a file ending in "
+            f"{name}: neither a folder of images nor a CSV manifest (a file ending in "
             f".csv) nor an image ({' '.join(sorted(SUFFIXES))})"
         )
     if labels == "none":

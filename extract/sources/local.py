@@ -27,8 +27,8 @@ def files(sources: Sequence[Source]) -> list[ImageReference]:
             raise SourceError(f"{os.fsdecode(file)}: no such file")
         if not is_image(file):
             raise SourceError(
-                f"{os.fsdecode(file)}: not an image by its name ({' '.join(sorted(SUFFIXES))}); only "
-                f"images can be given several at a time"
+                f"{os.fsdecode(file)}: not an image by its name "
+                f"({' '.join(sorted(SUFFIXES))}); only images can be given several at a time"
             )
         path = tidy(file)
         if path in images:
