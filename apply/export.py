@@ -101,8 +101,7 @@ def export(
     embedding = Embedding.of(trained.origin.called(name, REMEDY), weights=weights, engine=engine)
     if progress:
         print(f"building {embedding.request} ...", file=sys.stderr)
-    if embedding.joins is not None:
-        embedding.joins.require(embedding.origin())
+    embedding.origin()  # refused if it does not fit the head
     provenance = trained.provenance
     images = synthetic_images(_COMPARED, _SEED, provenance.size, provenance.fit)
     expected = trained.predict(embedding.embed(images)).probabilities
@@ -117,7 +116,7 @@ def export(
             elif engine != KERAS:
                 reason = "; if the head is so steep that rounding shows, try --engine keras"
             raise HeadError(
-                f"{out}: not written, for the exported graph gives other probabilities than "
+                f"{out}: not written, because the exported graph gives other probabilities than "
                 f"`headstart predict`: by up to {difference:.2g} on {_COMPARED} test images, at "
                 f"most {_ALLOWED:g} is allowed{reason}"
             )

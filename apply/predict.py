@@ -79,11 +79,13 @@ def predict(
     paths: list[Source] = []
     if not isinstance(source, FeatureStore):
         paths = [source] if isinstance(source, str | os.PathLike) else list(source)
+    if top < 1:
+        raise WrongUsage(f"top {top}: at least 1")
     inputs = [*paths, *([store.path] if store else []), *([] if isinstance(head, Head) else [head])]
     table = None if out is None else _checked_table(Path(out), inputs)
     kept = None if features is None else Path(features)
     if kept is not None and table is not None and kept.resolve() == table.resolve():
-        raise WrongUsage(f"--features {kept}: is the table too; name another file")
+        raise WrongUsage(f"--features {kept}: is the output (-o) too; name another file")
     trained = head if isinstance(head, Head) else load_head(head, trust=trust)
     if len(paths) == 1 and is_hdf5(Path(paths[0])):
         store = FeatureStore(paths[0])
@@ -118,7 +120,7 @@ def _embedded(
     *,
     progress: bool,
 ) -> Iterator[tuple[FeatureStore, list[str]]]:
-    """The features of a source, and its paths in its own order; kept in any case if that fails."""
+    """The features of a source, and its paths in its own order; they stay if anything fails."""
     source = sources[0] if len(sources) == 1 else sources
     images = scan(source)
     with contextlib.ExitStack() as cleaning:
@@ -128,8 +130,8 @@ def _embedded(
         else:
             # The name says whose vectors these are, so that what an interrupted run left is taken
             # up by the same command, and by no head of other features.
-            origin = embedding.joins
-            whose = "" if origin is None else origin.provenance.fingerprint[:12]
+            head = embedding.must_fit
+            whose = "" if head is None else head.provenance.fingerprint[:12]
             beside = table or Path(cleaning.enter_context(tempfile.TemporaryDirectory())) / "x"
             file = beside.with_name(f".{beside.name}.{whose}.h5")
             remedy = f"Delete {file} and {folder_of(file).name}, and try again."

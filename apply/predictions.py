@@ -89,7 +89,7 @@ class Predictions:
         """
         columns: dict[str, list[Any]] = {"path": self.paths, "label": [], "confidence": []}
         columns |= {"unfamiliar": self.unfamiliar, "skipped": self.skipped}
-        for place in range(max(map(len, self.ranked), default=1)):
+        for place in range(max(1, *map(len, self.ranked))):
             end = f"_{place + 1}" if place else ""
             best = [row[place] if row else (None, np.nan) for row in self.ranked]
             columns["label" + end] = [label for label, _ in best]

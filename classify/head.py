@@ -20,8 +20,8 @@ from .scores.evaluation import Scores, most_probable
 
 THIS_HEAD: Final = "this head"
 REMEDY: Final = (
-    "Extract the images again with the head's settings (`headstart info HEAD`), or train a head on "
-    "this file."
+    "Extract the images again with the settings and library versions of the head (`headstart info "
+    "HEAD`), or train a head on this file."
 )
 
 _MOST_NAMES: Final = 5  # in one line

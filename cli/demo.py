@@ -38,10 +38,12 @@ def run(directory: Path) -> None:
     click.echo("\nThe heads, all trained on that file:")
     best, standings = train_all(store, seed=_SEED)
     heads.leaderboard(best.scores, standings)
-    click.echo("\nBeside the bare pixels, without any backbone:")
+    click.echo("\nCompared with the raw pixels, without any backbone:")
     heads.comparison(compare([store], pixels=pixels_of(str(images)), seed=_SEED), as_json=False)
     best.save(saved)
-    click.echo(f"\nThe {best.name} head is saved as {saved}. What it says of a few test images:")
+    click.echo(
+        f"\nThe {best.name} head is saved as {saved}. Its predictions for a few test images:"
+    )
     _show_predictions(best, store)
     lines(_NEXT, f"Done in {time.perf_counter() - started:.0f} s.")
 

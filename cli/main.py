@@ -88,7 +88,7 @@ def _report(error: BaseException) -> int:
 
 
 def _let_go_of_output() -> None:
-    """Where standard output takes no more, have Python not try, and complain, again at exit."""
+    """If standard output is closed, keep Python from failing on it again at exit."""
     try:
         print(end="", flush=True)
     except OSError:

@@ -29,8 +29,8 @@ class Embedding:
     """One way of turning images into vectors, loaded lazily.
 
     Loading imports TensorFlow and builds a model, or reads a converted one: seconds that a run with
-    nothing new to embed never spends. `load_seconds` is what it took, 0 before. `joins` made
-    vectors that those computed here must fit, if there are any.
+    nothing new to embed never spends. `load_seconds` is what it took, 0 before. `must_fit`
+    made vectors that those computed here have to fit, wherever they go: those of a head.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Embedding:
         self.request = request
         self.tuning = tuning or Tuning()
         self.load_seconds = 0.0
-        self.joins: Origin | None = None
+        self.must_fit: Origin | None = None
         self._engine = engine
         engines.require_usable(engine, self.tuning, request.precision)
 
@@ -60,15 +60,14 @@ class Embedding:
         request = Request.repeating(origin.provenance, source)
         origin.require_declared(request.declared())
         embedding = cls(request, engine)
-        embedding.joins = origin
+        embedding.must_fit = origin
         return embedding
 
-    def join(self, origin: Origin) -> None:
-        """Compute for a file of `origin`; refuse what does not fit, unloaded as far as possible."""
+    def require_fit(self, origin: Origin) -> None:
+        """Refuse to compute for a file of `origin` what does not fit; if possible, unloaded."""
         origin.require_declared(self.request.declared())
         if not self.request.weights.same(origin.environment.get("weights", {})):
             origin.require(self.origin())
-        self.joins = origin
 
     @functools.cached_property
     def _loaded(self) -> tuple[Backbone, Engine]:
@@ -110,18 +109,24 @@ class Embedding:
         return self.engine.submit_all(canary_images(self.request.size, self.request.fit))
 
     def origin(self, source: str = "") -> Origin:
-        """What vectors of `source` that are embedded here and now come from."""
+        """What vectors of `source` come from that are embedded here and now.
+
+        It is refused if it does not fit `must_fit`.
+        """
         environment = self.environment | {
             "source": source,
             "extracted": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         }
-        return Origin(self.provenance, environment, self.canary)
+        made = Origin(self.provenance, environment, self.canary)
+        if self.must_fit is not None:
+            self.must_fit.require(made)
+        return made
 
     def unloaded(self, share: int) -> "Embedding":
         """The same with nothing loaded, for one of several processes: `share` cores are its own."""
         tuning = dataclasses.replace(self.tuning, share=share)
         other = Embedding(self.request, self._engine, tuning)
-        other.joins = self.joins
+        other.must_fit = self.must_fit
         return other
 
     def submit(self, images: Sequence[NDArray[np.uint8]]) -> Future[NDArray[np.float32]]:

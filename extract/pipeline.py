@@ -143,7 +143,7 @@ def run(
     """
     started = time.perf_counter()
     if workers < 1:
-        raise WrongUsage(f"workers {workers}: at least one process has to do the work")
+        raise WrongUsage(f"workers {workers}: at least 1")
     path = _checked_output(out, source, fresh=fresh)
     images = sources.scan(source, labels) if listing is None else listing
     images = sorted(images, key=lambda image: image.path)
@@ -155,7 +155,7 @@ def run(
             known = Known(path, source=name, fresh=fresh, remedy=remedy)
             before = set() if known.store is None else set(known.store.raw_paths)
             if known.origin is not None:
-                embedding.join(known.origin)
+                embedding.require_fit(known.origin)
             caught_up = catch_up(
                 known,
                 embedding,
@@ -170,21 +170,21 @@ def run(
             _require_source(name, images)
             _require_rows(caught_up.known, listed)
             store = seal(caught_up.known, listed)
+            ended = time.perf_counter()
+            store.summary = summarise(
+                store,
+                embedding,
+                caught_up.tally,
+                workers=workers,
+                removed=len(before - stats.keys()),
+                sealing=ended - sealing,
+                total=ended - started,
+            )
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(
             "what is finished is kept, and the same command goes on from there"
         ) from error
-    ended = time.perf_counter()
     store.path = Path(out)  # as it was named, be it a link
-    store.summary = summarise(
-        store,
-        embedding,
-        caught_up.tally,
-        workers=workers,
-        removed=len(before - stats.keys()),
-        sealing=ended - sealing,
-        total=ended - started,
-    )
     return store
 
 
@@ -199,7 +199,7 @@ def _checked_output(
         raise FeatureFileError(f"{path}: is the source itself; choose another output")
     if fresh and path.exists() and not replaceable(path):
         raise FeatureFileError(
-            f"{path}: is no feature file, so --fresh does not replace it; choose another output"
+            f"{path}: is not a feature file, so --fresh does not replace it; choose another output"
         )
     return path
 
@@ -213,7 +213,7 @@ def _discard_what_does_not_fit(embedding: Embedding, out: Path) -> None:
 
 def _require_source(source: str, listing: Sequence[ImageReference]) -> None:
     """See that the images are still there: a drive that was pulled out says nothing of them."""
-    if not any(os.path.lexists(image.location) for image in listing):
+    if not any(image.exists() for image in listing):
         raise SourceError(
             f"{source}: its images vanished while they were read; what is embedded is kept: make "
             f"them available again, then run the same command"

@@ -25,7 +25,7 @@ def pixels_of(source: str) -> Callable[[list[bytes]], NDArray[np.float32]]:
         missing = [path for path in paths if path not in images]
         if missing:
             raise SourceError(
-                f"{source}: {len(missing)} images of the feature files are not there, such as "
+                f"{source}: {len(missing)} images of the feature files are not in it, for example "
                 f"{os.fsdecode(missing[0])}; name the source that they were extracted from"
             )
         rows = joblib.Parallel(joblib.cpu_count(), prefer="threads")(
@@ -41,4 +41,4 @@ def _row(image: ImageReference) -> NDArray[np.float32]:
         data, _ = image.read()
         return decode(data, SIDE).pixels.astype(np.float32).ravel()
     except (Undecodable, Unreadable) as error:
-        raise SourceError(f"{os.fsdecode(image.location)}: {error}") from error
+        raise SourceError(f"{os.fsdecode(image.path)}: {error}") from error

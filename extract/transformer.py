@@ -29,8 +29,8 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     and its vector kept on disk, where it is found again by other calls, clones and processes:
     cross-validation and searches cost one pass through the backbone, and with all images known the
     backbone is not even loaded. A file is known by its path, size and time of change, an array by
-    its pixels. Before a search in several processes, transform all images once, or each process
-    starts by embedding its own part of them.
+    its pixels. Before a search in several processes, transform all images once, or they wait for
+    each other while each embeds its part.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         dimension = self._vector_cache().dimension
         if dimension is None:
             raise NotFittedError(
-                "how long the vectors are is not known before the first one; transform an image"
+                "the length of the vectors is unknown before the first one; transform an image"
             )
         prefix = type(self).__name__.lower()
         return np.array([f"{prefix}{number}" for number in range(dimension)], object)

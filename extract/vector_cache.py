@@ -19,6 +19,7 @@ from ..features.journal import units
 from ..features.journal.known import Known
 from ..features.journal.lock import exclusive
 from ..features.journal.seal import seal
+from ..features.journal.units import Unit
 from ..features.records import FileStat, Listed, SeenFile, must_read
 from . import cache
 from .backbones.request import Request
@@ -40,58 +41,71 @@ class VectorCache:
     """The vectors of one request: those that are on disk, and an embedding for all others.
 
     Any number of threads and processes may use it at once. What is known is read without a lock;
-    to add to it they wait for each other, and find what another has added meanwhile. Each request
-    has a file of its own, so that no vectors mix.
+    to add to it they wait for each other, and find what another has added meanwhile (where the file
+    system has locks). Each request has a file of its own, so that no vectors mix.
     """
 
     def __init__(self, request: Request, engine: str, folder: Path) -> None:
         self.file = folder / f"{cache.name(request, request.declared())}.h5"
         self._embedding = Embedding(request, engine)
         self._known: Known | None = None
+        self._verified: Sequence[Unit] = ()
         # One thread at a time: the engine uses all cores, and the next one finds what it needs.
         self._lock = threading.Lock()
 
     @property
     def dimension(self) -> int | None:
         """D; None as long as nothing is on disk, since only the backbone could tell."""
-        with self._lock, self._explained():
-            self._known = self._known or self._read()
-            origin = self._known.origin
-            return None if origin is None else origin.provenance.dimension
+        with self._explained():
+            origin = (self._known or self._read()).origin
+        return None if origin is None else origin.provenance.dimension
 
     def vectors(self, images: Sequence[ImageReference]) -> NDArray[np.floating]:
         """The vectors of `images`, (n, D), in that order; an image may be there several times."""
-        with self._lock, self._explained():
-            listing = {image.path: image for image in images}
-            stats = {path: image.stat() for path, image in listing.items()}
-            # Another process may be sealing what is read here; then it is read again, locked.
+        listing = {image.path: image for image in images}
+        stats = {path: image.stat() for path, image in listing.items()}
+        with self._explained():
+            for _ in range(2):  # the second time with what other processes have added meanwhile
+                with contextlib.suppress(FeatureFileError):  # one may be sealing what is read
+                    known = self._known or self._read()
+                    if not known.lacks(stats.values()):
+                        vectors = _rows(known, images, stats)
+                        self._known = known
+                        return vectors
+                self._known = None
+            with self._lock:
+                self._make_folder()
+                with exclusive(self.file, wait=True):
+                    return self._added(images, listing, stats)
+
+    def _added(
+        self,
+        images: Sequence[ImageReference],
+        listing: Mapping[bytes, ImageReference],
+        stats: Mapping[bytes, FileStat],
+    ) -> NDArray[np.floating]:
+        known = self._read()
+        if known.lacks(stats.values()):
+            if known.origin is not None:
+                self._embedding.require_fit(known.origin)
+            caught_up = catch_up(known, self._embedding, list(listing.values()))
+            known, stats = caught_up.known, caught_up.stats
+        vectors = _rows(known, images, stats)
+        self._known = known
+        if len(known.units) >= SEALED_FROM:
+            # Nothing depends on it: on a full disk the units stay as they are.
             with contextlib.suppress(FeatureFileError):
-                self._known = self._known or self._read()
-                if not self._known.lacks(stats.values()):
-                    return _rows(self._known, images, stats)
-            self._make_folder()
-            with exclusive(self.file, wait=True):
-                known = self._read()
-                if known.lacks(stats.values()):
-                    if known.origin is not None:
-                        self._embedding.join(known.origin)
-                    caught_up = catch_up(known, self._embedding, list(listing.values()))
-                    known, stats = caught_up.known, caught_up.stats
-                self._known = known
-                vectors = _rows(known, images, stats)
-                if len(known.units) >= SEALED_FROM:
-                    # Nothing depends on it: on a full disk the units stay as they are.
-                    with contextlib.suppress(FeatureFileError):
-                        seal(known, _newest(known.files))
-                    self._known = None
-                return vectors
+                seal(known, _newest(known.files))
+            self._known = None
+        return vectors
 
     def _read(self) -> Known:
-        before = () if self._known is None else self._known.units
         try:
-            return Known(self.file, source=_SOURCE, remedy=self._remedy, before=before)
+            known = Known(self.file, source=_SOURCE, remedy=self._remedy, before=self._verified)
         except OSError as error:
             raise FeatureFileError(f"{self.file}: cannot be read: {error.strerror}") from error
+        self._verified = known.units
+        return known
 
     def _make_folder(self) -> None:
         # Before any image is embedded, rather than when the first of them are to be kept.
@@ -144,7 +158,7 @@ def _rows(
         reason = getattr(found[number], "reason", "it changed while it was read")
         raise SourceError(
             f"{len(images) - len(usable)} of {len(images)} images cannot be used; the first is "
-            f"X[{number}], {os.fsdecode(images[number].path)}: {reason}; mend or leave out such "
+            f"X[{number}], {os.fsdecode(images[number].path)}: {reason}; repair or leave out such "
             f"images"
         )
     return known.vectors([file.key for file in usable])

@@ -48,7 +48,7 @@ def call(function: Callable[..., None], *arguments: Any) -> None:
 
 
 def main() -> None:
-    """Be the child: a call on standard input; one line of why not on standard error."""
+    """Make the call on standard input; if it fails, say why in one line on standard error."""
     parent, function, arguments = pickle.load(sys.stdin.buffer)  # from our own parent
     end_with(parent)
     try:

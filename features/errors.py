@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 
 class HeadstartError(Exception):
-    """Anything a user can mend: catch this one to catch them all."""
+    """Anything a user can fix: catch this one to catch them all."""
 
 
 class WrongUsage(HeadstartError):

@@ -34,7 +34,7 @@ class AnotherVersion(FeatureFileError):
         self.versions = f"format version {found}; this headstart reads version {read}"
         super().__init__(
             f"{path}: {self.versions}; make it again with `headstart extract SOURCE -o {path} "
-            f"--fresh`, or use the headstart that wrote it"
+            f"--fresh`, or use the version of headstart that wrote it"
         )
 
 
@@ -52,7 +52,7 @@ def opened(
     if not os.path.exists(path):
         raise FeatureFileError(f"{path}: no such file; `headstart extract` makes feature files")
     if not os.path.isfile(path):
-        raise FeatureFileError(f"{path}: a {kind} is expected, this is a folder or device")
+        raise FeatureFileError(f"{path}: is a folder or device, not a {kind}")
     try:
         # Locks fail on some network file systems; reading needs none, since a sealed file is
         # never written again.

@@ -35,7 +35,7 @@ def distance(ours: NDArray[np.floating], theirs: NDArray[np.floating]) -> float:
     return float(np.max(np.linalg.norm(a - b, axis=1) / np.linalg.norm(b, axis=1)))
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Origin:
     """What made vectors, and what proves it; it travels with them.
 

@@ -186,6 +186,6 @@ class FeatureStore(HasOrigin):
         with opened(self.path, layout.FORMAT, sound=self._state) as file:
             if text_attribute(file, layout.CONTENT_DIGEST_ATTRIBUTE) != self.content_digest:
                 raise FeatureFileError(
-                    f"{self.path}: it was replaced since it was opened here; open it again"
+                    f"{self.path}: it was replaced since it was opened; open it again"
                 )
             yield file

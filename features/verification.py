@@ -78,10 +78,10 @@ def _unreadable(file: h5py.File) -> Iterator[str]:
 def _broken_rules(store: FeatureStore) -> Iterator[str]:
     order = list(zip(store.raw_paths, store.views.tolist(), strict=True))
     if any(one >= other for one, other in itertools.pairwise(order)):
-        yield f"{layout.PATHS}: rows are not sorted, or one is there twice"
+        yield f"{layout.PATHS}: rows are not sorted, or one occurs twice"
     names = store.read(layout.LABEL_NAMES).tolist()
     if names != sorted(set(names)):
-        yield f"{layout.LABEL_NAMES}: not sorted, or one is there twice"
+        yield f"{layout.LABEL_NAMES}: not sorted, or one occurs twice"
     labels = store.labels
     if ((labels < layout.NO_LABEL) | (labels >= len(names))).any():
         yield f"{layout.LABELS}: points outside {layout.LABEL_NAMES}"

@@ -1,1 +1,1 @@
-"""What one would rather look at than read."""
+"""Plots of scores, as PNG files."""

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import os
 import sys
+import threading
 from concurrent.futures import Future
 from importlib import import_module
 from pathlib import Path
@@ -175,7 +176,7 @@ def stand_in(monkeypatch, make_stub):
             def of(cls, origin, **how):
                 real = Embedding.of(origin, **how)
                 stub = cls(real.request)
-                stub.joins = real.joins
+                stub.must_fit = real.must_fit
                 return stub
 
         for module in modules:
@@ -191,12 +192,13 @@ def interrupt_after():
 
     @contextlib.contextmanager
     def interrupt(count: int):
-        original, published = units.publish, []
+        original, published, one_at_a_time = units.publish, [], threading.Lock()
 
         def publish(*arguments):
-            if len(published) == count:
-                raise KeyboardInterrupt
-            published.append(original(*arguments))
+            with one_at_a_time:
+                if len(published) == count:
+                    raise KeyboardInterrupt
+                published.append(original(*arguments))
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(units, "publish", publish)

@@ -8,9 +8,10 @@ import os
 import joblib
 import numpy as np
 import pytest
+from headstart.apply import predict
 from headstart.classify import load_head, train
 from headstart.extract.pipeline import run
-from headstart.features import FeatureStore, Provenance, ProvenanceMismatch
+from headstart.features import FeatureStore, HeadError, Provenance, ProvenanceMismatch
 from PIL import Image
 
 SMALL = ("--backbone", "MobileNetV2", "--size", "32", "--weights", "random")
@@ -105,7 +106,7 @@ def test_features_that_are_something_else_already_are_not_replaced(trained, cli)
     assert "the features of 1 images of" in cli(*one, "new/red/red01.png").failure(2)
     assert cli(*one, "new/red/red01.png", "new/red/red00.png").code == 0
     done = cli("predict", "pets.joblib", "new", "-o", "a.csv", "--features", "a.csv")
-    assert "a.csv: is the table too" in done.failure(2)
+    assert "a.csv: is the output (-o) too" in done.failure(2)
     cli("extract", "new", "-o", "other.h5", *SMALL[:2], "--size", "64", "--weights", "random")
     line = cli("predict", "pets.joblib", "new", "-o", "a.csv", "--features", "other.h5").failure()
     assert "size is 64 against 32" in line
@@ -279,3 +280,57 @@ def test_there_is_no_way_to_force_it(cli):
     for command in ("predict", "evaluate", "export"):
         assert "force" not in cli(command, "--help").out
         assert "No such option" in cli(command, "--force").failure(2)
+
+
+# From Python
+
+
+def test_one_call_gives_what_the_command_writes(trained, cli):
+    (trained / "new" / "bad.png").write_bytes(b"x")
+    assert cli("predict", "pets.joblib", "new", "-o", "a.csv", "--top", "2").code == 0
+    predictions = predict(load_head("pets.joblib"), "new", out="b.csv", top=2)
+    assert (trained / "a.csv").read_bytes() == (trained / "b.csv").read_bytes()
+    rows = table("a.csv")
+    assert len(predictions) == len(rows) == 13
+    assert predictions.paths == [row["path"] for row in rows]
+    assert [label or "" for label in predictions.labels] == [row["label"] for row in rows]
+    assert predictions.skipped == [row["skipped"] for row in rows]
+    assert predictions.counts == {"blue": 6, "red": 6}
+    bad = predictions.paths.index("bad.png")
+    assert np.isnan(predictions.confidences[bad])
+    assert predictions.alternatives[bad] == []
+    assert predictions.unfamiliar[bad] is None
+    for label, confidence, (other,) in zip(
+        predictions.labels[:bad],
+        predictions.confidences[:bad],
+        predictions.alternatives[:bad],
+        strict=True,
+    ):
+        assert {label, other[0]} == {"blue", "red"}
+        assert confidence + other[1] == pytest.approx(1)
+    assert repr(predictions).startswith("Predictions(13 images; blue: 6, red: 6; ")
+    assert repr(predictions).endswith(" unfamiliar, 1 skipped)")
+
+
+def test_columns_are_of_one_length_and_the_table_has_their_names(trained):
+    predictions = predict("pets.joblib", "new", top=2, out="a.csv")
+    columns = predictions.columns
+    assert {len(column) for column in columns.values()} == {12}
+    assert list(columns) == list(table("a.csv")[0])
+    predictions.to_jsonl("a.jsonl")
+    for number, line in enumerate((trained / "a.jsonl").read_text().splitlines()):
+        assert json.loads(line) == {name: column[number] for name, column in columns.items()}
+
+
+def test_features_can_be_handed_over_as_a_file_or_opened_and_nothing_is_left_behind(trained):
+    before = sorted(trained.iterdir())
+    head = load_head("pets.joblib")
+    predictions = predict(head, "photos")
+    for features in ("pets.h5", FeatureStore("pets.h5")):
+        assert predict(head, features) == predictions
+    assert sorted(trained.iterdir()) == before
+
+
+def test_a_head_points_from_images_to_predict(trained):
+    with pytest.raises(HeadError, match=r"use `headstart\.apply\.predict\(head, source\)`"):
+        load_head("pets.joblib").predict(["new/red/red00.png"])

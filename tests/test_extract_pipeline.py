@@ -1,13 +1,17 @@
 """The rules of the frozen pass, with a stand-in for the backbone that counts what it embeds."""
 
 import functools
+import itertools
 import os
 import platform
 import shutil
+import time
 
+import h5py
 import numpy as np
 import pytest
 from headstart.extract import pipeline
+from headstart.extract.work.progress import Progress
 from headstart.features import (
     BackboneError,
     FeatureFileError,
@@ -182,6 +186,15 @@ def test_fresh_replaces_a_file_of_other_settings(photos, out, stub, make_stub):
     assert FeatureStore(out).provenance.size == 96
 
 
+def test_fresh_replaces_a_file_of_another_version(photos, out, stub, make_stub):
+    run(stub, photos, out)
+    with h5py.File(out, "r+") as file:
+        file.attrs["format_version"] = 99
+    with pytest.raises(FeatureFileError, match="format version 99"):
+        run(make_stub(), photos, out)
+    assert counts(run(make_stub(), photos, out, fresh=True)) == {"embedded": 18}
+
+
 def test_unfinished_work_of_other_settings_is_refused_and_kept(photos, out, stub, make_stub):
     run(stub, photos, out)
     folder = units.folder_of(out)
@@ -251,7 +264,7 @@ def test_a_second_run_on_the_same_output_is_refused_and_harms_nothing(
     original, refused = units.publish, []
 
     def publish(*arguments):
-        with pytest.raises(FeatureFileError, match="another headstart is working on it") as error:
+        with pytest.raises(FeatureFileError, match="another run of headstart is using it") as error:
             run(make_stub(), photos, out)
         refused.append(error)
         return original(*arguments)
@@ -294,7 +307,7 @@ def test_leftovers_of_killed_runs_are_swept_and_files_of_the_user_are_not(photos
         out.with_name(f".{out.name}.{nobody}-ff@{platform.node()}.tmp"),
     ]
     at_work = [
-        # An ImageEmbedder publishes without a lock.
+        # A process that is still alive, a file of another machine, another output.
         durable.temporary_beside(folder / "def.h5"),
         folder / f".def.h5.{nobody}-ff@another-machine.tmp",
         durable.temporary_beside(out.with_name(f"{out.name}.csv")),
@@ -370,10 +383,9 @@ def test_an_image_that_needs_too_much_memory_is_tried_again(
 
 
 def test_progress_says_nothing_before_the_first_image_counts(monkeypatch, capsys):
-    from headstart.extract.work import progress
-
-    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.0)
-    shown = progress.Progress(10, shown=True)
+    ticks = itertools.count(step=20)  # long enough for a line at every look at the clock
+    monkeypatch.setattr(time, "monotonic", lambda: next(ticks))
+    shown = Progress(10, shown=True)
     shown.add(0)
     assert capsys.readouterr().err == ""
     shown.add(5)

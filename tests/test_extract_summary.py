@@ -8,7 +8,8 @@ import pytest
 from headstart.extract import machine
 from headstart.extract.backbones.request import Request
 from headstart.extract.pipeline import run
-from headstart.extract.work.summary import advice, limiting
+from headstart.extract.work.summary import Tally, advice, limiting, summarise
+from headstart.extract.work.unit import Done
 
 FEW = dict.fromkeys(("total", "load", "read", "decode", "embed", "write", "waiting"), 0.0)
 
@@ -44,6 +45,22 @@ def test_the_advice_names_what_is_missing(monkeypatch):
     assert 'pip install "headstart[openvino]"' in said
     assert "--precision bf16" in said
     assert "scaled down to 284 pixels" in advice("decode", request, environment, 100.0)
+
+
+def test_a_summary_sums_up_the_units_of_all_workers(photos, tmp_path, stub):
+    store = run(stub, photos, tmp_path / "out.h5")
+    contents = [digest.tobytes() for digest in store.digests]
+    tally = Tally()
+    how = {"environment": {"engine": "keras", "device": "CPU"}, "decoded": 9, "decode_seconds": 0.1}
+    for worker in "ab":
+        for busy in (40.0, 20.0):  # the later unit of a worker may be counted first
+            tally.add(Done(worker, busy_seconds=busy, embedded=contents, load_seconds=2.0, **how))
+    summary = summarise(store, stub, tally, workers=2, removed=3, sealing=1.0, total=50.0)
+    assert (summary.engine, summary.embedded, summary.removed) == ("keras", 18, 3)
+    assert summary.seconds["embed"] == 40 + 40
+    assert (summary.seconds["load"], summary.seconds["write"]) == (2.0, 1.0)
+    assert summary.rates["decode"] == pytest.approx(4 * 9 / 0.4)
+    assert summary.limits == "embed"
 
 
 def test_a_run_says_what_it_did_and_with_what(photos, tmp_path, stub):

@@ -1,6 +1,7 @@
 """The backbone as a scikit-learn transformer: what it takes, what it remembers, how it behaves."""
 
 import copy
+import fcntl
 import inspect
 import io
 import json
@@ -13,12 +14,13 @@ import threading
 from pathlib import Path
 
 import joblib
+import loky
 import numpy as np
 import pytest
 import scipy.sparse
 from headstart.extract import ImageEmbedder, extract, vector_cache
 from headstart.extract.pipeline import run
-from headstart.extract.sources.image import ImageReference
+from headstart.extract.sources import samples
 from headstart.features import (
     BackboneError,
     FeatureFileError,
@@ -351,8 +353,8 @@ def test_equal_pixels_are_one_image_and_equal_bytes_of_another_shape_are_not(emb
         (["a.png", [1, 2]], TypeError, r"X\[1\] is of the type list"),
         (["a.png", 7], TypeError, r"X\[1\] is of the type int"),
         (np.array(["a.png", None], object), TypeError, r"X\[1\] is of the type NoneType"),
-        (["a.png", ""], ValueError, r"X\[1\] is no path"),
-        (["a\0.png"], ValueError, r"X\[0\] is no path"),
+        (["a.png", ""], ValueError, r"X\[1\] is not a path"),
+        (["a\0.png"], ValueError, r"X\[0\] is not a path"),
     ],
 )
 @pytest.mark.parametrize("method", ["fit", "transform"])
@@ -527,43 +529,82 @@ def test_a_file_of_images_none_of_which_can_be_used_is_no_hindrance(
 
 
 def test_while_another_process_adds_what_is_known_is_read_and_what_is_new_waits(
-    embedder, paths, cache, stubs
+    embedder, paths, cache, stubs, monkeypatch
 ):
     known = embedder.transform(paths[:9])
     (folder,) = cache.iterdir()
+    lock, asked = fcntl.flock, threading.Event()
+
+    def flock(*arguments):
+        asked.set()
+        return lock(*arguments)
+
     with exclusive(folder.with_suffix("")):
         np.testing.assert_array_equal(embedder.transform(paths[:9]), known)
+        monkeypatch.setattr(fcntl, "flock", flock)
         waiting = threading.Thread(target=embedder.transform, args=(paths,))
         waiting.start()
-        waiting.join(timeout=0.5)
-        assert waiting.is_alive()
+        assert asked.wait(timeout=60)
         assert embedded(stubs) == 9
     waiting.join()
     assert embedded(stubs) == 18
 
 
-def test_what_others_sealed_meanwhile_is_read_from_the_file(
-    embedder, paths, stubs, forget, monkeypatch
-):
-    vectors = embedder.transform(paths)
-    ours = embedder._vector_cache()
-    references = [ImageReference(os.fsencode(path), os.fsencode(path)) for path in paths]
-    for number in range(2):  # our units are gone and there is a file, then another file
+@pytest.fixture
+def other(embedder, forget, monkeypatch):
+    """Called with images, it does what another process would: embed and seal them."""
+
+    def transform_and_seal(*images):
         forget()
         with monkeypatch.context() as patch:
             patch.setattr(vector_cache, "SEALED_FROM", 1)
-            clone(embedder).transform([np.full((4, 4, 3), number, np.uint8)])
+            clone(embedder).transform(images)
+
+    return transform_and_seal
+
+
+BLACK = np.zeros((4, 4, 3), np.uint8)
+
+
+def test_what_others_sealed_meanwhile_is_read_from_the_file(embedder, paths, stubs, other):
+    vectors = embedder.transform(paths)
+    ours = embedder._vector_cache()
+    for image in (BLACK, BLACK + 1):  # our units are gone and there is a file, then another file
+        other(image)
         assert not units.verified(units.folder_of(ours.file))
-        np.testing.assert_array_equal(ours.vectors(references), vectors)
+        np.testing.assert_array_equal(
+            ours.vectors(samples.references(samples.checked(paths))), vectors
+        )
+    assert ours.vectors(samples.references([BLACK])).shape == (1, 8)
     assert embedded(stubs) == 18 + 2
 
 
-def test_a_unit_that_vanishes_is_said(embedder, paths, monkeypatch):
+def test_what_is_sealed_while_it_is_read_is_not_taken_for_new(
+    embedder, paths, stubs, other, monkeypatch, forget
+):
+    vectors = embedder.transform(paths)
+    forget()
+    original, pending = units.verified, [BLACK]
+
+    def verified(folder, before=()):
+        if pending:  # the file has been read, or found missing, and the units are next
+            other(pending.pop())
+        return original(folder, before)
+
+    monkeypatch.setattr(units, "verified", verified)
+    np.testing.assert_array_equal(clone(embedder).transform(paths), vectors)
+    assert not pending
+    assert embedded(stubs) == 18 + 1
+
+
+def test_a_unit_that_vanishes_is_an_error_and_embedded_by_the_next_call(
+    embedder, paths, monkeypatch
+):
     original = units.publish
-    monkeypatch.setattr(units, "publish", lambda *unit: original(*unit).unlink())
-    with pytest.raises(FeatureFileError, match=r"18 images .* do not read back"):
-        embedder.transform(paths)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(units, "publish", lambda *unit: original(*unit).unlink())
+        with pytest.raises(FeatureFileError, match=r"18 images .* do not read back"):
+            embedder.transform(paths)
     assert embedder.transform(paths).shape == (18, 8)
 
 
@@ -608,11 +649,10 @@ def test_processes_that_embed_and_seal_at_once_get_the_right_vectors(
     expected = embedder.set_params(cache=tmp_path / "one").transform(paths)
     embedder.set_params(cache=tmp_path / "shared")
     orders = [paths, paths[::-1], paths[9:] + paths[:9], paths]
-    answers = joblib.Parallel(n_jobs=2, backend="loky")(
-        joblib.delayed(_in_a_process)(make_stub, embedder, order) for order in orders
-    )
-    for order, answer in zip(orders, answers, strict=True):
-        np.testing.assert_array_equal(answer, expected[[paths.index(path) for path in order]])
+    with loky.ProcessPoolExecutor(2) as processes:
+        found = list(processes.map(_in_a_process, [make_stub] * 4, [embedder] * 4, orders))
+    for order, vectors in zip(orders, found, strict=True):
+        np.testing.assert_array_equal(vectors, expected[[paths.index(path) for path in order]])
     (file,) = files_in(tmp_path / "shared")
     assert verify(tmp_path / "shared" / file) == []
 

@@ -156,18 +156,47 @@ def test_an_error_while_reading_ends_the_run_and_does_not_hang_it(photos, out, s
         run(stub, photos, out, listing=listing, workers=workers, unit_images=2)
 
 
-def test_units_that_race_for_the_same_bytes_end_in_the_same_file(photos, out, stub, make_stub):
+def test_units_that_race_for_the_same_bytes_end_in_the_same_file(
+    photos, out, make_stub, monkeypatch
+):
     """Every image three times, so that each process meets what others are embedding too."""
     for path in sorted(photos.rglob("*.png")):
         for twin in "ab":
             (path.parent / f"{twin}-{path.name}").write_bytes(path.read_bytes())
+    seal, published = pipeline.seal, []
+
+    def seal_and_count(known, listed):
+        published.append(sum(len(unit.keys) for unit in known.units))
+        return seal(known, listed)
+
+    monkeypatch.setattr(pipeline, "seal", seal_and_count)
+    stores = []
     for workers in (1, 3):
+        stub = make_stub()
+        stub.engine = _Slow(stub.engine)
         file = out.with_name(f"by{workers}.h5")
-        store = run(make_stub(), photos, file, workers=workers)
-        assert (store.summary.embedded, store.summary.duplicates) == (18, 36)
-    one, other = FeatureStore(out.with_name("by1.h5")), FeatureStore(out.with_name("by3.h5"))
+        stores.append(run(stub, photos, file, workers=workers, unit_images=4))
+        summary = stores[-1].summary
+        assert (summary.embedded, summary.duplicates) == (18, 36)
+    one, other = stores
+    assert published[0] == 18
+    assert published[1] > 18  # some were embedded by two
     np.testing.assert_array_equal(one.features, other.features)
     assert one.content_digest == other.content_digest
+
+
+class _Slow:
+    """An engine slow enough for every process to get work."""
+
+    batch = 1
+    calls = 1
+
+    def __init__(self, engine):
+        self.engine = engine
+
+    def embed(self, images):
+        time.sleep(0.1)
+        return self.engine.embed(images)
 
 
 def test_a_killed_worker_is_one_line_and_what_was_finished_is_kept(photos, out, engine, make_stub):

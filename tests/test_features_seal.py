@@ -125,7 +125,7 @@ def test_a_run_killed_at_any_of_its_system_calls_resumes_to_the_same_file(
 
 
 KILLED = """
-import importlib.util, os, signal, sys
+import importlib.util, itertools, os, signal, sys
 from pathlib import Path
 
 spec = importlib.util.spec_from_file_location("helpers", sys.argv[1])
@@ -140,12 +140,11 @@ STEPS = ("fsync", "link", "replace", "open", "close", "rmdir", "unlink", "mkdir"
 
 
 def die_at(number):
-    left = [number]
+    steps = itertools.count(1)  # next() is atomic, and two threads publish
 
     def counted(function):
         def step(*arguments, **options):
-            left[0] -= 1
-            if left[0] == 0:
+            if next(steps) == number:
                 os.kill(os.getpid(), signal.SIGKILL)
             return function(*arguments, **options)
         return step

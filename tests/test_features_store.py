@@ -144,7 +144,8 @@ def test_files_of_another_kind_are_refused_by_name(tmp_path):
 def test_a_file_of_another_version_is_refused_with_both_versions(store):
     with h5py.File(store.path, "a") as file:
         file.attrs["format_version"] = 2
-    with pytest.raises(FeatureFileError, match=r"format version 2.* version 1"):
+    again = r"`headstart extract SOURCE -o .* --fresh`"
+    with pytest.raises(FeatureFileError, match=rf"format version 2.* version 1; make it .*{again}"):
         FeatureStore(store.path)
 
 

@@ -86,7 +86,7 @@ def evaluate(
 
 @click.command()
 @click.argument("files", metavar="A.h5 B.h5 ...", nargs=-1, required=True)
-@click.option("--pixels", metavar="SOURCE", help="The images; their bare pixels become a baseline.")
+@click.option("--pixels", metavar="SOURCE", help="The images; their raw pixels become a baseline.")
 @FOLDS
 @SEED
 @JSON
@@ -94,7 +94,7 @@ def compare(files: tuple[str, ...], pixels: str | None, as_json: bool, **how: An
     """Rank feature files of the same images, to choose a backbone by.
 
     All get the same folds of cross-validation and a logistic head. Images of the test split stay
-    out. A file made with --weights random is a baseline, and so are bare pixels.
+    out. A file made with --weights random is a baseline, and so are raw pixels.
     """
     from ...classify import compare
     from ...features import FeatureStore

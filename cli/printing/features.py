@@ -42,7 +42,7 @@ def extraction(store: FeatureStore, *, as_json: bool) -> None:
             f"  {seconds['total']:.1f} s, {summary.rates['total']:.1f} images per second: "
             f"{seconds['load']:.1f} s loading the backbone, {seconds['embed']:.1f} s embedding, "
             f"{seconds['waiting']:.1f} s waiting for images, {seconds['write']:.1f} s writing",
-            f"  beside that {seconds['read']:.1f} s reading, {seconds['decode']:.1f} s of "
+            f"  meanwhile {seconds['read']:.1f} s reading, {seconds['decode']:.1f} s of "
             f"processor time decoding",
         )
     else:

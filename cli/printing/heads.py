@@ -102,7 +102,7 @@ def comparison(found: Comparison, *, as_json: bool) -> None:
             )
     if not any(one.baseline for one in found.standings):
         lines(
-            "There is no baseline among them: --pixels SOURCE adds one, and so does a file made "
+            "None of these files is a baseline: --pixels SOURCE adds one, and so does a file made "
             "with `headstart extract --weights random`"
         )
 

@@ -1,1 +1,1 @@
-"""What is asked for -> a frozen graph with its weights."""
+"""A request -> a frozen graph with its weights."""

@@ -33,7 +33,7 @@ _NO_MEMORY: Final = (
 
 @dataclasses.dataclass(frozen=True)
 class Tuning:
-    """How an engine uses the machine, where it should not choose itself; it changes no vector."""
+    """How an engine uses the machine; none of it changes a vector by more than rounding."""
 
     batch: int | None = None
     """Images per call."""

@@ -76,6 +76,10 @@ class ImageReference:
     split: str = NO_SPLIT
     """One of `layout.SPLIT_NAMES`."""
 
+    def exists(self) -> bool:
+        """Whether it is still where it was listed, be it readable or not."""
+        return os.path.lexists(self.location)
+
     def stat(self) -> FileStat:
         """Size and time of the file as it is now; both 0 if that cannot be found out."""
         try:

@@ -88,7 +88,7 @@ def _element(one: object, number: int) -> bytes | NDArray[np.uint8]:
     if isinstance(one, str | bytes | os.PathLike):
         path = os.fsencode(one)
         if not path or b"\0" in path:
-            raise ValueError(f"X[{number}] is no path: {path!r} is empty or has a NUL in it")
+            raise ValueError(f"X[{number}] is not a path: {path!r} is empty or has a NUL in it")
         return absolute(path)
     if not hasattr(one, "__array__"):
         raise TypeError(f"X[{number}] is of the type {type(one).__name__}; {_WANTED}")

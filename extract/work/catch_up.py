@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import itertools
 import math
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, as_completed, wait
@@ -14,15 +13,15 @@ from ...features.errors import FeatureFileError
 from ...features.journal import units
 from ...features.journal.known import Known
 from ...features.journal.units import UNIT_IMAGES
+from ...features.origin import Origin
 from ...features.records import FileStat, must_read
 from .. import engines
 from ..embedding import Embedding
 from ..sources.image import ImageReference
 from . import here, processes, unit
 from .progress import Progress
-from .readahead import read
 from .summary import Tally
-from .unit import Done, Job
+from .unit import Done, Job, NotBegun
 
 _WAITING: Final = 2
 """Tasks ready for the next free worker; references are small."""
@@ -78,49 +77,43 @@ def _units(
     unit_images: int,
     shown: Progress,
 ) -> Generator[Done]:
-    anything = known.origin is not None
-    if workers > 1 and anything:
-        # Files that were only renamed need no backbone, so no process is started for them alone.
-        renamed = list(itertools.takewhile(lambda image: _known_content(image, known), todo))
-        yield from _units(known, embedding, renamed, 1, unit_images, shown)
-        todo = todo[len(renamed) :]
-    if not todo:
-        return
     length = min(unit_images, math.ceil(len(todo) / workers))
     parts = [todo[start : start + length] for start in range(0, len(todo), length)]
-    loading = f"loading {embedding.request}"
-    if workers > 1:
-        # Together the workers have one thread for each core.
-        embedding = embedding.unloaded(share=max(1, joblib.cpu_count() // workers))
     job = Job(embedding, known.out, known.source, known.fresh, known.origin)
-    if workers == 1:
-        with here.executor(job, known, shown.add) as executor:
-            if not anything:  # otherwise loading can wait for the first new image
-                shown.say(f"{loading} ...")
-                job = _begun(job, known, executor)
-            yield from _made(job, parts, executor, here.WIDTH)
+    if known.origin is not None:
+        # Files that were only renamed, or cannot be read, need no backbone: neither are processes
+        # started for them alone nor is anything loaded.
+        with here.executor(job, known, shown.add) as executor, contextlib.suppress(NotBegun):
+            while parts:
+                yield executor.submit(unit.make, job, parts[0]).result()
+                del parts[0]
+    if not parts:
         return
+    if workers == 1:
+        if known.origin is None:
+            shown.say(f"loading {embedding.request} ...")
+        with here.executor(job, known, shown.add) as executor:
+            # In this thread, where Ctrl-C reaches it.
+            yield from _made(_begun(job, known, unit.begin(job)), parts, executor, here.WIDTH)
+        return
+    if known.origin is None:
+        shown.say(f"loading {embedding.request} in {workers} processes ...")
+    # Together the workers have one thread for each core.
+    embedding = embedding.unloaded(share=max(1, joblib.cpu_count() // workers))
+    job = dataclasses.replace(job, embedding=embedding)
     with processes.executor(workers, known.out) as executor:
-        if not anything:
-            shown.say(f"{loading} in {workers} processes ...")
         # One begins alone: it may have to download weights, which no two should do at once, and if
         # they are not available this says so before any image is decoded.
-        job = _begun(job, known, executor)
+        job = _begun(job, known, executor.submit(unit.begin, job).result())
         for done in _made(job, parts, executor, workers):
             shown.add(len(done.files))
             yield done
 
 
-def _known_content(image: ImageReference, known: Known) -> bool:
-    seen, _ = read(image)
-    return known.image(seen.digest) is not None
-
-
-def _begun(job: Job, known: Known, executor: Executor) -> Job:
-    """Have one process begin; the vectors of all others have to fit its own."""
-    begun = executor.submit(unit.begin, job).result()
-    job.embedding.joins = (job.origin or begun).called(str(job.out), known.remedy)
-    return dataclasses.replace(job, origin=job.embedding.joins)
+def _begun(job: Job, known: Known, origin: Origin) -> Job:
+    """The job for all who come after the process that has begun it."""
+    origin = job.origin or origin.called(str(job.out), known.remedy)
+    return dataclasses.replace(job, origin=origin, begun=True)
 
 
 def _made(

@@ -18,7 +18,7 @@ def executor(
 ) -> Iterator[Executor]:
     """Threads of this process; what they have in hand is dropped if the run fails."""
     worker = unit.Worker(job, known, progress)
-    unit.appoint(worker)
+    unit.workers[job.run] = worker
     threads = ThreadPoolExecutor(WIDTH, thread_name_prefix="unit")
     try:
         yield threads
@@ -26,5 +26,8 @@ def executor(
         worker.close(at_once=True)
         raise
     finally:
-        threads.shutdown(wait=True, cancel_futures=True)
-        worker.close()
+        try:
+            threads.shutdown(wait=True, cancel_futures=True)
+            worker.close()
+        finally:
+            del unit.workers[job.run]

@@ -38,7 +38,7 @@ class Looked:
 def look_ahead(
     images: Iterable[ImageReference], known: Known | None, request: Request, threads: Executor
 ) -> Iterator[Looked]:
-    """Look at images in threads, in their order; the first are begun before this is asked."""
+    """Look at images in threads, in their order; the first are submitted at once."""
     coming = iter(images)
     waiting: collections.deque[Future[Looked]] = collections.deque()
 
@@ -94,5 +94,5 @@ def _look(image: ImageReference, known: Known | None, request: Request) -> Looke
 
 def _reason(error: Unreadable | Undecodable | MemoryError) -> str:
     if isinstance(error, MemoryError):
-        return "needs more memory than there is now"
+        return "there is not enough memory to decode it now"
     return str(error)

@@ -38,7 +38,10 @@ class Job:
     source: str
     fresh: bool
     origin: Origin | None
-    """What the vectors of the run come from; None until a process has begun it."""
+    """What the vectors of the run come from, which all others have to fit; None as long as nothing
+    is known and no process has begun the run."""
+    begun: bool = False
+    """Whether a process has begun it: before, nothing is loaded for it."""
     run: str = dataclasses.field(default_factory=lambda: secrets.token_hex(8))
 
 
@@ -63,13 +66,17 @@ class Done:
 
 
 def begin(job: Job) -> Origin:
-    """Load the backbone of the run, prove it, and say what its vectors come from."""
+    """Load the backbone of the run, check it by the test images, and return its origin."""
     return _worker(job).origin
 
 
 def make(job: Job, references: Sequence[ImageReference]) -> Done:
     """Read, decode and embed images, and publish them as one unit."""
     return _worker(job).make(job, references)
+
+
+class NotBegun(Exception):
+    """A unit needs a backbone, and the run has not been begun."""
 
 
 class Worker:
@@ -81,8 +88,7 @@ class Worker:
     def __init__(
         self, job: Job, known: Known, progress: Callable[[int], None] = lambda _: None
     ) -> None:
-        self.run = job.run
-        self._source = job.source
+        self._job = job
         self._known = known
         self._progress = progress
         self._embedding = job.embedding
@@ -91,16 +97,17 @@ class Worker:
         self._busy = Busy()
         self._stopped = False
         self._calls: set[Future[NDArray[np.float32]]] = set()
+        self._failed: list[Future[NDArray[np.float32]]] = []
         self._feeding = threading.Lock()  # one unit at a time hands its images to the engine
         threads = job.embedding.tuning.share or joblib.cpu_count()
         self._decoders = ThreadPoolExecutor(threads, thread_name_prefix="decode")
 
     @functools.cached_property
     def origin(self) -> Origin:
-        """What vectors computed here come from, refused if they do not fit those they join."""
-        made = self._embedding.origin(self._source)
-        if self._embedding.joins is not None:
-            self._embedding.joins.require(made)
+        """What vectors computed here come from, refused if they do not fit those of the run."""
+        made = self._embedding.origin(self._job.source)
+        if self._job.origin is not None:
+            self._job.origin.require(made)
         return made
 
     def make(self, job: Job, references: Sequence[ImageReference]) -> Done:
@@ -108,7 +115,7 @@ class Worker:
         done = Done(self._name)
         looked = look_ahead(references, self._known, self._embedding.request, self._decoders)
         with self._feeding:
-            calls = list(self._fed(looked, done))
+            calls = list(self._fed(job, looked, done))
         vectors: dict[Key, NDArray[np.floating]] = {}
         for keys, call in calls:
             _ = self.origin  # what does not fit is not kept
@@ -132,10 +139,10 @@ class Worker:
             self._stopped = True
             for call in tuple(self._calls):
                 call.cancel()
-        self._decoders.shutdown(wait=True, cancel_futures=at_once)
+        self._decoders.shutdown(wait=True, cancel_futures=True)
 
     def _fed(
-        self, looked: Iterable[Looked], done: Done
+        self, job: Job, looked: Iterable[Looked], done: Done
     ) -> Iterator[tuple[list[Key], Future[NDArray[np.float32]]]]:
         """Hand what is new to the engine, a call at a time; count everything."""
         pixels: dict[Key, NDArray[np.uint8]] = {}
@@ -149,9 +156,10 @@ class Worker:
             done.decode_seconds += one.decode_seconds
             done.decoded += one.pixels is not None
             if one.pixels is not None and one.file.digest not in self._met:
+                if not job.begun:
+                    raise NotBegun
                 self._met.add(one.file.digest)
                 pixels[one.file.key] = one.pixels
-                # Asking for the batch loads the backbone, which without new images never happens.
                 if len(pixels) >= self._embedding.engine.batch:
                     yield list(pixels), self._submit(pixels, images)
                     pixels, images = {}, 0
@@ -167,12 +175,16 @@ class Worker:
         if all(call.done() for call in self._embedding.canary_calls):
             _ = self.origin
         self._room.acquire()
+        for failed in self._failed:
+            failed.result()  # raises
         self._busy.begin()
         call = self._embedding.submit(list(pixels.values()))
         self._calls.add(call)
 
         def ended(call: Future[NDArray[np.float32]]) -> None:
             self._calls.discard(call)
+            if not call.cancelled() and call.exception():
+                self._failed.append(call)
             self._busy.end()
             self._room.release()
             self._progress(images)
@@ -186,20 +198,14 @@ class Worker:
         return threading.Semaphore(max(engine.calls + 1, _SUBMITTED_AHEAD // engine.batch))
 
 
-_present: Worker | None = None
-"""The worker of this process; in a worker process it comes into being with its first task."""
+workers: Final[dict[str, Worker]] = {}
+"""Those of this process, by run. In a worker process one comes into being with its first task."""
 _choosing = threading.Lock()
 
 
-def appoint(worker: Worker) -> None:
-    """Have the tasks of a run that are done in this process be done by `worker`."""
-    global _present
-    _present = worker
-
-
 def _worker(job: Job) -> Worker:
-    global _present
     with _choosing:
-        if _present is None or _present.run != job.run:
-            _present = Worker(job, Known(job.out, source=job.source, fresh=job.fresh))
-        return _present
+        if job.run not in workers:
+            known = Known(job.out, source=job.source, fresh=job.fresh)
+            workers[job.run] = Worker(job, known)
+        return workers[job.run]

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from .units import folder_of
 
 if sys.platform != "win32":
     import fcntl
+
+_log = logging.getLogger("headstart")
 
 
 @contextlib.contextmanager
@@ -38,7 +41,7 @@ def exclusive(out: Path, *, wait: bool = False) -> Iterator[None]:
         with contextlib.suppress(OSError):
             folder.rmdir()  # fails, as it should, while there are units in it
         if descriptor is not None:
-            os.close(descriptor)
+            _unlock(descriptor)
 
 
 def _make(folder: Path) -> None:
@@ -55,20 +58,37 @@ def _locked(folder: Path, out: Path, *, wait: bool) -> int | None:
     except FileNotFoundError:
         return None
     try:
-        if sys.platform != "win32":
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError as error:
-        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-            os.close(descriptor)
-            raise FeatureFileError(
-                f"{out}: another headstart is working on it; wait until it has finished, or choose "
-                f"another output"
-            ) from error
-    except BaseException:  # Ctrl-C while waiting
+        _lock(descriptor, out, wait=wait)
+    except BaseException:  # Ctrl-C while waiting, for one
         os.close(descriptor)
         raise
     with contextlib.suppress(OSError):
         if os.path.samestat(os.fstat(descriptor), os.stat(folder)):
             return descriptor
-    os.close(descriptor)
+    _unlock(descriptor)
     return None
+
+
+def _lock(descriptor: int, out: Path, *, wait: bool) -> None:
+    if sys.platform == "win32":
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+            return  # no locks here
+        if not wait:
+            raise FeatureFileError(
+                f"{out}: another run of headstart is using it; wait until it has finished, or "
+                f"choose another output"
+            ) from error
+        _log.info("%s: waiting for another process that adds to it", out)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def _unlock(descriptor: int) -> None:
+    # A process that was forked meanwhile has the descriptor too: to close ours would not do.
+    with contextlib.suppress(OSError):
+        if sys.platform != "win32":
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)

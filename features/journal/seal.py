@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .. import child, durable, layout
 from ..errors import FeatureFileError
-from ..records import Key, Listed, SeenFile, table
+from ..records import Key, Listed, SeenFile, keys, table
 from ..store import FeatureStore
 from ..verification import content_digest, verify
 from . import units
@@ -32,8 +32,11 @@ class _Rows:
     fresh: bool
     arrays: Mapping[str, NDArray[Any]]
     """Every dataset but `features` and `canary`, by name."""
-    keys: Sequence[Key]
-    """Of the vector of each row."""
+
+    @property
+    def keys(self) -> list[Key]:
+        """Of the vector of each row."""
+        return keys(self.arrays[layout.DIGESTS], self.arrays[layout.VIEWS])
 
 
 def seal(known: Known, listing: Sequence[Listed]) -> FeatureStore:
@@ -80,8 +83,7 @@ def _rows(known: Known, listing: Sequence[Listed]) -> _Rows:
         ),
         layout.SKIPPED: table(skipped),
     }
-    keys = [seen.key for _, seen in found]
-    return _Rows(known.out, known.source, known.fresh, arrays, keys)
+    return _Rows(known.out, known.source, known.fresh, arrays)
 
 
 def _holds(store: FeatureStore, rows: _Rows) -> bool:
@@ -120,7 +122,7 @@ def _write_in_child(known: Known, rows: _Rows) -> None:
 
 def _bytes_needed(known: Known, rows: _Rows) -> int:
     row_bytes = 0 if known.origin is None else known.origin.canary[0].nbytes
-    vectors = len(rows.keys) * row_bytes
+    vectors = len(rows.arrays[layout.DIGESTS]) * row_bytes
     # Each dataset's last chunk may be nearly empty.
     slack = min((len(rows.arrays) + 2) * layout.CHUNK_BYTES, vectors + (1 << 16))
     return vectors + sum(array.nbytes for array in rows.arrays.values()) + slack
@@ -128,9 +130,11 @@ def _bytes_needed(known: Known, rows: _Rows) -> int:
 
 def _write(rows: _Rows) -> None:
     known = Known(rows.out, source=rows.source, fresh=rows.fresh)
-    origin, keys = known.origin, rows.keys
+    origin, wanted = known.origin, rows.keys
     if origin is None:
-        raise FeatureFileError(f"{rows.out}: the finished work has vanished; run it again")
+        raise FeatureFileError(
+            f"{rows.out}: the finished work has vanished; run the same command again"
+        )
     provenance = origin.provenance
     sealed = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     try:
@@ -141,10 +145,10 @@ def _write(rows: _Rows) -> None:
                 layout.set_text(file, layout.FINGERPRINT_ATTRIBUTE, provenance.fingerprint)
                 for name, array in {**rows.arrays, layout.CANARY: origin.canary}.items():
                     layout.create(file, name, array.shape, array.dtype)[...] = array
-                shape, dtype = (len(keys), provenance.dimension), np.dtype(provenance.dtype)
+                shape, dtype = (len(wanted), provenance.dimension), np.dtype(provenance.dtype)
                 features = layout.create(file, layout.FEATURES, shape, dtype)
-                for start in range(0, len(keys), _BLOCK_ROWS):
-                    block = keys[start : start + _BLOCK_ROWS]
+                for start in range(0, len(wanted), _BLOCK_ROWS):
+                    block = wanted[start : start + _BLOCK_ROWS]
                     features[start : start + len(block)] = known.vectors(block)
                 digest = content_digest(file, provenance)
                 layout.set_text(file, layout.CONTENT_DIGEST_ATTRIBUTE, digest)
@@ -153,7 +157,8 @@ def _write(rows: _Rows) -> None:
                 raise durable.cannot_write(rows.out, f"it reads back wrong: {wrong[0]}")
     except KeyError as error:
         raise FeatureFileError(
-            f"{rows.out}: it was replaced by another run while it was sealed; run it again"
+            f"{rows.out}: it was replaced by another run while it was sealed; run the same command "
+            f"again"
         ) from error
     except (OSError, RuntimeError) as error:
         raise durable.cannot_write(rows.out, error) from error

@@ -2,7 +2,7 @@
 
 A unit holds the vectors of a few hundred images and, for every file that was looked at, what was
 found there. It appears whole under its name or not at all, so a run that dies loses at most the
-unit that each of its workers was computing. FORMAT.md describes the file.
+units in hand: one for each worker process, two without workers. FORMAT.md describes the file.
 """
 
 import hashlib
@@ -114,8 +114,8 @@ def verified(folder: Path, before: Iterable[Unit] = ()) -> list[Unit]:
             found.append(units.get(path) or Unit(path))
         except AnotherVersion as error:
             raise FeatureFileError(
-                f"{folder}: unfinished work of another headstart ({error.versions}); finish it "
-                f"with that one, or delete the folder and run the same command again"
+                f"{folder}: unfinished work of another version of headstart ({error.versions}); "
+                f"finish it with that one, or delete the folder and run the same command again"
             ) from error
         except FeatureFileError:
             continue

@@ -19,6 +19,7 @@ enum { OFF, KILL, TORN, FULL, BROKEN, SHORT, INTERRUPTED };
 
 static int mode = OFF;
 static long number = 0, seen = 0, faults = 0;
+static __thread long mine = 0; /* which call this thread is at: several threads write */
 static char folder[PATH_MAX];
 
 void disk_arm(int new_mode, long new_number, const char *new_folder) {
@@ -54,13 +55,13 @@ static int ours_open(int file) {
 
 /* Whether this call fails, with errno set; a kill does not return. `half` tears a write. */
 static int struck(int is_write) {
-    seen++;
-    if (seen < number || mode == OFF) return 0;
+    mine = __atomic_add_fetch(&seen, 1, __ATOMIC_SEQ_CST);
+    if (mine < number || mode == OFF) return 0;
     if (mode == FULL) { /* stays full, but what needs no space goes on working */
-        if (!is_write && seen > number) return 0;
+        if (!is_write && mine > number) return 0;
         return fail(ENOSPC);
     }
-    if (seen > number) return 0;
+    if (mine > number) return 0;
     if (mode == KILL) kill(getpid(), SIGKILL);
     if (mode == BROKEN) return fail(EIO);
     if (mode == INTERRUPTED && is_write) return fail(EINTR);
@@ -68,7 +69,7 @@ static int struck(int is_write) {
 }
 
 static int halved(void) {
-    if (seen != number || (mode != TORN && mode != SHORT)) return 0;
+    if (mine != number || (mode != TORN && mode != SHORT)) return 0;
     faults++;
     return 1;
 }
