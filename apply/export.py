@@ -29,33 +29,21 @@ _SEED: Final = 3
 
 @dataclasses.dataclass(frozen=True)
 class Exported:
-    """What `export` wrote.
-
-    Attributes
-    ----------
-    out : Path
-        The model.
-    size : int
-        Side of the images that it takes, in pixels.
-    fit : str
-        How they become square.
-    labels : list of str
-        The classes, in the order of its probabilities.
-    compared : int
-        Images that went both through the model and the way of `predict`.
-    difference : float
-        Largest difference of a probability between the two.
-    bytes : int
-        Size of the file.
-    """
+    """What `export` wrote."""
 
     out: Path
     size: int
+    """Side of the images that it takes, in pixels."""
     fit: str
+    """How they become square."""
     labels: list[str]
+    """The classes, in the order of its probabilities."""
     compared: int
+    """Images that went both through the model and the way of `predict`."""
     difference: float
+    """Largest difference of a probability between the two."""
     bytes: int
+    """Size of the file."""
 
 
 def export(

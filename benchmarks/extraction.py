@@ -8,7 +8,7 @@ further ones are cut and encoded from those, so that each has bytes of its own. 
 at 299 and 150 pixels and MobileNetV2 at 224, in turn and after a round over 40 images that is not
 counted:
 
-recipe     image_dataset_from_directory, model.predict, h5py, as tutorials have it; whole process
+tutorial   image_dataset_from_directory, model.predict, h5py, as tutorials have it; whole process
 keras      headstart extract --engine keras; whole process
 f32, bf16  headstart extract --engine openvino, with a cached graph; whole process
 ceiling    the openvino engine alone on random arrays: what a pipeline could reach at most
@@ -41,7 +41,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-RECIPE = """
+TUTORIAL = """
 import os, sys
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import h5py, keras, numpy as np
@@ -185,7 +185,7 @@ def case(name: str, size: int, given: str | None, photos: Path, folder: Path, re
         ours = [sys.executable, "-m", "headstart.cli", "extract", str(photos), "-o", str(out)]
         ours += ["--backbone", name, "--size", str(size), "--weights", weights, "--engine"]
         return {
-            "recipe": python(RECIPE, photos, name, weights, size, out),
+            "tutorial": python(TUTORIAL, photos, name, weights, size, out),
             "keras": [*ours, "keras"],
             "f32": [*ours, "openvino"],
             "bf16": [*ours, "openvino", "--precision", "bf16"],
@@ -214,7 +214,7 @@ def case(name: str, size: int, given: str | None, photos: Path, folder: Path, re
 def ratios(rates: dict[str, list[float]]) -> dict[str, list[float]]:
     """What the issue is about: each a list with one ratio a round."""
     rounds = [dict(zip(rates, values, strict=True)) for values in zip(*rates.values(), strict=True)]
-    found = {f"{key} / recipe": [one[key] / one["recipe"] for one in rounds] for key in OURS}
+    found = {f"{key} / tutorial": [one[key] / one["tutorial"] for one in rounds] for key in OURS}
     for precision in ("f32", "bf16"):
         found[f"{precision} / ceiling"] = [
             one[precision] / one[f"ceiling {precision}"] for one in rounds

@@ -62,8 +62,7 @@ class VectorCache:
 
     def vectors(self, images: Sequence[ImageReference]) -> NDArray[np.floating]:
         """The vectors of `images`, (n, D), in that order; an image may be there several times."""
-        listing = {image.path: image for image in images}
-        stats = {path: image.stat() for path, image in listing.items()}
+        stats = {image.path: image.stat() for image in images}
         with self._explained():
             for _ in range(2):  # the second time with what other processes have added meanwhile
                 with contextlib.suppress(FeatureFileError):  # one may be sealing what is read
@@ -76,22 +75,16 @@ class VectorCache:
             with self._lock:
                 self._make_folder()
                 with exclusive(self.file, wait=True):
-                    return self._added(images, listing, stats)
+                    return self._added(images)
 
-    def _added(
-        self,
-        images: Sequence[ImageReference],
-        listing: Mapping[bytes, ImageReference],
-        stats: Mapping[bytes, FileStat],
-    ) -> NDArray[np.floating]:
+    def _added(self, images: Sequence[ImageReference]) -> NDArray[np.floating]:
         known = self._read()
-        if known.lacks(stats.values()):
-            if known.origin is not None:
-                self._embedding.require_fit(known.origin)
-            caught_up = catch_up(known, self._embedding, list(listing.values()))
-            known, stats = caught_up.known, caught_up.stats
-        vectors = _rows(known, images, stats)
-        self._known = known
+        if known.origin is not None:
+            self._embedding.require_fit(known.origin)
+        distinct = {image.path: image for image in images}
+        caught_up = catch_up(known, self._embedding, list(distinct.values()))
+        self._known = known = caught_up.known
+        vectors = _rows(known, images, caught_up.stats)
         if len(known.units) >= SEALED_FROM:
             # Nothing depends on it: on a full disk the units stay as they are.
             with contextlib.suppress(FeatureFileError):

@@ -27,6 +27,10 @@ class Skipped:
     reason: str
 
 
+def _dataset(name: str) -> "functools.cached_property[NDArray[Any]]":
+    return functools.cached_property(lambda store: store.read(name))
+
+
 class FeatureStore(HasOrigin):
     """A feature file, opened for reading.
 
@@ -89,10 +93,18 @@ class FeatureStore(HasOrigin):
         """SHA-256 of the provenance (hexadecimal)."""
         return self.provenance.fingerprint
 
-    @functools.cached_property
-    def features(self) -> NDArray[np.floating]:
-        """All vectors, (N, D), float32 or float16; rows sorted by path, then view."""
-        return self.read(layout.FEATURES)
+    features = _dataset(layout.FEATURES)
+    """All vectors, (N, D), float32 or float16; rows sorted by path, then view."""
+    labels = _dataset(layout.LABELS)
+    """(N,) int32, index into `label_names`; -1 where there is none."""
+    splits = _dataset(layout.SPLITS)
+    """(N,) int8, index into `layout.SPLIT_NAMES`."""
+    views = _dataset(layout.VIEWS)
+    """(N,) int16: 0 for the image itself, k for its k-th augmented view."""
+    digests = _dataset(layout.DIGESTS)
+    """(N, 32) uint8: SHA-256 of each image file's bytes."""
+    stats = _dataset(layout.STATS)
+    """(N,) records of size (bytes), mtime_ns, width and height (pixels, upright)."""
 
     @functools.cached_property
     def paths(self) -> list[str]:
@@ -106,40 +118,15 @@ class FeatureStore(HasOrigin):
         return paths
 
     @functools.cached_property
-    def labels(self) -> NDArray[np.int32]:
-        """(N,) int32, index into `label_names`; -1 where there is none."""
-        return self.read(layout.LABELS)
-
-    @functools.cached_property
     def label_names(self) -> list[str]:
         """K names, sorted."""
         names: list[bytes] = self.read(layout.LABEL_NAMES).tolist()
         return [name.decode("utf-8", "surrogateescape") for name in names]
 
-    @functools.cached_property
-    def splits(self) -> NDArray[np.int8]:
-        """(N,) int8, index into `layout.SPLIT_NAMES`."""
-        return self.read(layout.SPLITS)
-
-    @functools.cached_property
-    def views(self) -> NDArray[np.int16]:
-        """(N,) int16: 0 for the image itself, k for its k-th augmented view."""
-        return self.read(layout.VIEWS)
-
-    @functools.cached_property
-    def digests(self) -> NDArray[np.uint8]:
-        """(N, 32) uint8: SHA-256 of each image file's bytes."""
-        return self.read(layout.DIGESTS)
-
     @property
     def keys(self) -> list[Key]:
         """The N keys of the vectors: image and view."""
         return keys(self.digests, self.views)
-
-    @functools.cached_property
-    def stats(self) -> NDArray[np.void]:
-        """(N,) records of size (bytes), mtime_ns, width and height (pixels, upright)."""
-        return self.read(layout.STATS)
 
     @functools.cached_property
     def skipped_files(self) -> list[SeenFile]:

@@ -1,6 +1,5 @@
 """What predict and export print."""
 
-import collections
 import dataclasses
 
 from ...apply import Exported, Predictions
@@ -9,20 +8,16 @@ from .text import MOST_CLASSES, count, lines, print_json
 
 def predictions(predicted: Predictions, out: str, *, as_json: bool) -> None:
     """After `predict`."""
-    counts = collections.Counter(predicted.labels)
-    labels = {name: counts[name] for name in predicted.label_names}
-    skipped = counts[None]
-    images = counts.total() - skipped
-    unfamiliar = sum(map(bool, predicted.unfamiliar))
+    labels, images = predicted.counts, predicted.counts.total()
+    skipped, unfamiliar = len(predicted) - images, predicted.unfamiliar.count(True)
     if as_json:
         values = {"out": out, "images": images, "labels": labels, "unfamiliar": unfamiliar}
         print_json(values | {"skipped": skipped, "features": predicted.features})
         return
-    commonest = sorted(labels, key=lambda name: -labels[name])[:MOST_CLASSES]
     lines(
         f"{out}: {count(images, 'image')} predicted, {unfamiliar:,} unfamiliar, "
         f"{skipped:,} skipped",
-        *(f"  {labels[name]:>8,}  {name}" for name in commonest if labels[name]),
+        *(f"  {number:>8,}  {name}" for name, number in labels.most_common(MOST_CLASSES) if number),
     )
 
 

@@ -24,56 +24,38 @@ _IDLE: Final = 0.2
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """What a run did.
-
-    Every listed image is counted once as embedded, reused, duplicate or skipped.
-
-    Attributes
-    ----------
-    images : int
-        Listed by the source.
-    embedded : int
-        Distinct contents that went through the backbone.
-    reused : int
-        Distinct contents whose vectors were known from earlier runs.
-    duplicates : int
-        Further files with the bytes of one of those.
-    removed : int
-        Images that the file held before and the source lists no more.
-    skipped : int
-        In the ledger, with the reason.
-    weights : str
-        ``"imagenet"``, ``"random"`` or the weights file.
-    engine : str
-        What ran the backbone; empty if nothing had to be embedded.
-    seconds : dict of str to float
-        ``total``: wall time. ``load``: of the backbone. ``embed``: in which the engine was at work.
-        ``waiting``: in which it had no images, between its first and its last. ``write``: of units,
-        beside embedding, and sealing. ``read`` and ``decode`` are summed over the
-        reading threads, which work beside all that: waiting for bytes, and processor time for
-        hashing, decoding and resizing. With several workers ``embed``, ``waiting`` and ``write``
-        are summed over them, and ``load`` is that of the first.
-    rates : dict of str to float
-        Images per second: ``total``, ``embed`` (of one worker) and ``decode`` (of one core).
-    limits : str
-        What took most of the time: ``"embed"``, ``"read"``, ``"decode"``, ``"write"``, ``"load"``;
-        empty after a short run.
-    advice : str
-        What follows from that; may be empty.
-    """
+    """What a run did; each image is counted once as embedded, reused, duplicate or skipped."""
 
     images: int
+    """Listed by the source."""
     embedded: int
+    """Distinct contents that went through the backbone."""
     reused: int
+    """Distinct contents whose vectors were known from earlier runs."""
     duplicates: int
+    """Further files with the bytes of one of those."""
     removed: int
+    """Images that the file held before and the source lists no more."""
     skipped: int
+    """Listed in the file with the reason."""
     weights: str
+    """``"imagenet"``, ``"random"`` or the weights file."""
     engine: str
+    """What ran the backbone; empty if nothing had to be embedded."""
     seconds: dict[str, float]
+    """``total``: wall time. ``load``: of the backbone. ``embed``: in which the engine was at work.
+    ``waiting``: in which it had no images, between its first and its last. ``write``: of units,
+    beside embedding, and sealing. ``read`` and ``decode`` are summed over the reading threads,
+    which work beside all that: waiting for bytes, and processor time for hashing, decoding and
+    resizing. With several workers ``embed``, ``waiting`` and ``write`` are summed over them, and
+    ``load`` is that of the first."""
     rates: dict[str, float]
+    """Images per second: ``total``, ``embed`` (of one worker) and ``decode`` (of one core)."""
     limits: str
+    """What took most of the time: ``"embed"``, ``"read"``, ``"decode"``, ``"write"`` or ``"load"``;
+    empty after a short run."""
     advice: str
+    """What follows from that; may be empty."""
 
 
 class Tally:
