@@ -90,6 +90,7 @@ def test_images_can_be_given_themselves_and_keep_their_order(tmp_path, monkeypat
         (["cat/2.jpg", "cat/../cat/2.jpg"], "is given twice"),
         (["cat/2.jpg", "notes.txt"], r"notes\.txt: not an image by its name .*\.jpeg"),
         (["cat", "cat/2.jpg"], "cat: not an image by its name"),
+        ([], "the list of files is empty"),
     ):
         with pytest.raises(SourceError, match=message):
             scan(files)

@@ -34,6 +34,8 @@ def files(sources: Sequence[Source]) -> list[ImageReference]:
         if path in images:
             raise SourceError(f"{os.fsdecode(file)}: is given twice")
         images[path] = ImageReference(path, file)
+    if not images:
+        raise SourceError("no images: the list of files is empty")
     return list(images.values())
 
 
