@@ -372,12 +372,12 @@ def test_compare_ranks_files_beside_random_weights_and_pixels(trained, cli):
         "pets.h5": "random weights",
         "float.h5": "",
     }
-    assert "There is no baseline" not in done.out
+    assert "None of these files is a baseline" not in done.out
     assert "float.h5 is no better than" in done.out  # the stand-in does the same for any weights
-    assert "There is no baseline" in cli("compare", "float.h5", "float.h5").out
+    assert "None of these files is a baseline" in cli("compare", "float.h5", "float.h5").out
 
 
 def test_compare_says_which_images_it_misses(trained, cli):
     line = failed(cli("compare", "pets.h5", "--pixels", "photos/red"))
-    assert "images of the feature files are not there" in line
+    assert "images of the feature files are not in it" in line
     assert "only one feature file" in failed(cli("compare", "pets.h5"), code=2)
