@@ -14,6 +14,7 @@ from .errors import FeatureFileError, HeadstartError
 
 _FAILED: Final = 3
 """Exit code of a child that wrote one line to say why."""
+_WHY: Final = "why: "  # begins that line: HDF5 may complain before and after it
 _SECONDS_BETWEEN_LOOKS: Final = 0.1
 
 
@@ -24,10 +25,10 @@ class ChildDied(Exception):
 def call(function: Callable[..., None], *arguments: Any) -> None:
     """Call a function in a process of its own and wait for it.
 
-    The HDF5 library is known to bring down its process when the disk fills or fails under it. In a
+    The HDF5 library is known to crash its process when the disk fills or fails under it. In a
     child that costs a message; in the parent it would cost the run. (A pool of worker processes
-    would do as well, and takes 0.3 s longer to start and end.) A HeadstartError of the function is
-    raised here as a FeatureFileError; if the child ended in any other way, ChildDied.
+    would do as well, and takes 0.3 s longer.) A HeadstartError of the function is raised here as a
+    FeatureFileError; if the child ended in any other way, ChildDied.
     """
     # -P: a file numpy.py in the working folder must not stand in for the real one.
     child = subprocess.run(
@@ -37,10 +38,10 @@ def call(function: Callable[..., None], *arguments: Any) -> None:
         check=False,
     )
     said = child.stderr.decode("utf-8", "surrogateescape").strip().splitlines()
-    if child.returncode == _FAILED and said:
-        raise FeatureFileError(said[-1])
+    why = [line.removeprefix(_WHY) for line in said if line.startswith(_WHY)]
+    if child.returncode == _FAILED and why:
+        raise FeatureFileError(why[0])
     if child.returncode < 0:
-        # HDF5 is known to crash after a failed write; the kernel kills when memory runs out.
         name = signal.Signals(-child.returncode).name
         raise ChildDied(f"was ended by {name} (a full disk, or no memory?)")
     if child.returncode:
@@ -54,7 +55,8 @@ def main() -> None:
     try:
         function(*arguments)
     except HeadstartError as error:
-        sys.stderr.buffer.write(" ".join(str(error).split("\n")).encode("utf-8", "surrogateescape"))
+        line = _WHY + " ".join(str(error).split("\n")) + "\n"
+        sys.stderr.buffer.write(line.encode("utf-8", "surrogateescape"))
         sys.exit(_FAILED)
 
 

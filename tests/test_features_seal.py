@@ -8,7 +8,7 @@ import sys
 
 import pytest
 from headstart.extract.pipeline import run
-from headstart.features import FeatureFileError, FeatureStore, verify
+from headstart.features import FeatureFileError, FeatureStore, child, verify
 from headstart.features.journal import units
 
 
@@ -196,3 +196,26 @@ while True:
     number += 1
 print(kills, recomputed)
 """
+
+
+def fail_and_chatter():
+    import atexit
+
+    atexit.register(os.write, 2, b"RuntimeError: a library that ends with complaints\n")
+    raise FeatureFileError("the reason\nin two lines")
+
+
+def die_without_a_word():
+    os._exit(7)
+
+
+def test_why_a_child_failed_is_heard_whatever_else_it_says(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([os.path.dirname(__file__), *sys.path]))
+    here = sys.modules[__name__]
+    monkeypatch.setattr(here.fail_and_chatter, "__module__", "test_features_seal")
+    monkeypatch.setitem(sys.modules, "test_features_seal", here)
+    with pytest.raises(FeatureFileError, match=r"^the reason in two lines$"):
+        child.call(fail_and_chatter)
+    monkeypatch.setattr(here.die_without_a_word, "__module__", "test_features_seal")
+    with pytest.raises(child.ChildDied, match=r"^failed: 7$"):
+        child.call(die_without_a_word)

@@ -70,8 +70,6 @@ def _locked(folder: Path, out: Path, *, wait: bool) -> int | None:
 
 
 def _lock(descriptor: int, out: Path, *, wait: bool) -> None:
-    if sys.platform == "win32":
-        return
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -89,6 +87,5 @@ def _lock(descriptor: int, out: Path, *, wait: bool) -> None:
 def _unlock(descriptor: int) -> None:
     # A process that was forked meanwhile has the descriptor too: to close ours would not do.
     with contextlib.suppress(OSError):
-        if sys.platform != "win32":
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
     os.close(descriptor)
