@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ..classify.head import Head, load_head
+from ..classify.head import Head
 from ..extract.backbones import fused
 from ..extract.embedding import Embedding
 from ..extract.engines import AUTO, KERAS
@@ -18,7 +18,7 @@ from ..extract.images.synthetic import synthetic_images
 from ..features import durable
 from ..features.errors import HeadError
 from .dense import DenseLayer, dense_layer
-from .predict import REMEDY
+from .predict import given
 
 _ALLOWED: Final = 1e-4
 """Largest difference of a probability between the exported model and the way of `predict`."""
@@ -83,10 +83,9 @@ def export(
     out = Path(out)
     durable.require_target(out)
     fused.require_writable(out)
-    trained = head if isinstance(head, Head) else load_head(head, trust=trust)
-    name = "this head" if isinstance(head, Head) else os.fspath(head)
-    layer = _layer(trained, name)
-    embedding = Embedding.of(trained.origin.called(name, REMEDY), weights=weights, engine=engine)
+    trained, origin = given(head, trust=trust)
+    layer = _layer(trained, origin.name)
+    embedding = Embedding.of(origin, weights=weights, engine=engine)
     if progress:
         print(f"building {embedding.request} ...", file=sys.stderr)
     embedding.origin()  # refused if it does not fit the head

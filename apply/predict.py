@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from ..classify.head import Head, load_head
+from ..classify.head import THIS_HEAD, Head, load_head
 from ..extract.embedding import Embedding
 from ..extract.engines import AUTO
 from ..extract.pipeline import run
@@ -18,6 +18,7 @@ from ..features import durable
 from ..features.errors import HeadstartError, WrongUsage
 from ..features.journal.units import folder_of
 from ..features.opening import is_hdf5
+from ..features.origin import Origin
 from ..features.store import FeatureStore
 from .predictions import WRITERS, Predictions
 
@@ -86,7 +87,7 @@ def predict(
     kept = None if features is None else Path(features)
     if kept is not None and table is not None and kept.resolve() == table.resolve():
         raise WrongUsage(f"--features {kept}: is the output (-o) too; name another file")
-    trained = head if isinstance(head, Head) else load_head(head, trust=trust)
+    trained, origin = given(head, trust=trust)
     if len(paths) == 1 and is_hdf5(Path(paths[0])):
         store = FeatureStore(paths[0])
     if store is not None:
@@ -94,12 +95,18 @@ def predict(
             raise WrongUsage(f"--features {kept}: {store.path} is a feature file already")
         order = sorted([*store.paths, *(one.path for one in store.skipped)], key=os.fsencode)
         return _predicted(trained, store, order, top, table)
-    name = "this head" if isinstance(head, Head) else os.fspath(head)
-    origin = trained.origin.called(name, REMEDY)
     embedding = Embedding.of(origin, weights=weights, engine=engine)
     with _embedded(embedding, paths, table, kept, progress=progress) as (embedded, order):
         predictions = _predicted(trained, embedded, order, top, table)
     return dataclasses.replace(predictions, features=kept)
+
+
+def given(head: Head | str | os.PathLike[str], *, trust: bool) -> tuple[Head, Origin]:
+    """A head, or that of a file, and what a backbone has to fit, named as the head was."""
+    if isinstance(head, Head):
+        return head, head.origin.called(THIS_HEAD, REMEDY)
+    loaded = load_head(head, trust=trust)
+    return loaded, loaded.origin.called(os.fspath(head), REMEDY)
 
 
 def _checked_table(table: Path, inputs: Sequence[Source]) -> Path:

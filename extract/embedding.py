@@ -89,7 +89,7 @@ class Embedding:
 
     @functools.cached_property
     def environment(self) -> dict[str, Any]:
-        """Machine, libraries and origin of the weights; recorded, not compared."""
+        """Machine, libraries and where the weights came from; recorded, not compared."""
         return {
             "weights": self.request.weights.record(),
             "system": platform.platform(),

@@ -64,7 +64,8 @@ class VectorCache:
         """The vectors of `images`, (n, D), in that order; an image may be there several times."""
         stats = {image.path: image.stat() for image in images}
         with self._explained():
-            for _ in range(2):  # the second time with what other processes have added meanwhile
+            # What is remembered may lack what other processes have added: then it is read anew.
+            for _ in range(1 if self._known is None else 2):
                 with contextlib.suppress(FeatureFileError):  # one may be sealing what is read
                     known = self._known or self._read()
                     if not known.lacks(stats.values()):

@@ -60,36 +60,30 @@ def look_ahead(
     return results()
 
 
-def read(image: ImageReference) -> tuple[SeenFile, bytes]:
-    """What a file is before it is decoded, and its bytes; a reason and no bytes if unreadable."""
-    seen = SeenFile(image.path, 0, 0, UNREAD, 0, 0)
+def _look(image: ImageReference, known: Known | None, request: Request) -> Looked:
+    started = time.perf_counter()
+    seen, pixels = SeenFile(image.path, 0, 0, UNREAD, 0, 0), None
     try:
         data, stat = image.read()
     except (Unreadable, MemoryError) as error:
-        return dataclasses.replace(seen, reason=_reason(error)), b""
+        seen = dataclasses.replace(seen, reason=_reason(error))
+        return Looked(seen, None, time.perf_counter() - started, 0.0)
+    read_seconds, computing = time.perf_counter() - started, time.thread_time()
     digest = hashlib.sha256(data).digest()
-    return dataclasses.replace(seen, size=stat.size, mtime_ns=stat.mtime_ns, digest=digest), data
-
-
-def _look(image: ImageReference, known: Known | None, request: Request) -> Looked:
-    started, computing = time.perf_counter(), time.thread_time()
-    seen, data = read(image)
-    read_seconds = time.perf_counter() - started - (time.thread_time() - computing)
-    pixels = None
-    twin = known.image(seen.digest) if known else None
-    if twin is not None:
-        seen = dataclasses.replace(seen, width=twin.width, height=twin.height)
-    elif not seen.reason:
-        try:
-            decoded = decode(data, request.size, request.fit)
-        except Undecodable as error:
-            seen = dataclasses.replace(seen, reason=_reason(error))
-        except MemoryError as error:
-            seen = dataclasses.replace(seen, digest=UNREAD, reason=_reason(error))  # tried again
+    seen = dataclasses.replace(seen, size=stat.size, mtime_ns=stat.mtime_ns, digest=digest)
+    twin = known.image(digest) if known else None
+    try:
+        if twin is not None:
+            width, height = twin.width, twin.height
         else:
-            pixels = decoded.pixels
-            seen = dataclasses.replace(seen, width=decoded.width, height=decoded.height)
-    return Looked(seen, pixels, max(0.0, read_seconds), time.thread_time() - computing)
+            decoded = decode(data, request.size, request.fit)
+            pixels, width, height = decoded.pixels, decoded.width, decoded.height
+        seen = dataclasses.replace(seen, width=width, height=height)
+    except Undecodable as error:
+        seen = dataclasses.replace(seen, reason=_reason(error))
+    except MemoryError as error:
+        seen = dataclasses.replace(seen, digest=UNREAD, reason=_reason(error))  # it is tried again
+    return Looked(seen, pixels, read_seconds, time.thread_time() - computing)
 
 
 def _reason(error: Unreadable | Undecodable | MemoryError) -> str:

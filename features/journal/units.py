@@ -24,8 +24,8 @@ from ..provenance import Provenance
 from ..records import Key, SeenFile, keys, seen_files, table
 
 UNIT_IMAGES: Final = 256
-"""Images per unit: the most that a killed run loses for each of its workers, about half a minute of
-Xception on two cores."""
+"""Images per unit, about half a minute of Xception on two cores: a killed run loses at most the
+units in hand."""
 
 
 def folder_of(out: Path) -> Path:
