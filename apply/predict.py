@@ -15,6 +15,7 @@ from ..extract.pipeline import run
 from ..extract.sources import name_of, scan
 from ..extract.sources.image import Source
 from ..features import durable
+from ..features.digest import ArrayDigest
 from ..features.errors import HeadstartError, WrongUsage
 from ..features.journal.units import folder_of
 from ..features.opening import is_hdf5
@@ -32,6 +33,7 @@ def predict(
     *,
     out: str | os.PathLike[str] | None = None,
     features: str | os.PathLike[str] | None = None,
+    remove: bool = False,
     top: int = 1,
     weights: str | os.PathLike[str] | None = None,
     engine: str = AUTO,
@@ -53,8 +55,9 @@ def predict(
         Write the predictions here too, as ``.csv`` or ``.jsonl``; the table appears whole or not
         at all.
     features : path, optional
-        Keep the embeddings in this feature file, and take from it what it holds already. A file
-        that holds other images is not replaced.
+        Keep the embeddings in this feature file, and take from it what it holds already.
+    remove : bool, default=False
+        Let go of what `features` holds of other images; see `headstart.extract.extract`.
     top : int, default=1
         How many labels per image: the most probable, and ``top - 1`` alternatives.
     weights : path, optional
@@ -96,7 +99,10 @@ def predict(
         order = sorted([*store.paths, *(one.path for one in store.skipped)], key=os.fsencode)
         return _predicted(trained, store, order, top, table)
     embedding = Embedding.of(origin, weights=weights, engine=engine)
-    with _embedded(embedding, paths, table, kept, progress=progress) as (embedded, order):
+    with _embedded(embedding, paths, table, kept, remove=remove, progress=progress) as (
+        embedded,
+        order,
+    ):
         predictions = _predicted(trained, embedded, order, top, table)
     return dataclasses.replace(predictions, features=kept)
 
@@ -125,6 +131,7 @@ def _embedded(
     table: Path | None,
     kept: Path | None,
     *,
+    remove: bool,
     progress: bool,
 ) -> Iterator[tuple[FeatureStore, list[str]]]:
     """The features of a source, and its paths in its own order; they stay if anything fails."""
@@ -133,32 +140,29 @@ def _embedded(
     with contextlib.ExitStack() as cleaning:
         if kept is not None:
             file, remedy = kept, "Name another file by --features."
-            _require_nothing_lost(file, name_of(source), {image.path for image in images})
         else:
-            # The name says whose vectors these are, so that what an interrupted run left is taken
-            # up by the same command, and by no head of other features.
+            # The name says whose vectors of what these are, so that what an interrupted run left is
+            # taken up by the same command, and by no other.
             head = embedding.must_fit
-            whose = "" if head is None else head.provenance.fingerprint[:12]
+            names = [head.provenance.fingerprint if head else "", *map(os.fspath, sources)]
+            whose = ArrayDigest()
+            for one in [*names, name_of(source)]:
+                whose.text(one)
             beside = table or Path(cleaning.enter_context(tempfile.TemporaryDirectory())) / "x"
-            file = beside.with_name(f".{beside.name}.{whose}.h5")
+            file, remove = beside.with_name(f".{beside.name}.{whose.hexdigest()[:12]}.h5"), True
             remedy = f"Delete {file} and {folder_of(file).name}, and try again."
-        store = run(embedding, source, file, listing=images, remedy=remedy, progress=progress)
+        store = run(
+            embedding,
+            source,
+            file,
+            listing=images,
+            remove=remove,
+            remedy=remedy,
+            progress=progress,
+        )
         yield store, [os.fsdecode(image.path) for image in images]
         if kept is None:
             file.unlink()
-
-
-def _require_nothing_lost(file: Path, source: str, images: set[bytes]) -> None:
-    if not file.exists():
-        return
-    store = FeatureStore(file)
-    before = str(store.environment.get("source", ""))
-    lost = len(set(store.raw_paths) - images) if before == source else len(store)
-    if lost:
-        raise WrongUsage(
-            f"--features {file}: holds the features of {lost} images of {before or 'elsewhere'} "
-            f"that are not among those to predict, and would be lost; name another file"
-        )
 
 
 def _predicted(

@@ -27,7 +27,7 @@ from headstart.features.journal import units
 from headstart.features.journal.known import Known
 from headstart.features.journal.lock import exclusive
 from headstart.features.journal.seal import seal
-from headstart.features.records import Listed, SeenFile
+from headstart.features.records import FileStat, Listed, SeenFile
 
 DIMENSION = 2048
 UNIT_ROWS = 256
@@ -37,7 +37,7 @@ ORIGIN = made.origin(DIMENSION)
 def listing(rows: int) -> list[SeenFile]:
     """Files as a large folder has them: paths of about 30 bytes."""
     return [
-        SeenFile(b"class_%03d/image_%09d.jpg" % (row * 100 // rows, row), 1, 1, digest(row), 1, 1)
+        SeenFile(FileStat(b"class_%03d/image_%09d.jpg" % (row * 100 // rows, row), 1, 1, row), digest(row), 1, 1)
         for row in range(rows)
     ]
 

@@ -11,7 +11,7 @@ from headstart.features.journal.known import Known
 from headstart.features.journal.lock import exclusive
 from headstart.features.journal.seal import seal
 from headstart.features.origin import Origin
-from headstart.features.records import Listed, SeenFile
+from headstart.features.records import FileStat, Listed, SeenFile
 
 
 def origin(dimension: int) -> Origin:
@@ -40,7 +40,7 @@ def feature_file(
     """Seal (N, D) float32 vectors in a feature file."""
     number = len(features)
     digests = [row.to_bytes(32, "little") for row in range(number)]
-    files = [SeenFile(f"{row:06}".encode(), 1, 1, digests[row], 1, 1) for row in range(number)]
+    files = [SeenFile(FileStat(f"{row:06}".encode(), 1, 1, row), digests[row], 1, 1) for row in range(number)]
     listing = [
         Listed(file.stat, label, split)
         for file, label, split in zip(files, labels, splits or ["none"] * number, strict=True)

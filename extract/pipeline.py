@@ -24,6 +24,7 @@ from .engines import AUTO
 from .engines.engine import Tuning
 from .sources.image import ImageReference, Source
 from .work.catch_up import catch_up
+from .work.losses import require_little_lost
 from .work.summary import summarise
 
 
@@ -43,6 +44,8 @@ def extract(
     streams: int | None = None,
     threads: int | None = None,
     fresh: bool = False,
+    remove: bool = False,
+    rescan: bool = False,
     workers: int = 1,
     progress: bool = False,
 ) -> FeatureStore:
@@ -82,6 +85,13 @@ def extract(
         each chooses itself, and none changes a vector by more than rounding.
     fresh : bool, default=False
         Replace an existing file that was made with other settings.
+    remove : bool, default=False
+        Let go of vectors whose images the source does not have, even if they came from another
+        source or are more than half of all that are known. Fewer, whose images were deleted, go
+        without being asked for.
+    rescan : bool, default=False
+        Read every file again, be it unchanged by size, date and inode; only new contents are
+        embedded.
     workers : int, default=1
         Processes that embed. One keeps all cores of a small machine busy by its threads; several,
         each with its own backbone in memory, pay where one cannot. The file comes out the same.
@@ -107,7 +117,7 @@ def extract(
         If `out` is another kind of file, or damaged, or cannot be written (the disk is full, or
         fails), or if another run is at work on it.
     WrongUsage
-        If a value is none of those listed.
+        If a value is none of those listed; if vectors would be lost, see `remove`.
     """
     request = Request.checked(
         backbone=backbone, weights=weights, size=size, fit=fit, precision=precision, dtype=dtype
@@ -118,6 +128,8 @@ def extract(
         out,
         labels=labels,
         fresh=fresh,
+        remove=remove,
+        rescan=rescan,
         workers=workers,
         progress=progress,
     )
@@ -131,6 +143,8 @@ def run(
     labels: str = "folder",
     listing: Sequence[ImageReference] | None = None,
     fresh: bool = False,
+    remove: bool = False,
+    rescan: bool = False,
     workers: int = 1,
     unit_images: int = UNIT_IMAGES,
     remedy: str = REMEDY,
@@ -156,10 +170,15 @@ def run(
             before = set() if known.store is None else set(known.store.raw_paths)
             if known.origin is not None:
                 embedding.require_fit(known.origin)
+            stats = {image.path: image.stat() for image in images}
+            if not remove:
+                require_little_lost(known, images, stats)
             caught_up = catch_up(
                 known,
                 embedding,
                 images,
+                stats,
+                rescan=rescan,
                 workers=workers,
                 unit_images=unit_images,
                 progress=progress,
@@ -177,6 +196,11 @@ def run(
                 caught_up.tally,
                 workers=workers,
                 removed=len(before - stats.keys()),
+                unreachable=sum(
+                    caught_up.known.last(stat.path) is not None
+                    for stat in stats.values()
+                    if not stat.stamp
+                ),
                 sealing=ended - sealing,
                 total=ended - started,
             )
@@ -221,9 +245,10 @@ def _require_source(source: str, listing: Sequence[ImageReference]) -> None:
 
 
 def _require_rows(known: Known, listed: Sequence[Listed]) -> None:
-    seen = [file for image in listed if (file := known.seen(image.stat)) is not None]
+    seen = [file for image in listed if (file := known.found(image.stat)) is not None]
     if all(file.reason for file in seen):
-        units.discard(units.folder_of(known.out), known.units)
+        # A unit with vectors is of another source, or of images that cannot be read now.
+        units.discard(units.folder_of(known.out), [one for one in known.units if not one.keys])
         raise SourceError(
             f"none of the {len(seen)} images can be used; the first is "
             f"{os.fsdecode(seen[0].path)}: {seen[0].reason}"

@@ -68,7 +68,7 @@ class VectorCache:
             for _ in range(1 if self._known is None else 2):
                 with contextlib.suppress(FeatureFileError):  # one may be sealing what is read
                     known = self._known or self._read()
-                    if not known.lacks(stats.values()):
+                    if not known.unsettled(stats.values()):
                         vectors = _rows(known, images, stats)
                         self._known = known
                         return vectors
@@ -83,7 +83,8 @@ class VectorCache:
         if known.origin is not None:
             self._embedding.require_fit(known.origin)
         distinct = {image.path: image for image in images}
-        caught_up = catch_up(known, self._embedding, list(distinct.values()))
+        stats = {path: image.stat() for path, image in distinct.items()}
+        caught_up = catch_up(known, self._embedding, list(distinct.values()), stats)
         self._known = known = caught_up.known
         vectors = _rows(known, images, caught_up.stats)
         if len(known.units) >= SEALED_FROM:
@@ -160,6 +161,6 @@ def _rows(
 
 def _newest(files: Sequence[SeenFile]) -> list[Listed]:
     """Each path once: a feature file has one row for it. What could not be read is left out."""
-    oldest_first = sorted(files, key=lambda file: file.mtime_ns)
+    oldest_first = sorted(files, key=lambda file: file.stat.mtime_ns)
     newest = {file.path: file.stat for file in oldest_first if not must_read(file)}
     return [Listed(stat, None, NO_SPLIT) for stat in newest.values()]

@@ -10,8 +10,8 @@ import numpy as np
 
 FORMAT: Final = "headstart-features"
 UNIT_FORMAT: Final = "headstart-unit"
-FORMAT_VERSION: Final = 1
-UNIT_VERSION: Final = 2
+FORMAT_VERSION: Final = 2
+UNIT_VERSION: Final = 3
 VERSIONS: Final[Mapping[str, int]] = {FORMAT: FORMAT_VERSION, UNIT_FORMAT: UNIT_VERSION}
 """The version that is written and read of each format; a file of another one is refused."""
 
@@ -59,7 +59,7 @@ DIGEST_BYTES: Final = 32
 FEATURE_DTYPES: Final = ("float32", "float16")
 
 STATS_DTYPE: Final = np.dtype(
-    [("size", "<i8"), ("mtime_ns", "<i8"), ("width", "<i4"), ("height", "<i4")]
+    [("size", "<i8"), ("mtime_ns", "<i8"), ("stamp", "<u8"), ("width", "<i4"), ("height", "<i4")]
 )
 
 # One chunk is read, checked and held whole: large enough to stream, small enough to sit in
@@ -75,6 +75,7 @@ def files_dtype(path_bytes: int, reason_bytes: int) -> np.dtype[np.void]:
             ("digest", "u1", (DIGEST_BYTES,)),
             ("size", "<i8"),
             ("mtime_ns", "<i8"),
+            ("stamp", "<u8"),
             ("width", "<i4"),
             ("height", "<i4"),
             ("reason", f"S{max(reason_bytes, 1)}"),

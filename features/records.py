@@ -34,7 +34,10 @@ class FileStat:
     size: int
     """Bytes."""
     mtime_ns: int
-    """Nanoseconds since 1970."""
+    """Nanoseconds since 1970, or the nearest that 64 bits hold: file systems know later years."""
+    stamp: int
+    """Whatever else changes with the file, in 64 bits. 0 if there is nothing else to go by: the
+    file is not there, or its path says what it is."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,11 +54,8 @@ class Listed:
 class SeenFile:
     """What one image file was found to be."""
 
-    path: bytes
-    """Relative to the source, as the file system gave it."""
-    size: int
-    mtime_ns: int
-    """With `size`: as they were when the file was read."""
+    stat: FileStat
+    """As it was when it was read: what it is found again by."""
     digest: bytes
     """SHA-256 of its bytes; `UNREAD` if it could not be read."""
     width: int
@@ -70,9 +70,9 @@ class SeenFile:
         return self.digest, 0
 
     @property
-    def stat(self) -> FileStat:
-        """What it is found again by."""
-        return FileStat(self.path, self.size, self.mtime_ns)
+    def path(self) -> bytes:
+        """Relative to the source, as the file system gave it."""
+        return self.stat.path
 
 
 def must_read(seen: SeenFile | None) -> bool:
@@ -84,10 +84,11 @@ def table(files: Iterable[SeenFile]) -> NDArray[np.void]:
     """Pack files into an array of `layout.files_dtype`."""
     rows = [
         (
-            file.path,
+            file.stat.path,
             np.frombuffer(file.digest, np.uint8),
-            file.size,
-            file.mtime_ns,
+            file.stat.size,
+            file.stat.mtime_ns,
+            file.stat.stamp,
             file.width,
             file.height,
             file.reason.encode("utf-8"),
@@ -102,11 +103,9 @@ def table(files: Iterable[SeenFile]) -> NDArray[np.void]:
 def seen_files(rows: NDArray[np.void]) -> list[SeenFile]:
     """Unpack what `table` packed."""
     digests = [digest.tobytes() for digest in rows["digest"]]
-    names = ("path", "size", "mtime_ns", "width", "height", "reason")
+    names = ("path", "size", "mtime_ns", "stamp", "width", "height", "reason")
     columns = zip(*(rows[name].tolist() for name in names), strict=True)
     return [
-        SeenFile(path, size, mtime_ns, digest, width, height, reason.decode("utf-8"))
-        for digest, (path, size, mtime_ns, width, height, reason) in zip(
-            digests, columns, strict=True
-        )
+        SeenFile(FileStat(*stat), digest, width, height, reason.decode("utf-8"))
+        for digest, (*stat, width, height, reason) in zip(digests, columns, strict=True)
     ]

@@ -251,7 +251,7 @@ def make_store(tmp_path):
         from headstart.features.journal.known import Known
         from headstart.features.journal.lock import exclusive
         from headstart.features.journal.seal import seal
-        from headstart.features.records import Listed, SeenFile
+        from headstart.features.records import FileStat, Listed, SeenFile
 
         features = np.asarray(features, dtype)
         embedding = StubEmbedding(weights_digest, dtype=dtype)
@@ -259,7 +259,7 @@ def make_store(tmp_path):
         contents = range(len(features)) if contents is None else contents
         digests = [int(content).to_bytes(32, "little") for content in contents]
         files = [
-            SeenFile(f"{row:06}.png".encode(), 1, 1, digest, 5, 5)
+            SeenFile(FileStat(f"{row:06}.png".encode(), 1, 1, row + 1), digest, 5, 5)
             for row, digest in enumerate(digests)
         ]
         out = tmp_path / name

@@ -1,8 +1,9 @@
 """Any history of a folder and of runs over it agrees with a plain dictionary.
 
-Images are added, changed, renamed, copied and deleted; runs finish, die after some units, or ask
-for other settings. Whatever happened before, a finished run leaves exactly what the folder holds,
-and embeds exactly the contents that no sealed file or published unit knew.
+Images are added, changed, renamed, copied and deleted, all with one date; runs finish, die after
+some units, or ask for other settings. Whatever happened before, a finished run leaves exactly what
+the folder holds, and embeds exactly the contents that no sealed file or published unit knew. A run
+that would lose more than half of those is refused, unless it was asked to.
 """
 
 import hashlib
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 from headstart.extract.images.decode import decode
 from headstart.extract.pipeline import run
-from headstart.features import FeatureStore, ProvenanceMismatch, child, verify
+from headstart.features import FeatureStore, ProvenanceMismatch, WrongUsage, child, verify
 from headstart.features.journal import units
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -48,20 +49,15 @@ class Folder(RuleBasedStateMachine):
         self.photos.mkdir()
         self.files: dict[str, int] = {}  # path -> content
         self.known: set[int] = set()  # contents whose vectors are sealed or published
-        self.clock = 10**18
 
     def teardown(self):
         shutil.rmtree(self.home)
-
-    def _touch(self, path: str) -> None:
-        self.clock += 10**9
-        os.utime(self.photos / path, ns=(self.clock, self.clock))
 
     @rule(path=PATHS, content=CONTENTS)
     def write(self, path, content):
         (self.photos / path).parent.mkdir(exist_ok=True)
         (self.photos / path).write_bytes(image_bytes(content))
-        self._touch(path)
+        os.utime(self.photos / path, ns=(10**18, 10**18))
         self.files[path] = content
 
     @precondition(lambda self: self.files)
@@ -89,8 +85,11 @@ class Folder(RuleBasedStateMachine):
     @rule()
     def run_to_the_end(self):
         stub = self.make_stub()
-        summary = run(stub, self.photos, self.out, unit_images=2).summary
         good, bad = self._good(), [p for p, content in self.files.items() if content == 5]
+        if lossy := 2 * len(self.known - good) > len(self.known):
+            with pytest.raises(WrongUsage, match="--remove"):
+                run(stub, self.photos, self.out)
+        summary = run(stub, self.photos, self.out, unit_images=2, remove=lossy).summary
         assert summary.embedded == len(good - self.known)
         assert summary.reused == len(good & self.known)
         assert summary.skipped == len(bad)
@@ -127,7 +126,7 @@ class Folder(RuleBasedStateMachine):
             patch.setattr(units, "publish", publish)
             patch.setattr("headstart.extract.pipeline.seal", die)
             with pytest.raises(KeyboardInterrupt):
-                run(self.make_stub(), self.photos, self.out, unit_images=2)
+                run(self.make_stub(), self.photos, self.out, unit_images=2, remove=True)
         assert (self.out.read_bytes() if self.out.exists() else None) == before
         digests = {
             digest for unit in units.verified(units.folder_of(self.out)) for digest, _ in unit.keys

@@ -6,13 +6,13 @@ import pytest
 from headstart.features import FeatureFileError, records
 from headstart.features.journal import lock, units
 from headstart.features.origin import Origin
-from headstart.features.records import SeenFile
+from headstart.features.records import FileStat, SeenFile
 
 
 @pytest.fixture
 def publish(tmp_path, stub):
     def publish(*names: bytes):
-        files = [SeenFile(name, 1, 2, name.ljust(32, b"."), 3, 4) for name in names]
+        files = [SeenFile(FileStat(name, 1, 2, 3), name.ljust(32, b"."), 3, 4) for name in names]
         vectors = {file.key: np.full(8, len(file.path), np.float32) for file in files}
         folder = tmp_path / "out.h5.units"
         origin = Origin(stub.provenance, {"a": 1}, stub.canary)
@@ -90,8 +90,8 @@ def test_the_same_files_with_more_vectors_are_another_unit(publish, stub):
 
 def test_a_seen_file_survives_packing():
     files = [
-        SeenFile(b"ok.png", 10**12, 2**62, bytes(range(32)), 1, 2),
-        SeenFile(b"\xff bad \n", 0, 0, records.UNREAD, 0, 0, "why: \u201cquoted\u201d"),
+        SeenFile(FileStat(b"ok.png", 10**12, 2**62, 2**64 - 1), bytes(range(32)), 1, 2),
+        SeenFile(FileStat(b"\xff bad \n", 0, 0, 0), records.UNREAD, 0, 0, "why: \u201cquoted\u201d"),
     ]
     assert records.seen_files(records.table(files)) == files
     assert units.seen_files(units.table([])) == []

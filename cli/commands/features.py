@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from .options import ENGINE, FILE, JSON, TRUST, choice, number, out
+from .options import ENGINE, FILE, JSON, REMOVE, TRUST, choice, number, out
 
 
 @click.command()
@@ -33,8 +33,12 @@ from .options import ENGINE, FILE, JSON, TRUST, choice, number, out
 @number("--streams", "Calls in parallel, openvino only [default: chosen].")
 @number("--threads", "Processor cores that the engine uses [default: all, shared by the workers].")
 @click.option("--fresh", is_flag=True, help="Replace a file that was made with other settings.")
+@REMOVE
+@click.option("--rescan", is_flag=True, help="Read every file again, be it unchanged by its date.")
 @number("--workers", "Processes that embed, each with its own backbone in memory.", 1)
-@click.option("--strict", is_flag=True, help="Exit with 1 if any image was skipped.")
+@click.option(
+    "--strict", is_flag=True, help="Exit with 1 if any image was skipped, or cannot be read."
+)
 @JSON
 def extract(source: str, out: str, strict: bool, as_json: bool, **settings: Any) -> int:
     """Embed the images of SOURCE once, into one feature file.
@@ -48,7 +52,8 @@ def extract(source: str, out: str, strict: bool, as_json: bool, **settings: Any)
 
     store = extract(source, out, progress=True, **settings)
     printed.extraction(store, as_json=as_json)
-    return 1 if strict and store.summary.skipped else 0
+    summary = store.summary
+    return 1 if strict and summary.skipped + summary.unreachable else 0
 
 
 @click.command()

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from .options import ENGINE, HEAD, JSON, TRUST, WEIGHTS, number, out
+from .options import ENGINE, HEAD, JSON, REMOVE, TRUST, WEIGHTS, number, out
 
 
 @click.command()
@@ -15,9 +15,9 @@ from .options import ENGINE, HEAD, JSON, TRUST, WEIGHTS, number, out
 @click.option(
     "--features",
     metavar="NEW.h5",
-    help="Keep the features of the images, so that another head predicts them in no time; a file "
-    "that holds other images is not replaced.",
+    help="Keep the features of the images, so that another head predicts them in no time.",
 )
+@REMOVE
 @number("--top", "How many of the most probable labels to give.", 1)
 @WEIGHTS
 @ENGINE

@@ -39,6 +39,12 @@ TRUST: Final = click.option(
 )
 FOLDS: Final = number("--folds", "Folds of cross-validation.", 5, least=2)
 SEED: Final = number("--seed", "Seed of the shuffling.", 0, least=0, most=2**32 - 1)
+REMOVE: Final = click.option(
+    "--remove",
+    is_flag=True,
+    help="Let go of vectors that the source has no image for, even if they came from another "
+    "source or are most of the file.",
+)
 PLOTS: Final = click.option(
     "--plots", type=Path, metavar="DIR", help="Draw the scores as PNG files."
 )

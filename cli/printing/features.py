@@ -47,6 +47,11 @@ def extraction(store: FeatureStore, *, as_json: bool) -> None:
         )
     else:
         lines(f"  nothing new to embed; {seconds['total']:.1f} s")
+    if summary.unreachable:
+        lines(
+            f"  {count(summary.unreachable, 'image')} cannot be read now; the vectors of earlier "
+            f"runs are kept"
+        )
     if summary.limits:
         advice = f": {summary.advice}" if summary.advice else ""
         lines(f"  {_LIMITS[summary.limits]} limits{advice}")

@@ -1,6 +1,7 @@
 """One image file: a reference to it -> its bytes and its status, read once and safely."""
 
 import dataclasses
+import hashlib
 import os
 import stat
 from typing import Final
@@ -81,17 +82,26 @@ class ImageReference:
         return os.path.lexists(self.location)
 
     def stat(self) -> FileStat:
-        """Size and time of the file as it is now; both 0 if that cannot be found out."""
+        """Size, time and stamp of the file as it is now; all 0 if that cannot be found out."""
         try:
             status = os.stat(self.location)
         except OSError:
-            return FileStat(self.path, 0, 0)  # reading it will say why
-        return FileStat(self.path, status.st_size, status.st_mtime_ns)
+            return FileStat(self.path, 0, 0, 0)  # reading it will say why
+        return _stat(self.path, status)
 
     def read(self) -> tuple[bytes, FileStat]:
-        """The bytes of the file, and its size and time when they were read; see `read`."""
+        """The bytes of the file, and its `stat` when they were read; see `read`."""
         data, status = read(self.location)
-        return data, FileStat(self.path, status.st_size, status.st_mtime_ns)
+        return data, _stat(self.path, status)
+
+
+def _stat(path: bytes, status: os.stat_result) -> FileStat:
+    # Programs set size and time of a file as they like: two photographs out of one archive often
+    # have both in common. Its number and the time of its last change are not theirs to set.
+    own = f"{status.st_ino} {status.st_ctime_ns} {status.st_mtime_ns}".encode()
+    stamp = int.from_bytes(hashlib.blake2b(own, digest_size=8).digest(), "little")
+    time = min(max(status.st_mtime_ns, -(2**63)), 2**63 - 1)
+    return FileStat(path, status.st_size, time, stamp)
 
 
 def absolute(path: bytes) -> bytes:

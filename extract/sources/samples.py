@@ -41,8 +41,8 @@ class ArrayReference(ImageReference):
         return cls(path, path, pixels=pixels)
 
     def stat(self) -> FileStat:
-        """The size of the array; it has no time."""
-        return FileStat(self.path, self.pixels.nbytes, 0)
+        """The size of the array; it has no time, and its path says what it is."""
+        return FileStat(self.path, self.pixels.nbytes, 0, 0)
 
     def read(self) -> tuple[bytes, FileStat]:
         """The pixels as a BMP file: lossless and, unlike PNG, quick to make."""

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import math
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, as_completed, wait
 from typing import Final
 
@@ -14,7 +14,7 @@ from ...features.journal import units
 from ...features.journal.known import Known
 from ...features.journal.units import UNIT_IMAGES
 from ...features.origin import Origin
-from ...features.records import FileStat, must_read
+from ...features.records import FileStat
 from .. import engines
 from ..embedding import Embedding
 from ..sources.image import ImageReference
@@ -41,15 +41,20 @@ def catch_up(
     known: Known,
     embedding: Embedding,
     images: Sequence[ImageReference],
+    stats: Mapping[bytes, FileStat],
     *,
+    rescan: bool = False,
     workers: int = 1,
     unit_images: int = UNIT_IMAGES,
     progress: bool = False,
 ) -> CaughtUp:
-    """Make everything about `images` known that is not."""
-    stats = {image.path: image.stat() for image in images}
-    todo = [image for image in images if must_read(known.seen(stats[image.path]))]
-    tally = Tally()
+    """Make everything about `images` known that is not; `stats` are theirs, by path.
+
+    With `rescan` every image is read again.
+    """
+    stats, tally = dict(stats), Tally()
+    unsettled = stats.keys() if rescan else known.unsettled(stats.values())
+    todo = [image for image in images if image.path in unsettled]
     if todo:
         engines.warn_of_slow_bf16(embedding.request.precision)
         with (

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...features.journal.known import Known
-from ...features.records import UNREAD, SeenFile
+from ...features.records import UNREAD, FileStat, SeenFile
 from ..backbones.request import Request
 from ..images.decode import Undecodable, decode
 from ..sources.image import ImageReference, Unreadable
@@ -62,7 +62,7 @@ def look_ahead(
 
 def _look(image: ImageReference, known: Known | None, request: Request) -> Looked:
     started = time.perf_counter()
-    seen, pixels = SeenFile(image.path, 0, 0, UNREAD, 0, 0), None
+    seen, pixels = SeenFile(FileStat(image.path, 0, 0, 0), UNREAD, 0, 0), None
     try:
         data, stat = image.read()
     except (Unreadable, MemoryError) as error:
@@ -70,7 +70,7 @@ def _look(image: ImageReference, known: Known | None, request: Request) -> Looke
         return Looked(seen, None, time.perf_counter() - started, 0.0)
     read_seconds, computing = time.perf_counter() - started, time.thread_time()
     digest = hashlib.sha256(data).digest()
-    seen = dataclasses.replace(seen, size=stat.size, mtime_ns=stat.mtime_ns, digest=digest)
+    seen = dataclasses.replace(seen, stat=stat, digest=digest)
     twin = known.image(digest) if known else None
     try:
         if twin is not None:

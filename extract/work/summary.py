@@ -38,6 +38,8 @@ class Summary:
     """Images that the file held before and the source lists no more."""
     skipped: int
     """Listed in the file with the reason."""
+    unreachable: int
+    """Of those reused or duplicate: images that could not be read now, whose vectors are kept."""
     weights: str
     """``"imagenet"``, ``"random"`` or the weights file."""
     engine: str
@@ -98,10 +100,11 @@ def summarise(
     *,
     workers: int,
     removed: int,
+    unreachable: int,
     sealing: float,
     total: float,
 ) -> Summary:
-    """Sum a finished run up; `sealing` and `total` are seconds, `removed` are images."""
+    """Sum a finished run up; `sealing` and `total` are seconds, the others images."""
     contents = {digest.tobytes() for digest in store.digests}
     embedded = len(contents & tally.embedded)
     skipped = len(store.skipped_files)
@@ -121,6 +124,7 @@ def summarise(
         duplicates=len(store) - len(contents),
         removed=removed,
         skipped=skipped,
+        unreachable=unreachable,
         weights=str(embedding.request.weights),
         engine=str(tally.environment.get("engine", "")) if embedded else "",
         seconds={name: round(value, 3) for name, value in seconds.items()},

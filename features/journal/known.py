@@ -2,7 +2,8 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..origin import Origin
-from ..records import FileStat, Key, SeenFile, must_read
+from ..records import UNREAD, FileStat, Key, SeenFile, must_read
 from ..store import FeatureStore
 from . import units
 from .units import Unit
@@ -48,6 +49,7 @@ class Known:
                 unfinished = f"unfinished work in {units.folder_of(out)}"
                 unit.origin.called(unfinished, remedy).require_declared(rest, f"the rest of {out}")
         self._files: dict[FileStat, SeenFile] = {}
+        self._last: dict[bytes, SeenFile] = {}
         self._images: dict[bytes, SeenFile] = {}
         self._places: dict[Key, tuple[int, int]] = {}
         self._index()
@@ -56,8 +58,8 @@ class Known:
         if self.store is not None:
             keys = self.store.keys
             files = [
-                SeenFile(path, stat[0], stat[1], key[0], stat[2], stat[3])
-                for path, key, stat in zip(
+                SeenFile(FileStat(path, *stat), key[0], width, height)
+                for path, key, (*stat, width, height) in zip(
                     self.store.raw_paths, keys, self.store.stats.tolist(), strict=True
                 )
             ]
@@ -76,6 +78,8 @@ class Known:
                 self._files[file.stat] = file
             if not file.reason:
                 self._images[file.digest] = file
+                if here and self._last.get(file.path, file).stat.mtime_ns <= file.stat.mtime_ns:
+                    self._last[file.path] = file
 
     @functools.cached_property
     def origin(self) -> Origin | None:
@@ -117,9 +121,48 @@ class Known:
             return None
         return file
 
-    def lacks(self, stats: Iterable[FileStat]) -> bool:
-        """Whether any of these files has to be looked at."""
-        return any(must_read(self.seen(stat)) for stat in stats)
+    def found(self, stat: FileStat) -> SeenFile | None:
+        """As `seen`; of a file that cannot be read now, what was found when it last could.
+
+        A drive that was pulled out says nothing of the images on it.
+        """
+        file = self.seen(stat)
+        unread = not stat.stamp if file is None else file.digest == UNREAD
+        return (self.last(stat.path) or file) if unread else file
+
+    def last(self, path: bytes) -> SeenFile | None:
+        """What was found under a path of the source when it was last embedded, if ever."""
+        last = self._last.get(path)
+        return last if last is not None and last.key in self._places else None
+
+    def unsettled(self, stats: Collection[FileStat]) -> set[bytes]:
+        """Paths of the files that have to be read to know what they are.
+
+        They are new, changed or could not be read. Or they share size and time with another file:
+        not every file system has more to tell two such files apart when they are swapped.
+        """
+        owners: dict[tuple[int, int], bytes] = {}
+        shared = {
+            (stat.size, stat.mtime_ns)
+            for stat in itertools.chain(stats, self._files)
+            if stat.stamp
+            and owners.setdefault((stat.size, stat.mtime_ns), stat.path) != stat.path
+        }
+        return {
+            stat.path
+            for stat in stats
+            if must_read(self.seen(stat)) or (stat.stamp and (stat.size, stat.mtime_ns) in shared)
+        }
+
+    @property
+    def contents(self) -> dict[bytes, str]:
+        """The digest of every image whose vector is known, and the source that it was found in."""
+        stored = "" if self.store is None else str(self.store.environment.get("source", ""))
+        sources = [str(unit.origin.environment.get("source", "")) for unit in self.units]
+        return {
+            digest: sources[number] if number >= 0 else stored
+            for (digest, _), (number, _) in self._places.items()
+        }
 
     def vectors(self, keys: Sequence[Key]) -> NDArray[np.floating]:
         """The vectors of `keys`, (len(keys), D), in that order.

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from .. import child, durable, layout
 from ..errors import FeatureFileError
+from ..opening import opened
 from ..records import Key, Listed, SeenFile, keys, table
 from ..store import FeatureStore
 from ..verification import content_digest, verify
@@ -42,9 +43,10 @@ class _Rows:
 def seal(known: Known, listing: Sequence[Listed]) -> FeatureStore:
     """Write ``known.out`` anew from everything known about the images listed, and drop the units.
 
-    Images of which nothing is known are left out, so a caller embeds them first. If the file would
-    hold what it holds already, it is left alone. At least one image must be known. On any error the
-    old file is untouched and the units are kept.
+    Images of which nothing is known are left out, so a caller embeds them first; those that cannot
+    be read now keep the row that they had. If the file would hold what it holds already, it is left
+    alone. At least one image must be known. On any error the old file is untouched and the units
+    are kept.
     """
     rows = _rows(known, sorted(listing, key=lambda image: image.stat.path))
     store = known.store
@@ -59,7 +61,7 @@ def _rows(known: Known, listing: Sequence[Listed]) -> _Rows:
     found: list[tuple[Listed, SeenFile]] = []
     skipped: list[SeenFile] = []
     for image in listing:
-        seen = known.seen(image.stat)
+        seen = known.found(image.stat)
         if seen is not None and seen.reason:
             skipped.append(seen)
         elif seen is not None:
@@ -78,7 +80,10 @@ def _rows(known: Known, listing: Sequence[Listed]) -> _Rows:
         layout.VIEWS: np.zeros(len(found), np.int16),
         layout.DIGESTS: np.frombuffer(digests, np.uint8).reshape(-1, layout.DIGEST_BYTES),
         layout.STATS: np.array(
-            [(seen.size, seen.mtime_ns, seen.width, seen.height) for _, seen in found],
+            [
+                (stat.size, stat.mtime_ns, stat.stamp, seen.width, seen.height)
+                for stat, seen in ((seen.stat, seen) for _, seen in found)
+            ],
             layout.STATS_DTYPE,
         ),
         layout.SKIPPED: table(skipped),
@@ -128,6 +133,20 @@ def _bytes_needed(known: Known, rows: _Rows) -> int:
     return vectors + sum(array.nbytes for array in rows.arrays.values()) + slack
 
 
+def _require_as_sealed(known: Known) -> None:
+    """Take over no vector that was changed since it was sealed: the new file would vouch for it."""
+    store = known.store
+    if store is None:
+        return
+    with opened(store.path, layout.FORMAT) as file:
+        digest = content_digest(file, store.provenance)
+    if digest != store.content_digest:
+        raise FeatureFileError(
+            f"{known.out}: its rows are not those that were sealed, so none is taken over; put a "
+            f"sound copy in its place, or make it again with --fresh. What is finished is kept"
+        )
+
+
 def _write(rows: _Rows) -> None:
     known = Known(rows.out, source=rows.source, fresh=rows.fresh)
     origin, wanted = known.origin, rows.keys
@@ -135,11 +154,12 @@ def _write(rows: _Rows) -> None:
         raise FeatureFileError(
             f"{rows.out}: the finished work has vanished; run the same command again"
         )
+    _require_as_sealed(known)
     provenance = origin.provenance
     sealed = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     try:
         with durable.replacing(rows.out) as temporary:
-            with h5py.File(temporary, "w", libver=layout.HDF5_VERSION) as file:
+            with h5py.File(temporary, "w", libver=layout.HDF5_VERSION, locking=False) as file:
                 environment = dict(origin.environment) | {"sealed": sealed}
                 layout.set_head(file, layout.FORMAT, provenance.to_json(), environment)
                 layout.set_text(file, layout.FINGERPRINT_ATTRIBUTE, provenance.fingerprint)

@@ -57,7 +57,7 @@ def publish(
     # The HDF5 library is known to crash the process when the disk fills under it, so the image
     # of the file is built in memory and written by plain system calls.
     image = io.BytesIO()
-    with h5py.File(image, "w", libver=layout.HDF5_VERSION) as file:
+    with h5py.File(image, "w", libver=layout.HDF5_VERSION, locking=False) as file:
         layout.set_head(file, layout.UNIT_FORMAT, provenance.to_json(), origin.environment)
         layout.set_text(file, layout.CONTENT_DIGEST_ATTRIBUTE, _content_digest(provenance, arrays))
         for name, array in arrays.items():
