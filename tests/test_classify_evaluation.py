@@ -14,15 +14,18 @@ from headstart.classify.scores.intervals import accuracy_interval, paired_differ
 from headstart.features import TrainingError, WrongUsage
 from scipy.stats import binomtest
 from sklearn.dummy import DummyClassifier
+from sklearn.metrics import confusion_matrix
 
 
 def examples(labels, identities=None):
     number = len(labels)
+    names, codes = np.unique(labels, return_inverse=True)
     return Examples(
         np.zeros((number, 2), np.float32),
-        np.array(labels),
+        codes,
         np.arange(number, dtype=np.uint64) if identities is None else identities,
         np.array([f"{row}.jpg".encode() for row in range(number)]),
+        names.tolist(),
     )
 
 
@@ -87,7 +90,9 @@ def test_scores_are_those_of_their_definitions():
     scores = score(examples(labels), probabilities, ["a", "b", "c"], majority="b", basis="x")
     assert scores.accuracy == 0.7
     assert scores.baseline == 0.3
-    assert scores.confusion == ((5, 1, 0), (0, 2, 1), (1, 0, 0))
+    assert scores.confusion == ((0, 0, 5), (0, 1, 1), (1, 1, 2), (1, 2, 1), (2, 0, 1))
+    predicted = np.array(["a", "b", "c"])[chosen]
+    np.testing.assert_array_equal(scores.confusion_matrix(), confusion_matrix(labels, predicted))
     # By bin: at 0.9 all three of 3 are right, at 0.7 two of 4, at 0.5 two of 3.
     expected = (3 * abs(0.9 - 1) + 4 * abs(0.7 - 2 / 4) + 3 * abs(0.5 - 2 / 3)) / 10
     assert scores.calibration_error == pytest.approx(expected)

@@ -47,10 +47,12 @@ def read(location: bytes) -> tuple[bytes, os.stat_result]:
         if before.st_size > MAX_BYTES:
             raise Unreadable(f"larger than {MAX_BYTES >> 20} MiB")
         try:
-            data = file.read(MAX_BYTES + 1)
+            data: bytes | None = file.read(before.st_size + 1)
         except OSError as error:
             raise Unreadable(f"cannot be read: {error.strerror}") from error
         after = os.fstat(descriptor)
+    if data is None:  # a file of the kernel that has nothing to say now
+        raise Unreadable("has no bytes to read now")
     if len(data) != after.st_size or _identity(before) != _identity(after):
         raise Unreadable("changed while it was read")
     return data, after
