@@ -12,6 +12,7 @@ from ..features.errors import SourceError
 from .images.decode import Undecodable, decode
 from .sources import scan
 from .sources.image import ImageReference, Unreadable
+from .work.threads import Threads
 
 SIDE: Final = 16
 """Pixels a side: 768 numbers per image, as many as a small backbone gives."""
@@ -28,10 +29,9 @@ def pixels_of(source: str) -> Callable[[list[bytes]], NDArray[np.float32]]:
                 f"{source}: {len(missing)} images of the feature files are not in it, for example "
                 f"{os.fsdecode(missing[0])}; name the source that they were extracted from"
             )
-        rows = joblib.Parallel(joblib.cpu_count(), prefer="threads")(
-            joblib.delayed(_row)(images[path]) for path in paths
-        )
-        return np.stack(list(rows))
+        with Threads(joblib.cpu_count(), "decode") as threads:
+            rows = list(threads.map(_row, [images[path] for path in paths]))
+        return np.stack(rows)
 
     return pixels
 

@@ -8,16 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import (
     BmpImagePlugin,
-    ExifTags,
     GifImagePlugin,
     Image,
-    ImageOps,
     JpegImagePlugin,
     PngImagePlugin,
     TiffImagePlugin,
     UnidentifiedImageError,
     WebPImagePlugin,
 )
+
+from . import limits, metadata, shrink
+from .limits import Undecodable as Undecodable
 
 FORMATS: Final = {
     JpegImagePlugin.JpegImageFile.format: (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
@@ -35,9 +36,6 @@ the plugins here spares Pillow from loading every one it has.
 
 SUFFIXES: Final = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 
-MAX_PIXELS: Final = 178_956_970
-"""The limit of Pillow itself, which warns from half of it on: half a gigabyte of RGB."""
-
 FITS: Final = ("stretch", "crop", "pad")
 _REDUCED_FROM: Final = 150
 KEPT: Final = 4
@@ -54,15 +52,8 @@ DECODE_POLICY: Final = (
     f"no less than {KEPT} x size from {_REDUCED_FROM} pixels on"
 )
 RESIZE_POLICY: Final = "Pillow bilinear, antialiased"
-PREPROCESSING_VERSION: Final = 2
+PREPROCESSING_VERSION: Final = 3
 """Raise it by one in the commit that changes the pixels of any image."""
-
-_TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
-_PADDING = (128, 128, 128)  # about the mean of photographs: nothing for a backbone to see
-
-
-class Undecodable(Exception):
-    """Why an image cannot be used; the message is the ledger's reason."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,18 +77,25 @@ def decode(data: bytes, size: int, fit: str = "stretch") -> Decoded:
     if not data:
         raise Undecodable("empty file (0 bytes)")
     try:
-        with Image.open(io.BytesIO(data), formats=list(FORMATS)) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise Undecodable(_too_many_pixels())
-            width, height = image.size
-            if size >= _REDUCED_FROM:
-                image.draft(None, (KEPT * size, KEPT * size))  # has an effect on JPEG alone
-            image.load()
-            if image.getexif().get(ExifTags.Base.Orientation) in _TURNED:
+        bare = metadata.bare(data)
+        with Image.open(io.BytesIO(bare.data), formats=list(FORMATS)) as image:
+            stored = image.size
+            limits.check_work(image, bare.scans)
+            if image.mode in ("I", "F"):
+                raise Undecodable("32-bit pixels have no agreed white: save it with 8 or 16 bits")
+            # It has an effect on JPEG alone; those that are large are reduced for any input.
+            if size >= _REDUCED_FROM or limits.needed(image, stored, bare.scans) > limits.LARGE:
+                least = KEPT * max(size, _REDUCED_FROM)
+                image.draft(None, (least, least))
+            with limits.room(limits.needed(image, stored, bare.scans)):
+                image.load()
+                if image.format == BmpImagePlugin.BmpImageFile.format:
+                    _make_invisible_opaque(image)
+                pixels = np.asarray(shrink.square(image, size, fit, bare.orientation))
+            width, height = stored
+            if bare.orientation in shrink.TURNED:
                 width, height = height, width
-            upright = ImageOps.exif_transpose(image)
-            square = _square(_rgb(upright), size, fit)
-            return Decoded(np.asarray(square), width, height)
+            return Decoded(pixels, width, height)
     except Undecodable:
         raise
     except UnidentifiedImageError as error:
@@ -106,42 +104,22 @@ def decode(data: bytes, size: int, fit: str = "stretch") -> Decoded:
             f"(which is {data[:8]!r})"
         ) from error
     except Image.DecompressionBombError as error:
-        raise Undecodable(_too_many_pixels()) from error
+        raise Undecodable(limits.TOO_MANY_PIXELS) from error
     except MemoryError:
         raise
     except Exception as error:
         # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more on
         # damaged bytes, without a common base; no image may stop a run.
-        if "truncated" in str(error).lower():
+        said = str(error).lower()
+        if "out of memory" in said:
+            raise MemoryError(str(error)) from error
+        if "truncated" in said:
             raise Undecodable("truncated: the file ends before the image does") from error
-        raise Undecodable(f"damaged: {error or type(error).__name__}") from error
+        what = "of a kind that Pillow does not read" if "unsupported" in said else "damaged"
+        raise Undecodable(f"{what}: {error or type(error).__name__}") from error
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        # Pillow's own conversion clips at 255, which turns nearly every pixel white. 257 maps
-        # 65,535 to 255 exactly.
-        values = np.asarray(image).astype(np.uint32)
-        image = Image.fromarray(((values + 128) // 257).astype(np.uint8))
-    elif image.mode in ("I", "F"):
-        raise Undecodable("32-bit pixels have no agreed white: save it with 8 or 16 bits")
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    # Converting straight to RGB would uncover whatever colours lie under transparent pixels.
-    above = image.convert("RGBA")
-    white = Image.new("RGBA", above.size, "white")
-    white.alpha_composite(above)
-    return white.convert("RGB")
-
-
-def _square(image: Image.Image, size: int, fit: str) -> Image.Image:
-    # Pillow's bilinear filter widens its support when it shrinks, which is the antialiasing.
-    if fit == "crop":
-        return ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
-    if fit == "pad":
-        return ImageOps.pad(image, (size, size), Image.Resampling.BILINEAR, color=_PADDING)
-    return image.resize((size, size), Image.Resampling.BILINEAR)
-
-
-def _too_many_pixels() -> str:
-    return f"more than {MAX_PIXELS // 1_000_000} megapixels"
+def _make_invisible_opaque(image: Image.Image) -> None:
+    """Most programs that write 32 bits to a BMP leave 0 where others have the alpha."""
+    if image.mode == "RGBA" and image.getbbox(alpha_only=True) is None:
+        image.putalpha(255)

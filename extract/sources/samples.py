@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ...features.records import FileStat
-from ..images.decode import MAX_PIXELS
+from ..images.limits import MAX_PIXELS
 from .image import ImageReference, absolute
 
 _WANTED: Final = (

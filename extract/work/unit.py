@@ -2,13 +2,12 @@
 
 import dataclasses
 import datetime
-import functools
 import os
 import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +15,7 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 
+from ...features.child import once
 from ...features.journal import units
 from ...features.journal.known import Known
 from ...features.origin import Origin
@@ -24,6 +24,7 @@ from ..embedding import Embedding
 from ..sources.image import ImageReference
 from .progress import Busy
 from .readahead import Looked, look_ahead
+from .threads import Threads
 
 _SUBMITTED_AHEAD: Final = 32
 """Images waiting inside the engine, so that it goes on while a thread writes a unit (20 ms)."""
@@ -100,9 +101,9 @@ class Worker:
         self._failed: list[Future[NDArray[np.float32]]] = []
         self._feeding = threading.Lock()  # one unit at a time hands its images to the engine
         threads = job.embedding.tuning.share or joblib.cpu_count()
-        self._decoders = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self._decoders = Threads(threads, "decode")
 
-    @functools.cached_property
+    @once
     def origin(self) -> Origin:
         """What vectors computed here come from, refused if they do not fit those of the run."""
         made = self._embedding.origin(self._job.source)
@@ -120,6 +121,8 @@ class Worker:
         for keys, call in calls:
             _ = self.origin  # what does not fit is not kept
             vectors |= zip(keys, self._embedding.stored(call.result()), strict=True)
+        if not vectors and all(self._known.seen(file.stat) == file for file in done.files):
+            return done  # read again, and found to be what was known
         origin = job.origin or self.origin
         if vectors:
             done.embedded = [digest for digest, _ in vectors]
@@ -134,12 +137,14 @@ class Worker:
         return done
 
     def close(self, *, at_once: bool = False) -> None:
-        """End the threads; `at_once` drops what they have in hand."""
+        """End the threads; `at_once` drops what they have in hand, and waits for no decoder."""
         if at_once:
             self._stopped = True
             for call in tuple(self._calls):
                 call.cancel()
-        self._decoders.shutdown(wait=True, cancel_futures=True)
+            self._decoders.abandon()
+        else:
+            self._decoders.shutdown(wait=True, cancel_futures=True)
 
     def _fed(
         self, job: Job, looked: Iterable[Looked], done: Done
@@ -192,7 +197,7 @@ class Worker:
         call.add_done_callback(ended)
         return call
 
-    @functools.cached_property
+    @once
     def _room(self) -> threading.Semaphore:
         engine = self._embedding.engine
         return threading.Semaphore(max(engine.calls + 1, _SUBMITTED_AHEAD // engine.batch))
@@ -204,6 +209,8 @@ _choosing = threading.Lock()
 
 
 def _worker(job: Job) -> Worker:
+    if job.run in workers:  # without the lock, which a process may have been forked with
+        return workers[job.run]
     with _choosing:
         if job.run not in workers:
             known = Known(job.out, source=job.source, fresh=job.fresh)

@@ -1,0 +1,100 @@
+"""The one thing that is read of EXIF: which way up a picture is. What is broken says nothing."""
+
+import dataclasses
+import re
+import struct
+from collections.abc import Sequence
+from typing import Final
+
+UPRIGHT: Final = 1
+_ORIENTATION: Final = 0x0112
+_INTEGERS: Final = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 16: "Q"}
+_MOST_ENTRIES: Final = 65_535  # a BigTIFF may say more
+_PREFIX: Final = b"Exif\0\0"
+_IN_XMP: Final = re.compile(rb'tiff:Orientation(?:="|>)([1-8])')
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One entry of a directory."""
+
+    tag: int
+    kind: int
+    count: int
+    packed: bytes
+    """As it stands in the file."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Directory:
+    """The first directory of a TIFF file, or of EXIF, which is one."""
+
+    start: int
+    order: str
+    """``"<"`` or ``">"``, as `struct` has it."""
+    big: bool
+    """Of a BigTIFF."""
+    entries: Sequence[Entry]
+
+    @property
+    def _room(self) -> int:
+        return 8 if self.big else 4
+
+    def packed(self, entries: Sequence[Entry]) -> bytes:
+        """A directory of some of the entries, of the length of this one, with none to follow."""
+        count = struct.pack(self.order + ("Q" if self.big else "H"), len(entries))
+        table = count + b"".join(entry.packed for entry in entries)
+        length = len(count) + sum(len(entry.packed) for entry in self.entries) + self._room
+        return table.ljust(length, b"\0")
+
+    def value(self, entry: Entry, data: bytes) -> bytes:
+        """The value of an entry of bytes, which stands elsewhere in the file."""
+        field = entry.packed[-self._room :]
+        if entry.count <= self._room:
+            return field[: entry.count]
+        start = int.from_bytes(field, "little" if self.order == "<" else "big")
+        return data[start : start + entry.count]
+
+    def integer(self, entry: Entry) -> int:
+        """The first of the integers that an entry holds in itself, or 0."""
+        code = _INTEGERS.get(entry.kind)
+        if code is None or not 1 <= entry.count <= self._room // struct.calcsize(code):
+            return 0
+        return int(struct.unpack_from(self.order + code, entry.packed[-self._room :])[0])
+
+
+def first_directory(data: bytes) -> Directory | None:
+    """Find it, if there is one; an entry that the data has no room for is none."""
+    order = {b"II": "<", b"MM": ">"}.get(data[:2])
+    if order is None:
+        return None
+    try:
+        big = struct.unpack_from(order + "H", data, 2)[0] == 43
+        (start,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
+        (count,) = struct.unpack_from(order + ("Q" if big else "H"), data, start)
+        first, form = (start + 8, "HHQ8s") if big else (start + 2, "HHI4s")
+        length = struct.calcsize(order + form)
+        count = min(count, (len(data) - first) // length, _MOST_ENTRIES)  # those that are there
+        entries = []
+        for at in range(first, first + count * length, length):
+            tag, kind, number, _ = struct.unpack_from(order + form, data, at)
+            entries.append(Entry(tag, kind, number, data[at : at + length]))
+    except (struct.error, OverflowError):
+        return None
+    return Directory(start, order, big, entries)
+
+
+def orientation(block: bytes) -> int:
+    """1 to 8 as EXIF counts, or 0 if it is not said."""
+    directory = first_directory(block.removeprefix(_PREFIX).removeprefix(_PREFIX))
+    for entry in directory.entries if directory else ():
+        if entry.tag == _ORIENTATION:
+            value = directory.integer(entry) if directory else 0
+            return value if 1 <= value <= 8 else 0
+    return 0
+
+
+def of_xmp(packet: bytes) -> int:
+    """The same, of an XMP packet."""
+    found = _IN_XMP.search(packet)
+    return int(found[1]) if found else 0
