@@ -16,7 +16,7 @@ from .examples import Examples, stratified_folds, training_and_test
 from .experiment import require_folds
 from .heads import recipe_of
 from .heads.recipe import Task
-from .scores.evaluation import majority_class, most_probable, score
+from .scores.evaluation import score
 from .scores.intervals import in_percent
 from .scores.leaderboard import Standing, ranked
 
@@ -103,30 +103,32 @@ def compare(
     if len(union) > len(common):
         notes.append(f"{len(union) - len(common)} images are not in all files and are left out")
     first = first.rows(np.searchsorted(first.identities, common))
-    if len(np.unique(first.labels)) < 2:
+    names = first.classes
+    if len(names) < 2:
         raise TrainingError(
             f"{stores[0].path}: all images that it has in common with the other files are of class "
-            f"{str(first.labels[0])!r}; at least two classes are needed"
+            f"{names[0]!r}; at least two classes are needed"
         )
     require_folds(stores[0], first, folds)
-    cut = stratified_folds(first.labels, first.identities, folds, seed)
-    names, codes = np.unique(first.labels, return_inverse=True)
-    majority = majority_class(first.labels)
+    cut = stratified_folds(first.codes, first.identities, folds, seed, first.names)
+    codes = first.codes_among(names)
+    counts = np.bincount(codes)
+    majority = names[int(counts.argmax())]
 
     def entry(
         name: str, baseline: str, features: NDArray[np.floating]
     ) -> tuple[Standing, NDArray[np.bool_]]:
         started = time.perf_counter()
-        task = Task(features, codes, names, balanced=False, seed=seed)
+        task = Task(features, codes, np.array(names), balanced=False, seed=seed)
         found = cross_fit(recipe_of("logistic"), task, cut, honest=True).probabilities
         standing = Standing.of(
             name,
-            score(first, found, names.tolist(), majority=majority, basis=""),
+            score(first, found, names, majority=majority, basis=""),
             seconds=time.perf_counter() - started,
             dimension=features.shape[1],
             baseline=baseline,
         )
-        return standing, most_probable(found, names.tolist()) == first.labels
+        return standing, found.argmax(axis=1) == codes
 
     entries = []
     for store, examples in zip(stores, every, strict=True):
@@ -140,7 +142,7 @@ def compare(
         standings=ranked(entries, first.identities, lambda one: (-one.accuracy, one.log_loss)),
         images=len(common),
         folds=len(cut),
-        majority=float(np.mean(first.labels == majority)),
+        majority=float(counts.max() / len(codes)),
         notes=tuple(notes),
     )
 
@@ -155,11 +157,12 @@ def _distinct(store: FeatureStore) -> Examples:
 def _require_same_labels(
     store: FeatureStore, examples: Examples, other: FeatureStore, theirs: Examples
 ) -> None:
-    differ = np.flatnonzero(examples.labels != theirs.labels)
+    differ = np.flatnonzero(examples.codes != theirs.codes_among(examples.names))
     if len(differ):
         row = differ[0]
+        one, another = (some.names[some.codes[row]] for some in (examples, theirs))
         path = os.fsdecode(examples.paths[row])
         raise TrainingError(
             f"{store.path} and {other.path} label {len(differ)} images differently: {path} is "
-            f"{str(examples.labels[row])!r} in one and {str(theirs.labels[row])!r} in the other"
+            f"{one!r} in one and {another!r} in the other"
         )

@@ -65,7 +65,7 @@ class Judged:
             return None
         rows = np.concatenate(self.rows[chosen])
         decisions = np.concatenate(self.decisions[chosen])
-        return calibrator(decisions, self.task.labels[rows], self.task.weights(rows))
+        return calibrator(decisions, self.task.codes[rows], self.task.weights(rows))
 
     def log_loss(self) -> float:
         """Mean log loss, with calibrations that have not seen the rows either.

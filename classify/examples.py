@@ -2,6 +2,8 @@
 
 import dataclasses
 import os
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,28 +11,58 @@ from sklearn.model_selection import StratifiedKFold
 
 from ..features.errors import TrainingError
 from ..features.layout import NO_LABEL, TEST, VALIDATION
+from ..features.rules import unusable
 from ..features.store import FeatureStore
 
 
 @dataclasses.dataclass(frozen=True)
 class Examples:
-    """Labelled rows."""
+    """Labelled rows.
+
+    Their classes are numbers: an array of names has the length of the longest for each row, which
+    may be a hundred thousand characters.
+    """
 
     features: NDArray[np.floating]
     """(N, D) float32."""
-    labels: NDArray[np.str_]
-    """(N,) class names."""
+    codes: NDArray[np.intp]
+    """(N,) classes, as indices into `names`."""
     identities: NDArray[np.uint64]
     """(N,): which rows are one image (`contents`)."""
     paths: NDArray[np.bytes_]
     """(N,) relative to the source."""
+    names: list[str]
+    """The classes of the file that they are from, sorted; some may have no row here."""
 
     def rows(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> "Examples":
         """Some of them."""
-        return Examples(*(getattr(self, one.name)[chosen] for one in dataclasses.fields(self)))
+        return Examples(
+            self.features[chosen],
+            self.codes[chosen],
+            self.identities[chosen],
+            self.paths[chosen],
+            self.names,
+        )
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.codes)
+
+    @property
+    def labels(self) -> NDArray[np.object_]:
+        """(N,) class names, as Python texts."""
+        labels: NDArray[np.object_] = np.array(self.names, object)[self.codes]
+        return labels
+
+    @property
+    def classes(self) -> list[str]:
+        """The names that a row here has, sorted."""
+        return [self.names[code] for code in np.unique(self.codes).tolist()]
+
+    def codes_among(self, classes: Sequence[str]) -> NDArray[np.intp]:
+        """(N,) classes as indices into another list of them; -1 where it lacks one."""
+        places = {name: place for place, name in enumerate(classes)}
+        codes = np.array([places.get(name, -1) for name in self.names], np.intp)
+        return codes[self.codes]
 
 
 def labelled(store: FeatureStore) -> tuple[Examples, NDArray[np.int8], list[str]]:
@@ -43,12 +75,17 @@ def labelled(store: FeatureStore) -> tuple[Examples, NDArray[np.int8], list[str]
             f"`headstart extract` again (nothing is embedded twice)"
         )
     features = store.features if rows.all() else store.features[rows]
+    # The file sorts names by their bytes, Python by their characters.
+    names = sorted(store.label_names)
+    places = {name: place for place, name in enumerate(names)}
+    codes = np.array([places[name] for name in store.label_names], np.intp)
     examples = Examples(
         # scikit-learn would compute means and products of float16 in float16.
         features.astype(np.float32, copy=False),
-        np.asarray(store.label_names)[store.labels[rows]],
+        codes[store.labels[rows]],
         contents(store.digests[rows]),
         np.asarray(store.raw_paths)[rows],
+        names,
     )
     _require_finite(examples, store)
     splits, notes = store.splits[rows], []
@@ -65,12 +102,12 @@ def labelled(store: FeatureStore) -> tuple[Examples, NDArray[np.int8], list[str]
 
 
 def _require_finite(examples: Examples, store: FeatureStore) -> None:
-    bad = ~np.isfinite(examples.features).all(axis=1)
+    bad = unusable(examples.features)
     if bad.any():
         raise TrainingError(
-            f"{store.path}: {int(bad.sum())} of its vectors have NaN or infinite values, the first "
-            f"that of {os.fsdecode(examples.paths[bad][0])}; extract the images again with "
-            f"--fresh, in f32 if it was bf16"
+            f"{store.path}: {int(bad.sum())} of its vectors have NaN or infinite values, or far "
+            f"too large ones, the first that of {os.fsdecode(examples.paths[bad][0])}; extract the "
+            f"images again with --fresh, in f32 if it was bf16"
         )
 
 
@@ -101,7 +138,7 @@ def training_and_test(store: FeatureStore) -> tuple[Examples, Examples | None, l
 
 
 def _require_classes(store: FeatureStore, examples: Examples, test: Examples | None) -> None:
-    names = np.unique(examples.labels).tolist()
+    names = examples.classes
     if test is not None and not names:
         raise TrainingError(
             f"{store.path}: all {len(test)} labelled images are in the test split; some must be "
@@ -112,7 +149,7 @@ def _require_classes(store: FeatureStore, examples: Examples, test: Examples | N
             f"{store.path}: only one class, {', '.join(map(repr, names))}, among the "
             f"{len(examples)} labelled training images; a classifier needs at least two"
         )
-    unseen = sorted(set(test.labels.tolist()) - set(names)) if test is not None else []
+    unseen = sorted(set(test.classes) - set(names)) if test is not None else []
     if unseen:
         raise TrainingError(
             f"{store.path}: class {unseen[0]!r} has images in the test split and none to train on; "
@@ -122,8 +159,7 @@ def _require_classes(store: FeatureStore, examples: Examples, test: Examples | N
 
 def _contradictory(examples: Examples) -> NDArray[np.bool_]:
     """Rows whose bytes appear under another label too: either label may be the true one."""
-    _, codes = np.unique(examples.labels, return_inverse=True)
-    pairs = np.unique(np.stack([examples.identities, codes.astype(np.uint64)]), axis=1)
+    pairs = np.unique(np.stack([examples.identities, examples.codes.astype(np.uint64)]), axis=1)
     images, labels = np.unique(pairs[0], return_counts=True)
     return np.isin(examples.identities, images[labels > 1])
 
@@ -138,26 +174,32 @@ def contents(digests: NDArray[np.uint8]) -> NDArray[np.uint64]:
     return numbers
 
 
-def rarest_class(labels: NDArray[np.str_], identities: NDArray[np.uint64]) -> tuple[str, int]:
+def rarest_class(labels: NDArray[Any], identities: NDArray[np.uint64]) -> tuple[Any, int]:
     """The class with the fewest distinct images, and how many it has."""
     _, first = np.unique(identities, return_index=True)
-    names, counts = np.unique(labels[first], return_counts=True)
-    return str(names[counts.argmin()]), int(counts.min())
+    classes, counts = np.unique(labels[first], return_counts=True)
+    return classes[counts.argmin()].item(), int(counts.min())
 
 
 def stratified_folds(
-    labels: NDArray[np.str_], identities: NDArray[np.uint64], folds: int, seed: int
+    labels: NDArray[Any],
+    identities: NDArray[np.uint64],
+    folds: int,
+    seed: int,
+    names: Sequence[str] | None = None,
 ) -> list[NDArray[np.intp]]:
     """Cut rows into folds with equal shares of each class: the rows that each fold holds out.
 
     Every row is in one fold, rows of one identity in the same. Where a class has fewer distinct
-    images than `folds`, there are only as many folds as it has images.
+    images than `folds`, there are only as many folds as it has images. The (N,) labels are classes
+    as indices into `names`, or if there are none the names themselves.
     """
     # Splitting distinct images and spreading the result over their copies is what
     # StratifiedGroupKFold does too, but in a Python loop over every image.
     _, first, spread = np.unique(identities, return_index=True, return_inverse=True)
-    name, images = rarest_class(labels, identities)
+    rarest, images = rarest_class(labels, identities)
     if images < 2:
+        name = rarest if names is None else names[rarest]
         raise TrainingError(
             f"class {name!r} has only one distinct training image, so nothing can be held out of "
             f"it; add images or leave the class out"

@@ -13,7 +13,7 @@ from ..features.store import FeatureStore
 from .examples import Examples, rarest_class, stratified_folds, training_and_test
 from .heads.recipe import Task
 from .scores.duplicates import SIMILAR, Similarity
-from .scores.evaluation import Scores, majority_class, most_probable, score
+from .scores.evaluation import Scores, score
 
 BALANCED: Final = "balanced"
 
@@ -46,17 +46,18 @@ class Experiment:
         if class_weight not in (None, BALANCED):
             raise WrongUsage(f"class_weight {class_weight!r}: use {BALANCED!r} or leave it out")
         examples, test, notes = training_and_test(store)
-        cut = stratified_folds(examples.labels, examples.identities, folds, seed)
+        cut = stratified_folds(examples.codes, examples.identities, folds, seed, examples.names)
         if len(cut) < folds:
-            name, images = rarest_class(examples.labels, examples.identities)
+            rarest, images = rarest_class(examples.codes, examples.identities)
             notes.append(
-                f"{len(cut)} folds instead of {folds}, because class {name!r} has only {images} "
-                f"distinct images"
+                f"{len(cut)} folds instead of {folds}, because class {examples.names[rarest]!r} "
+                f"has only {images} distinct images"
             )
         if test is None:
             require_folds(store, examples, folds)
-        names, codes = np.unique(examples.labels, return_inverse=True)
-        task = Task(examples.features, codes, names, class_weight == BALANCED, seed)
+        names = examples.classes
+        codes = examples.codes_among(names)
+        task = Task(examples.features, codes, np.array(names), class_weight == BALANCED, seed)
         return cls(store, examples, test, cut, task, notes)
 
     @property
@@ -66,7 +67,9 @@ class Experiment:
 
     def right(self, probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Which scored rows have the true class as their most probable one."""
-        right: NDArray[np.bool_] = most_probable(probabilities, self.names) == self.scored.labels
+        right: NDArray[np.bool_] = probabilities.argmax(axis=1) == self.scored.codes_among(
+            self.names
+        )
         return right
 
     @property
@@ -82,7 +85,7 @@ class Experiment:
             self.scored,
             probabilities,
             self.names,
-            majority=majority_class(self.examples.labels),
+            majority=self.names[int(np.bincount(self.task.codes).argmax())],
             basis=cross_validated if self.test is None else "test split",
             notes=[*self.notes, *notes, *self._near_duplicates(self.right(probabilities))],
         )
@@ -126,9 +129,9 @@ def require_folds(store: FeatureStore, examples: Examples, folds: int) -> None:
     why = f"cross-validated scores need at least {_FEWEST} folds, one of them to choose by"
     if folds < _FEWEST:
         raise WrongUsage(f"folds {folds}: {why}")
-    name, images = rarest_class(examples.labels, examples.identities)
+    rarest, images = rarest_class(examples.codes, examples.identities)
     if images < _FEWEST:
         raise TrainingError(
-            f"{store.path}: class {name!r} has only {images} distinct images, but {why}; add "
-            f"images of it, or leave it out"
+            f"{store.path}: class {examples.names[rarest]!r} has only {images} distinct images, "
+            f"but {why}; add images of it, or leave it out"
         )

@@ -161,7 +161,7 @@ def evaluate(head: Head, store: FeatureStore, split: str | None = None) -> Score
     if trained_on.any():
         notes.append(f"{int(trained_on.sum())} images that the head was trained on are left out")
     examples = examples.rows(~trained_on)
-    unknown = sorted(set(examples.labels.tolist()) - set(head.label_names))
+    unknown = sorted(set(examples.classes) - set(head.label_names))
     if unknown:
         raise TrainingError(
             f"{store.path}: class {unknown[0]!r} is unknown to the head, which knows "

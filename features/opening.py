@@ -2,21 +2,32 @@
 
 HDF5 can point into other files (links, external storage, virtual datasets), hide gigabytes in a
 few bytes (compression, unallocated chunks) and load plugins (unknown filters). None of that occurs
-in our files, so whatever has it is refused before any data is read.
+in our files, so whatever has it is refused before any data is read (`rules.foreign`).
+
+HDF5 also marks a file while a program has it open for writing, and opens no marked file; the mark
+stays when that program is killed, though it changed nothing. It is read as if it had no mark: the
+checksums and the content digest say whether the rows are those that were sealed.
 """
 
 import contextlib
+import errno
+import functools
+import io
 import json
 import os
+import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Final
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
-from . import durable, layout
+from . import durable, layout, rules
 from .errors import FeatureFileError, first_line
-from .origin import Origin
+from .origin import Origin, environment_fault
 from .provenance import Provenance
 
 _KINDS = {
@@ -25,6 +36,24 @@ _KINDS = {
 }
 # An attribute sits in the object header, which HDF5 limits to 64 KiB a message.
 _MAX_ATTRIBUTE_BYTES = 1 << 16
+
+_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
+_VERSION, _OFFSET_BYTES, _FLAGS = 8, 9, 11
+"""Where they stand in the superblock (HDF5 file format 3.0, section II.A)."""
+_MARKED_VERSION: Final = 3  # earlier ones have no mark
+_CHECKSUM: Final = 4  # bytes, at the end
+
+_REMEDIES: Final = {
+    errno.EACCES: "ask for permission to read it, or close it where it is open",
+    errno.EPERM: "ask for permission to read it, or close it where it is open",
+    errno.EMFILE: "let this process open more files (`ulimit -n`)",
+    errno.ENFILE: "close programs that have many files open",
+    errno.ENAMETOOLONG: "name another file",
+    errno.ELOOP: "its links go in a circle; name another file",
+    errno.ENOMEM: "free memory, and try again",
+}
+_OTHERWISE: Final = "its disk or the way to it fails; try again when it is back"
+_NO_MEMORY: Final = re.compile("allocation failed|allocate memory|space available for allocation")
 
 
 class AnotherVersion(FeatureFileError):
@@ -38,6 +67,10 @@ class AnotherVersion(FeatureFileError):
         )
 
 
+class CannotRead(FeatureFileError):
+    """A file that the system does not let us read now; what is in it may be sound."""
+
+
 @contextlib.contextmanager
 def opened(
     path: Path, expected_format: str, *, sound: tuple[int, int, int] | None = None
@@ -45,40 +78,83 @@ def opened(
     """Open `path` read-only, check what it is, and report damage met while it is read.
 
     A file that is missing, of another kind or version, holds anything it should not, lacks a
-    dataset or fails a checksum while it is read is a FeatureFileError. What it holds is not checked
-    again where its `durable.state` is still the one in which it was found `sound`.
+    dataset or fails a checksum while it is read is a FeatureFileError; one that cannot be read at
+    all is a CannotRead. What it holds is not checked again where its `durable.state` is still the
+    one in which it was found `sound`.
     """
     kind = _KINDS[expected_format]
-    if not os.path.exists(path):
-        raise FeatureFileError(f"{path}: no such file; `headstart extract` makes feature files")
-    if not os.path.isfile(path):
-        raise FeatureFileError(f"{path}: is a folder or device, not a {kind}")
     try:
-        # Locks fail on some network file systems; reading needs none, since a sealed file is
-        # never written again.
-        with h5py.File(path, "r", locking="best-effort") as file:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise FeatureFileError(f"{path}: is a folder or device, not a {kind}")
+        with _file(path) as file:
             _check_kind(file, path, kind, expected_format)
             if sound is None or durable.state(path) != sound:
-                _check_content(file, path, expected_format)
+                wrong = rules.foreign(file, expected_format, os.path.getsize(path))
+                if wrong:
+                    raise FeatureFileError(f"{path}: damaged or foreign: {wrong}")
             yield file
-    except PermissionError as error:
-        raise FeatureFileError(f"{path}: cannot be read: permission denied") from error
-    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        if is_hdf5(path):
-            raise FeatureFileError(f"{path}: damaged: {first_line(error)}") from error
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise FeatureFileError(
-            f"{path}: not a {kind} (not HDF5 at all); `headstart extract` makes them"
+            f"{path}: no such file; `headstart extract` makes feature files"
         ) from error
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError, MemoryError) as error:
+        reason = why_unreadable(error)
+        if reason:
+            raise CannotRead(f"{path}: cannot be read: {reason}") from error
+        if not is_hdf5(path):
+            raise FeatureFileError(
+                f"{path}: not a {kind} (not HDF5 at all); `headstart extract` makes them"
+            ) from error
+        if marked(path):
+            raise CannotRead(
+                f"{path}: another program has it open for writing, or was killed while it had, and "
+                f"it cannot be read like this ({first_line(error)}); close it there, or make it "
+                f"again with `headstart extract SOURCE -o {path} --fresh`"
+            ) from error
+        raise FeatureFileError(f"{path}: damaged: {first_line(error)}") from error
+
+
+@contextlib.contextmanager
+def _file(path: Path) -> Iterator[h5py.File]:
+    with contextlib.ExitStack() as closing:
+        try:
+            # Some file systems know no locks, and reading needs none: a sealed file is never
+            # written again.
+            file = h5py.File(path, "r", locking=False)
+        except OSError as error:
+            # Or this very process has it open in another way, which HDF5 wants to be the same.
+            if not marked(path) and "locking flag" not in str(error):
+                raise
+            file = h5py.File(closing.enter_context(_Unmarked(path)), "r")
+        yield closing.enter_context(file)
+
+
+def why_unreadable(error: BaseException) -> str:
+    """Why the system did not let a file be read, and what to do; "" if the error is another.
+
+    h5py raises nearly any exception for it, with the number of the system's error in the text.
+    """
+    inside = re.search(r"errno = (\d+)", str(error))
+    number = getattr(error, "errno", None) or (int(inside[1]) if inside else 0)
+    if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
+        number = errno.ENOMEM
+    return f"{os.strerror(number)}; {_REMEDIES.get(number, _OTHERWISE)}" if number else ""
 
 
 def replaceable(path: Path) -> bool:
-    """Whether `path` is a feature file, be it of another version or damaged beyond opening."""
+    """Whether `path` is a feature file, be it of another version or damaged beyond opening.
+
+    One that cannot be read now is a CannotRead.
+    """
     if not is_hdf5(path):
         return False
     try:
-        with h5py.File(path, "r", locking="best-effort") as file:
+        with _file(path) as file:
             return text_attribute(file, layout.FORMAT_ATTRIBUTE) == layout.FORMAT
-    except OSError:
+    except (OSError, RuntimeError, MemoryError) as error:
+        reason = why_unreadable(error)
+        if reason:
+            raise CannotRead(f"{path}: cannot be read: {reason}") from error
         return True
 
 
@@ -92,49 +168,6 @@ def _check_kind(file: h5py.File, path: Path, kind: str, expected_format: str) ->
         raise AnotherVersion(path, version, layout.VERSIONS[expected_format])
 
 
-def _check_content(file: h5py.File, path: Path, expected_format: str) -> None:
-    schema = layout.SCHEMAS[expected_format]
-    found = set(file)
-    if found != schema.keys():
-        names = ", ".join(sorted(found ^ schema.keys()))
-        raise FeatureFileError(f"{path}: damaged or foreign: missing or unknown names: {names}")
-    unknown = set(file.attrs) - layout.ATTRIBUTES
-    if unknown:
-        raise FeatureFileError(f"{path}: foreign: unknown attributes: {', '.join(sorted(unknown))}")
-    size = os.path.getsize(path)
-    for name, column in schema.items():
-        wrong = _what_is_wrong(file, name, column, size)
-        if wrong:
-            raise FeatureFileError(f"{path}: damaged or foreign: dataset {name!r} {wrong}")
-
-
-def _what_is_wrong(file: h5py.File, name: str, column: layout.Column, file_size: int) -> str:
-    if file.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
-        return "is a link to elsewhere"
-    dataset = file[name]
-    if not isinstance(dataset, h5py.Dataset):
-        return "is not a dataset"
-    storage = dataset.id.get_create_plist()
-    if storage.get_external_count() or dataset.is_virtual:
-        return "is stored in another file"
-    filters = {storage.get_filter(k)[0] for k in range(storage.get_nfilters())}
-    if filters - {h5py.h5z.FILTER_FLETCHER32}:
-        return "uses a filter that the format does not allow"
-    if dataset.shape is None or dataset.ndim != len(column.shape) or len(dataset.attrs):
-        return "is misshapen"
-    if any(
-        want is not None and have != want
-        for have, want in zip(dataset.shape, column.shape, strict=True)
-    ):
-        return f"has the shape {dataset.shape}"
-    if not column.takes(dataset.dtype):
-        return f"has the type {dataset.dtype}"
-    # Nothing is compressed, so no dataset can declare more than the file has.
-    if int(np.prod(dataset.shape, dtype=object)) * dataset.dtype.itemsize > file_size:
-        return "declares more data than the file holds"
-    return ""
-
-
 def text_attribute(file: h5py.File, name: str) -> str:
     """A text attribute of the root group, or "" if it is missing, no text or overlong."""
     if not h5py.h5a.exists(file.id, name.encode()):
@@ -145,17 +178,42 @@ def text_attribute(file: h5py.File, name: str) -> str:
         return ""
     value = file.attrs[name]
     if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
+        with contextlib.suppress(UnicodeDecodeError):
+            return value.decode("utf-8")
+        return ""
     return value if isinstance(value, str) else ""
 
 
 def origin_of(file: h5py.File, name: str) -> Origin:
     """What made the vectors of a file, called `name` in messages; call it inside `opened`."""
-    environment = json.loads(text_attribute(file, layout.ENVIRONMENT_ATTRIBUTE))
-    if not isinstance(environment, dict):
-        raise ValueError("the recorded environment is not a JSON object")  # noqa: TRY004
-    provenance = Provenance.from_json(text_attribute(file, layout.PROVENANCE_ATTRIBUTE))
-    return Origin(provenance, environment, file[layout.CANARY][()], name)
+    try:
+        environment = json.loads(text_attribute(file, layout.ENVIRONMENT_ATTRIBUTE))
+        fault = environment_fault(environment)
+    except (ValueError, RecursionError) as error:
+        fault = f"cannot be read: {first_line(error)}"
+    if fault:
+        raise FeatureFileError(f"{name}: damaged or foreign: the recorded environment {fault}")
+    try:
+        provenance = Provenance.from_json(text_attribute(file, layout.PROVENANCE_ATTRIBUTE))
+    except FeatureFileError as error:
+        raise FeatureFileError(f"{name}: damaged or foreign: {error}") from error
+    canary = whole(file, layout.CANARY, name)
+    if canary.shape[1] != provenance.dimension or canary.dtype != provenance.dtype:
+        raise FeatureFileError(f"{name}: damaged or foreign: its canary is not of such vectors")
+    return Origin(provenance, environment, canary, name)
+
+
+def whole(file: h5py.File, dataset: str, name: str) -> NDArray[Any]:
+    """A whole dataset, if it keeps its rules; call it inside `opened`."""
+
+    @functools.cache
+    def read(one: str) -> NDArray[Any]:
+        array: NDArray[Any] = file[one][()]
+        return array
+
+    for fault in rules.broken(dataset, read):
+        raise FeatureFileError(f"{name}: damaged or foreign: {dataset}: {fault}")
+    return read(dataset)
 
 
 def _integer_attribute(file: h5py.File, name: str) -> int | None:
@@ -168,8 +226,74 @@ def _integer_attribute(file: h5py.File, name: str) -> int | None:
     return int(file.attrs[name])
 
 
-def is_hdf5(path: Path) -> bool:
+def is_hdf5(path: str | os.PathLike[str]) -> bool:
     """Whether `path` is a readable file that starts as HDF5 does."""
-    with contextlib.suppress(OSError):
-        return bool(h5py.is_hdf5(path))
+    with contextlib.suppress(OSError, ValueError):
+        # A pipe would be waited for.
+        return stat.S_ISREG(os.stat(path).st_mode) and bool(h5py.is_hdf5(path))
     return False
+
+
+def marked(path: Path) -> bool:
+    """Whether a program opened this file for writing, and has not closed it."""
+    with open(path, "rb") as file:
+        head = file.read(_FLAGS + 1)
+    return (
+        len(head) > _FLAGS
+        and head.startswith(_SIGNATURE)
+        and head[_VERSION] == _MARKED_VERSION
+        and head[_FLAGS] != 0
+    )
+
+
+class _Unmarked(io.FileIO):
+    """A file without its mark, if it has one, for `h5py.File`; on the disk nothing changes."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "rb")
+        self._superblock = b""
+        if not marked(path):
+            return
+        head = bytearray(self.read(1 << 8) or b"")
+        length = 12 + 4 * head[_OFFSET_BYTES]  # of what the checksum covers
+        head[_FLAGS] = 0
+        checksum = lookup3(bytes(head[:length])).to_bytes(_CHECKSUM, "little")
+        self._superblock = bytes(head[:length]) + checksum
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        """Read on; the superblock as it was before the file was marked."""
+        start = self.tell()
+        count = super().readinto(buffer)
+        own = self._superblock[start : start + (count or 0)]
+        memoryview(buffer)[: len(own)] = own
+        return count
+
+
+def lookup3(data: bytes) -> int:
+    """Jenkins' checksum of 32 bits, as HDF5 keeps it of its metadata (`hashlittle`, seed 0)."""
+    a = b = c = (0xDEADBEEF + len(data)) & 0xFFFFFFFF
+    parts = -(-len(data) // 12)
+    words = np.frombuffer(data.ljust(12 * parts, b"\0"), "<u4").reshape(-1, 3).tolist()
+    for part, (x, y, z) in enumerate(words):
+        a, b, c = (a + x) & 0xFFFFFFFF, (b + y) & 0xFFFFFFFF, (c + z) & 0xFFFFFFFF
+        a, b, c = _final(a, b, c) if part == parts - 1 else _mix(a, b, c)
+    return c
+
+
+def _mix(a: int, b: int, c: int) -> tuple[int, int, int]:
+    for turn in (4, 6, 8, 16, 19, 4):
+        a = (a - c & 0xFFFFFFFF) ^ _turned(c, turn)
+        c = c + b & 0xFFFFFFFF
+        a, b, c = b, c, a
+    return a, b, c
+
+
+def _final(a: int, b: int, c: int) -> tuple[int, int, int]:
+    for turn in (14, 11, 25, 16, 4, 14, 24):
+        c = (c ^ b) - _turned(b, turn) & 0xFFFFFFFF
+        a, b, c = b, c, a
+    return c, a, b
+
+
+def _turned(word: int, by: int) -> int:
+    return (word << by | word >> (32 - by)) & 0xFFFFFFFF

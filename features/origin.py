@@ -1,6 +1,7 @@
 """What made vectors, and the proof: the one place that says whether two sets of them fit."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -8,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ProvenanceMismatch
+from .provenance import PRECISIONS as PRECISIONS
 from .provenance import Provenance
 
 TOLERANCES: Final[Mapping[str, float]] = {"f32": 1e-3, "bf16": 5e-2}
@@ -21,14 +23,18 @@ of 0.99875; where engines differ by more, as with MobileNetV2 (9e-2), their vect
 Weights of another training run differ by the order of 1.
 """
 
-PRECISIONS: Final = tuple(TOLERANCES)
+_WEIGHTS: Final = frozenset({"kind", "path", "sha256"})
+"""What is recorded of where weights came from."""
 
 THIS_RUN: Final = "this run"
 """Name of vectors that are being computed here and now."""
 
 
 def distance(ours: NDArray[np.floating], theirs: NDArray[np.floating]) -> float:
-    """Largest relative distance between the vectors of one image; infinite if shapes differ."""
+    """Largest relative distance between the vectors of one image; infinite if shapes differ.
+
+    None of `theirs` has the length zero.
+    """
     a, b = ours.astype(np.float64), theirs.astype(np.float64)
     if a.shape != b.shape:
         return float("inf")
@@ -98,6 +104,26 @@ class Origin:
         except ProvenanceMismatch:
             return False
         return True
+
+
+def environment_fault(environment: object) -> str:
+    """Why a value that was read from a file is no recorded environment; "" if it can be one."""
+    if not isinstance(environment, dict):
+        return f"is a {type(environment).__name__}, not an object"
+    weights = environment.get("weights", {})
+    if not isinstance(weights, dict):
+        return f"has weights that are a {type(weights).__name__}, not an object"
+    if weights and (not isinstance(weights.get("kind"), str) or weights.keys() - _WEIGHTS):
+        return f"has weights without a kind, or with more than {', '.join(sorted(_WEIGHTS))}"
+    if not all(isinstance(value, str | None) for value in weights.values()):
+        return "has weights with values that are no texts"
+    for name, value in environment.items():
+        plain = isinstance(value, str | int | None) or (
+            isinstance(value, float) and math.isfinite(value)
+        )
+        if name != "weights" and not plain:
+            return f"has a {type(value).__name__} where a text or number is expected"
+    return ""
 
 
 class HasOrigin:

@@ -5,9 +5,20 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
+from typing import Final
 
 from .errors import FeatureFileError
-from .layout import FORMAT_VERSION
+from .layout import FEATURE_DTYPES
+
+PRECISIONS: Final = ("f32", "bf16")
+"""Arithmetic that a backbone can run in."""
+
+MOST_PIXELS: Final = 1 << 12
+"""Side of a square input: eight times what the largest backbone was trained on (480)."""
+_MOST_NUMBERS: Final = 1 << 24
+"""In a vector: more than any backbone gives."""
+_LONGEST: Final = 1000  # characters of a text; those in use have up to about 120
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
@@ -46,8 +57,6 @@ class Provenance:
         How views after the first are made: ``"none"``.
     preprocessing_version : int
         Raised by hand when decoding or resizing changes the pixels of any image.
-    format_version : int
-        Version of the file format, FORMAT.md.
     """
 
     backbone: str
@@ -63,7 +72,6 @@ class Provenance:
     dtype: str
     augmentation: str
     preprocessing_version: int
-    format_version: int = FORMAT_VERSION
 
     def __repr__(self) -> str:
         return (
@@ -82,21 +90,53 @@ class Provenance:
         Raises
         ------
         FeatureFileError
-            If a field is missing, unknown or of the wrong type.
+            If a field is missing, unknown, of the wrong type or out of range.
         """
         try:
-            values = json.loads(text)
-            expected = {field.name: field.type for field in dataclasses.fields(cls)}
-            if not isinstance(values, dict) or values.keys() != expected.keys():
-                raise ValueError("its fields are not those of format version 1")
-            for name, kind in expected.items():
-                if type(values[name]).__name__ != kind:
-                    raise ValueError(f"{name} should be {kind}, received {values[name]!r}")
-        except ValueError as error:
+            return cls.checked(json.loads(text))
+        except (ValueError, RecursionError) as error:
             raise FeatureFileError(f"the recorded provenance cannot be read: {error}") from error
-        return cls(**values)
+
+    @classmethod
+    def checked(cls, values: object) -> Provenance:
+        """Take fields that were read from a file of anybody's.
+
+        Raises
+        ------
+        FeatureFileError
+            As `from_json` does.
+        """
+        fault = _fault(values, {field.name: str(field.type) for field in dataclasses.fields(cls)})
+        if fault:
+            raise FeatureFileError(f"the recorded provenance cannot be read: {fault}")
+        return cls(**values)  # type: ignore[arg-type]
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the canonical JSON (hexadecimal)."""
         return hashlib.sha256(self.to_json().encode("ascii")).hexdigest()
+
+
+def _fault(values: object, fields: Mapping[str, str]) -> str:
+    """Why values cannot be a provenance with these fields (name -> type); "" if they can."""
+    if not isinstance(values, dict):
+        return f"it is a {type(values).__name__}, not an object"
+    wrong = [str(name) for name in values.keys() ^ fields.keys()]
+    if wrong:
+        return f"fields are missing or unknown: {_short(', '.join(sorted(wrong)))}"
+    for name, kind in fields.items():
+        if type(values[name]).__name__ != kind:
+            return f"{name} should be {kind}, received {_short(repr(values[name]))}"
+        if kind == "str" and len(values[name]) > _LONGEST:
+            return f"{name} has {len(values[name])} characters"
+    for name, most in (("size", MOST_PIXELS), ("dimension", _MOST_NUMBERS)):
+        if not 0 < values[name] <= most:
+            return f"{name} should be 1 to {most}, received {_short(str(values[name]))}"
+    for name, choices in (("precision", PRECISIONS), ("dtype", FEATURE_DTYPES)):
+        if values[name] not in choices:
+            return f"{name} should be {' or '.join(choices)}, received {_short(values[name])}"
+    return ""
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -2,8 +2,8 @@
 
 import contextlib
 import dataclasses
-import functools
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import durable, layout
+from .child import once
 from .errors import FeatureFileError
-from .opening import opened, origin_of, text_attribute
+from .opening import opened, origin_of, text_attribute, whole
 from .origin import HasOrigin, Origin
 from .records import Key, SeenFile, keys, seen_files
 
@@ -27,8 +28,8 @@ class Skipped:
     reason: str
 
 
-def _dataset(name: str) -> "functools.cached_property[NDArray[Any]]":
-    return functools.cached_property(lambda store: store.read(name))
+def _dataset(name: str) -> "once[NDArray[Any]]":
+    return once(lambda store: store.read(name))
 
 
 class FeatureStore(HasOrigin):
@@ -71,13 +72,18 @@ class FeatureStore(HasOrigin):
             if text_attribute(file, layout.FINGERPRINT_ATTRIBUTE) != self.fingerprint:
                 raise FeatureFileError(f"{path}: damaged: fingerprint and provenance disagree")
             self.content_digest = text_attribute(file, layout.CONTENT_DIGEST_ATTRIBUTE)
-            self._rows, self.dimension = file[layout.FEATURES].shape
+            features = file[layout.FEATURES]
+            self._rows, self.dimension = features.shape
+            stored = self.dimension, features.dtype
             uneven = [name for name in layout.PER_ROW if len(file[name]) != self._rows]
-            widths = self.dimension, self.canary.shape[1]
+        if not re.fullmatch("[0-9a-f]{64}", self.content_digest):
+            raise FeatureFileError(f"{path}: damaged: it has no content digest")
         if uneven:
             raise FeatureFileError(f"{path}: damaged: {uneven[0]!r} has another number of rows")
-        if set(widths) != {self.provenance.dimension}:
-            raise FeatureFileError(f"{path}: damaged: its vectors have another length than it says")
+        if stored != (self.provenance.dimension, self.provenance.dtype):
+            raise FeatureFileError(
+                f"{path}: damaged: its vectors are of another length or type than it says"
+            )
 
     def __len__(self) -> int:
         return int(self._rows)
@@ -106,18 +112,18 @@ class FeatureStore(HasOrigin):
     stats = _dataset(layout.STATS)
     """(N,) records of size (bytes), mtime_ns, width and height (pixels, upright)."""
 
-    @functools.cached_property
+    @once
     def paths(self) -> list[str]:
         """N paths relative to the source; bytes that are not text survive as surrogates."""
         return [os.fsdecode(path) for path in self.raw_paths]
 
-    @functools.cached_property
+    @once
     def raw_paths(self) -> list[bytes]:
         """N paths relative to the source, as the file system gave them."""
         paths: list[bytes] = self.read(layout.PATHS).tolist()
         return paths
 
-    @functools.cached_property
+    @once
     def label_names(self) -> list[str]:
         """K names, sorted."""
         names: list[bytes] = self.read(layout.LABEL_NAMES).tolist()
@@ -128,7 +134,7 @@ class FeatureStore(HasOrigin):
         """The N keys of the vectors: image and view."""
         return keys(self.digests, self.views)
 
-    @functools.cached_property
+    @once
     def skipped_files(self) -> list[SeenFile]:
         """The ledger of images that could not be embedded, sorted by path."""
         return seen_files(self.read(layout.SKIPPED))
@@ -149,12 +155,11 @@ class FeatureStore(HasOrigin):
         Raises
         ------
         FeatureFileError
-            If the file was replaced after this store was opened: its rows would not match those
-            read before.
+            If it breaks a rule of FORMAT.md; or if the file was replaced after this store was
+            opened: its rows would not match those read before.
         """
         with self._opened() as file:
-            array: NDArray[Any] = file[name][()]
-            return array
+            return whole(file, name, str(self.path))
 
     def read_features(self, rows: NDArray[np.intp]) -> NDArray[np.floating]:
         """The vectors of `rows` (increasing, no row twice), without reading all the others."""

@@ -57,7 +57,34 @@ def test_json_is_canonical_and_reads_back():
     assert text == json.dumps(json.loads(text), sort_keys=True, separators=(",", ":"))
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", ONE.to_json().replace("299", '"299"')])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", "null", "[" * 9999, "9" * 9999, ONE.to_json().replace("299", '"299"')]
+)
 def test_json_with_missing_or_mistyped_fields_is_refused(text):
-    with pytest.raises(FeatureFileError, match="provenance"):
+    with pytest.raises(FeatureFileError, match="provenance") as refused:
         Provenance.from_json(text)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("size", 0),
+        ("size", True),
+        ("size", 10**9),
+        ("dimension", -1),
+        ("dimension", 2**40),
+        ("precision", "f64"),
+        ("dtype", "object"),
+        ("backbone", "x" * 5000),
+        ("more", 1),
+    ],
+)
+def test_values_that_no_backbone_has_are_refused_by_name(field, value):
+    with pytest.raises(FeatureFileError, match=f"{field}") as refused:
+        Provenance.checked(dataclasses.asdict(ONE) | {field: value})
+    assert len(str(refused.value)) < 300
+
+
+def test_the_version_of_the_file_format_is_no_part_of_what_made_vectors():
+    assert "format_version" not in dataclasses.asdict(ONE)

@@ -91,7 +91,7 @@ def test_the_same_files_with_more_vectors_are_another_unit(publish, stub):
 def test_a_seen_file_survives_packing():
     files = [
         SeenFile(FileStat(b"ok.png", 10**12, 2**62, 2**64 - 1), bytes(range(32)), 1, 2),
-        SeenFile(FileStat(b"\xff bad \n", 0, 0, 0), records.UNREAD, 0, 0, "why: \u201cquoted\u201d"),
+        SeenFile(FileStat(b"\xff bad \n", 0, 0, 0), records.UNREAD, 0, 0, "\u201cquoted\u201d"),
     ]
     assert records.seen_files(records.table(files)) == files
     assert units.seen_files(units.table([])) == []

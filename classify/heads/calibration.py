@@ -12,24 +12,24 @@ from sklearn.svm import LinearSVC
 
 def calibrator(
     decisions: NDArray[np.floating],
-    labels: NDArray[np.str_],
+    codes: NDArray[np.intp],
     weights: NDArray[np.floating] | None = None,
 ) -> CalibratedClassifierCV:
     """Fit one sigmoid per column, whose values are then made to sum to one (Platt 1999).
 
     `decisions` are (N, c) values for rows that the classifier was not trained on; all classes occur
-    among their `labels`. The result takes decision values; `calibrating` makes it take features.
+    among their `codes`. The result takes decision values; `calibrating` makes it take features.
     """
     everything = np.arange(len(decisions))
     calibrated = CalibratedClassifierCV(
-        FrozenEstimator(_identity(labels, decisions.shape[1])),
+        FrozenEstimator(_identity(codes, decisions.shape[1])),
         cv=[(everything, everything)],
         ensemble=False,
     )
     with warnings.catch_warnings():
         # It warns that the classifier is not given the weights; that one is fitted already.
         warnings.simplefilter("ignore", UserWarning)
-        return calibrated.fit(decisions.astype(np.float64), labels, sample_weight=weights)
+        return calibrated.fit(decisions.astype(np.float64), codes, sample_weight=weights)
 
 
 def calibrating(classifier: Any, calibrated: CalibratedClassifierCV) -> CalibratedClassifierCV:
@@ -40,15 +40,17 @@ def calibrating(classifier: Any, calibrated: CalibratedClassifierCV) -> Calibrat
     """
     (inner,) = calibrated.calibrated_classifiers_
     inner.estimator = classifier
+    # The sigmoids were fitted to the places of classes, in the same order.
+    inner.classes = calibrated.classes_ = classifier.classes_
     calibrated.set_params(estimator=classifier, cv=None)
     calibrated.n_features_in_ = classifier.n_features_in_
     return calibrated
 
 
-def _identity(labels: NDArray[np.str_], columns: int) -> LinearSVC:
+def _identity(codes: NDArray[np.intp], columns: int) -> LinearSVC:
     """A classifier whose decision values are its input."""
     identity = LinearSVC()
-    identity.classes_ = np.unique(labels)
+    identity.classes_ = np.unique(codes)
     identity.coef_ = np.eye(columns)
     identity.intercept_ = np.zeros(columns)
     identity.n_features_in_ = columns

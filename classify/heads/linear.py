@@ -111,7 +111,8 @@ def _logistic_regression(
         **parameters, class_weight=task.class_weight, max_iter=2000, warm_start=True
     )
     classifier.coef_, classifier.intercept_ = coefficients
-    classifier.fit(scaler.transform(task.features), task.labels)
+    classifier.fit(scaler.transform(task.features), task.codes)
+    classifier.classes_ = task.names
     return classifier.set_params(warm_start=False)
 
 

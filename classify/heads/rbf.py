@@ -73,7 +73,8 @@ class Rbf:
             return [("scale", scaler), ("kernel", nystroem), ("scale_kernel", second), last]
         gamma = parameters["gamma"]
         machine = _svc(parameters, task)
-        machine.fit(_kernel(squared_distances(scaled, scaled), gamma), task.labels)
+        machine.fit(_kernel(squared_distances(scaled, scaled), gamma), task.codes)
+        machine.classes_ = task.names
         # Rows that are no support vectors do not count: from here on the machine gets kernels with
         # those that are, in its own order of them, and nothing else is saved.
         support = scaled[machine.support_]
@@ -115,7 +116,7 @@ def _decide(grid: Sequence[Parameters], task: Task, cut: Cut) -> Iterator[list[D
         kernel = _kernel(apart, gamma)
         across = [_kernel(one, gamma) for one in apart_outside]
         for parameters in of_gamma:
-            machine = _svc(parameters, task).fit(kernel, task.labels[cut.training])
+            machine = _svc(parameters, task).fit(kernel, task.codes[cut.training])
             decisions = [machine.decision_function(rows) for rows in across]
             yield [values.reshape(len(values), -1) for values in decisions]
 

@@ -35,7 +35,11 @@ class Task:
 
     @property
     def labels(self) -> NDArray[np.str_]:
-        """(N,) names."""
+        """(N,) names, for classifiers whose classes have to be names from the beginning.
+
+        An array as wide as the longest name: recipes of our own fit `codes` and name the classes
+        afterwards.
+        """
         labels: NDArray[np.str_] = self.names[self.codes]
         return labels
 

@@ -1,7 +1,6 @@
 """What is known already: the sealed file and the verified units, looked up by file and by key."""
 
 import dataclasses
-import functools
 import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ..child import once
 from ..origin import Origin
 from ..records import UNREAD, FileStat, Key, SeenFile, must_read
 from ..store import FeatureStore
@@ -81,7 +81,7 @@ class Known:
                 if here and self._last.get(file.path, file).stat.mtime_ns <= file.stat.mtime_ns:
                     self._last[file.path] = file
 
-    @functools.cached_property
+    @once
     def origin(self) -> Origin | None:
         """What made the known vectors; None if nothing is known.
 
@@ -145,8 +145,7 @@ class Known:
         shared = {
             (stat.size, stat.mtime_ns)
             for stat in itertools.chain(stats, self._files)
-            if stat.stamp
-            and owners.setdefault((stat.size, stat.mtime_ns), stat.path) != stat.path
+            if stat.stamp and owners.setdefault((stat.size, stat.mtime_ns), stat.path) != stat.path
         }
         return {
             stat.path

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from .. import durable, layout
 from ..digest import ArrayDigest
 from ..errors import FeatureFileError
-from ..opening import AnotherVersion, opened, origin_of, text_attribute
+from ..opening import AnotherVersion, CannotRead, opened, origin_of, text_attribute, whole
 from ..origin import Origin
 from ..provenance import Provenance
 from ..records import Key, SeenFile, keys, seen_files, table
@@ -72,6 +72,8 @@ def publish(
             # The first to come did the same work, unless what stands there is damaged.
             try:
                 Unit(path)
+            except CannotRead:
+                raise
             except FeatureFileError:
                 path.unlink()
                 durable.publish(path, image.getvalue())
@@ -86,11 +88,13 @@ class Unit:
     def __init__(self, path: Path) -> None:
         self.path = path
         with opened(path, layout.UNIT_FORMAT) as file:
-            arrays = {name: file[name][()] for name in file}
+            arrays = {name: whole(file, name, str(path)) for name in file}
             self.origin = origin_of(file, str(path))
             recorded = text_attribute(file, layout.CONTENT_DIGEST_ATTRIBUTE)
         if _content_digest(self.origin.provenance, arrays) != recorded:
             raise FeatureFileError(f"{path}: damaged: its content digest is wrong")
+        if len({len(arrays[name]) for name in (layout.FEATURES, layout.DIGESTS, layout.VIEWS)}) > 1:
+            raise FeatureFileError(f"{path}: damaged: its vectors and keys differ in number")
         self.files = seen_files(arrays[layout.FILES])
         self.keys = keys(arrays[layout.DIGESTS], arrays[layout.VIEWS])
 
@@ -105,7 +109,7 @@ def verified(folder: Path, before: Iterable[Unit] = ()) -> list[Unit]:
     """The undamaged units in `folder`, by name; damaged ones are left out and done again.
 
     Those that were verified `before` are not read again. If another version of headstart left some
-    they are not damaged, and not deleted: that is an error.
+    they are not damaged, and not deleted: that is an error. So is one that cannot be read now.
     """
     units = {unit.path: unit for unit in before}
     found = []
@@ -117,6 +121,8 @@ def verified(folder: Path, before: Iterable[Unit] = ()) -> list[Unit]:
                 f"{folder}: unfinished work of another version of headstart ({error.versions}); "
                 f"finish it with that one, or delete the folder and run the same command again"
             ) from error
+        except CannotRead:
+            raise
         except FeatureFileError:
             continue
     return found
@@ -129,7 +135,7 @@ def discard(folder: Path, unwanted: Iterable[Unit]) -> None:
     for path in folder.glob("*.h5"):
         try:
             Unit(path)
-        except AnotherVersion:
+        except (AnotherVersion, CannotRead):
             continue
         except FeatureFileError:
             path.unlink(missing_ok=True)
