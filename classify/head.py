@@ -10,13 +10,14 @@ import numpy as np
 import sklearn
 from numpy.typing import NDArray
 
-from ..features.errors import HeadError, first_line
+from ..features.errors import HeadError
 from ..features.origin import HasOrigin, Origin
 from ..features.provenance import Provenance
+from ..features.rules import unusable
 from ..features.store import FeatureStore
 from . import persistence, soundness
 from .novelty import Novelty
-from .scores.evaluation import Scores, most_probable
+from .scores.evaluation import Scores
 
 THIS_HEAD: Final = "this head"
 REMEDY: Final = (
@@ -52,9 +53,12 @@ class Prediction:
         return f"Prediction({len(self.novelty):,} images: {shown}; {unfamiliar:,} unfamiliar)"
 
     @property
-    def labels(self) -> NDArray[np.str_]:
-        """(N,) names: the most probable class of each row."""
-        return most_probable(self.probabilities, self.label_names)
+    def labels(self) -> NDArray[np.object_]:
+        """(N,) names, as Python texts: the most probable class of each row."""
+        # As an array of texts, each row would have the length of the longest name.
+        names = np.array(self.label_names, object)
+        labels: NDArray[np.object_] = names[self.probabilities.argmax(axis=1)]
+        return labels
 
     @property
     def confidences(self) -> NDArray[np.float64]:
@@ -170,8 +174,10 @@ class Head(HasOrigin):
                 f"this head takes vectors of {self.provenance.dimension} numbers; received an "
                 f"array of shape {matrix.shape}"
             )
-        if not np.isfinite(matrix).all():
-            raise HeadError("the vectors hold NaN or infinite values; extract the images again")
+        if unusable(matrix).any():
+            raise HeadError(
+                "the vectors hold NaN, infinite or huge values; extract the images again"
+            )
         return Prediction(
             self.label_names,
             soundness.probabilities(self.pipeline, matrix),
@@ -188,10 +194,14 @@ class Head(HasOrigin):
 
         Raises
         ------
-        HeadError
-            If the name ends in neither.
-        OSError
-            If it cannot be written; a file that was there before is untouched.
+        HeadstartError
+            If the name ends in neither, or the file cannot be written; one that was there before is
+            untouched.
+
+        Notes
+        -----
+        Where the list of the heads that this machine wrote cannot be kept, a warning is logged:
+        loading the file will need ``trust=True``.
         """
         metadata = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         pipeline, origin = metadata.pop("pipeline"), metadata.pop("origin")
@@ -202,8 +212,9 @@ class Head(HasOrigin):
             "environment": dict(origin.environment),
             "canary": origin.canary,
             "novelty": dataclasses.asdict(self.novelty),
-            # As an array: skops writes every number of a list as a node of its own.
-            "scores": self.scores.to_dict() | {"confusion": np.array(self.scores.confusion)},
+            # As arrays: skops writes every number outside of one as an object of its own.
+            "training_counts": np.array([*self.training_counts.values()], np.int64),
+            "scores": self.scores.to_arrays(),
             "canary_probabilities": soundness.probabilities(pipeline, origin.canary),
         }
         persistence.write(Path(path), pipeline, metadata)
@@ -219,7 +230,8 @@ def load_head(path: str | os.PathLike[str], *, trust: bool = False) -> Head:
     trust : bool, default=False
         Load it although this machine did not write it, or another scikit-learn did. A ``.joblib``
         file is a pickle: loading it runs whatever code its author put in. A ``.skops`` file asks
-        for trust only if it holds other types than headstart's own heads do.
+        for trust only if it holds other types than headstart's own heads do; when it is trusted,
+        all of them are loaded. What is in it is checked either way.
 
     Raises
     ------
@@ -229,19 +241,19 @@ def load_head(path: str | os.PathLike[str], *, trust: bool = False) -> Head:
     pipeline, metadata = persistence.read(Path(path), trust=trust)
     try:
         fault = soundness.fault(pipeline, metadata)
-        if not fault:
-            return _from_metadata(pipeline, metadata)
     except Exception as error:
-        # Metadata of another shape than ours, and classifiers that were tampered with, raise
-        # nearly any exception there is.
-        lacks = f"its metadata lacks {error}" if isinstance(error, KeyError) else first_line(error)
-        raise HeadError(f"{path}: damaged: {lacks}") from error
-    raise HeadError(f"{path}: damaged: {fault}")
+        # Classifiers that were tampered with raise nearly any exception there is.
+        raise persistence.damaged(path, error) from error
+    if fault:
+        raise persistence.damaged(path, fault)
+    return _from_metadata(pipeline, metadata)
 
 
 def _from_metadata(pipeline: Any, metadata: dict[str, Any]) -> Head:
-    names = [field.name for field in dataclasses.fields(Head)]
-    values = {name: metadata[name] for name in names if name not in ("pipeline", "origin")}
+    fields = [field.name for field in dataclasses.fields(Head)]
+    values = {name: metadata[name] for name in fields if name not in ("pipeline", "origin")}
+    names = metadata["label_names"]
+    values["training_counts"] = dict(zip(names, metadata["training_counts"].tolist(), strict=True))
     values["origin"] = Origin(
         Provenance(**metadata["provenance"]),
         metadata["environment"],
@@ -250,9 +262,7 @@ def _from_metadata(pipeline: Any, metadata: dict[str, Any]) -> Head:
         REMEDY,
     )
     values["novelty"] = Novelty(**metadata["novelty"])
-    scores = metadata["scores"]
-    confusion = tuple(map(tuple, np.asarray(scores["confusion"]).tolist()))
-    values["scores"] = Scores(**scores | {"confusion": confusion})
+    values["scores"] = Scores.from_arrays(metadata["scores"], names)
     return Head(pipeline=pipeline, **values)
 
 

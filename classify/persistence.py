@@ -1,9 +1,11 @@
 """Heads as files: plain scikit-learn in a dictionary, and no code run that was not trusted."""
 
-import contextlib
+import errno
 import hashlib
 import io
+import logging
 import os
+import stat
 import warnings
 from pathlib import Path
 from typing import Any, Final
@@ -13,24 +15,24 @@ import platformdirs
 
 from ..features import durable
 from ..features.errors import HeadError, first_line
+from .heads import archive, makeup
 
 FORMAT: Final = "headstart-head"
-FORMAT_VERSION: Final = 3
+FORMAT_VERSION: Final = 4
 JOBLIB: Final = ".joblib"
 SKOPS: Final = ".skops"
 SUFFIXES: Final = (JOBLIB, SKOPS)
 
 _STARTS: Final = {JOBLIB: b"\x80", SKOPS: b"PK"}  # a pickle since protocol 2; a zip archive
 
-# Types in headstart's own heads that skops does not trust by itself: holders of numbers, and one
-# function of scikit-learn. Everything else is up to the user.
-_TRUSTED: Final = frozenset(
-    {
-        "sklearn.calibration._CalibratedClassifier",
-        "sklearn.calibration._SigmoidCalibration",
-        "sklearn.metrics.pairwise.rbf_kernel",
-    }
-)
+_MOST_BYTES: Final = 4 << 30
+"""Of a file that is read without being trusted. No head of ours comes near: the largest, `svm-rbf`,
+holds at most all vectors that it was trained on, whose kernel fitted into memory."""
+
+_AT_ONCE: Final = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
+
+_log = logging.getLogger("headstart")
 
 
 def write(path: Path, pipeline: Any, metadata: dict[str, Any]) -> None:
@@ -40,28 +42,42 @@ def write(path: Path, pipeline: Any, metadata: dict[str, Any]) -> None:
         "pipeline": pipeline,
         "metadata": {"format": FORMAT, "format_version": FORMAT_VERSION, **metadata},
     }
-    data = io.BytesIO()
-    if path.suffix == JOBLIB:
-        joblib.dump(content, data)
-    else:
-        import skops.io
+    file = io.BytesIO()
+    try:
+        if _suffix(path) == JOBLIB:
+            joblib.dump(content, file)
+        else:
+            import skops.io
 
-        try:
-            skops.io.dump(content, data)
-        except Exception as error:
-            # Estimators of other libraries may raise anything when they are taken apart.
-            raise HeadError(
-                f"{path}: skops cannot save this classifier ({first_line(error)}); save it as "
-                f"{JOBLIB}"
-            ) from error
-    with durable.replacing(path) as temporary:
-        temporary.write_bytes(data.getbuffer())
-    _remember(hashlib.sha256(data.getbuffer()).hexdigest())
+            skops.io.dump(content, file)
+    except Exception as error:
+        # Estimators of other libraries may raise anything when they are taken apart.
+        raise HeadError(
+            f"{path}: this classifier cannot be saved as {_suffix(path)} ({first_line(error)}); "
+            f"save it as {JOBLIB if _suffix(path) == SKOPS else SKOPS}, or train another"
+        ) from error
+    data = file.getbuffer()
+    # First, so that a kill between the two never leaves a head that asks for trust; an entry
+    # without a file harms nobody.
+    unlisted = _remember(hashlib.sha256(data).hexdigest())
+    with durable.written(path) as temporary:
+        temporary.write_bytes(data)
+    if unlisted:
+        _log.warning(
+            "%s: loading it will need --trust, since the list of the heads that this machine wrote "
+            "cannot be kept (%s); HEADSTART_STATE may name another folder for that list",
+            path,
+            unlisted,
+        )
+    elif len(data) > _MOST_BYTES:
+        _log.warning(
+            "%s: loading it will need --trust, since it has %.1f GB", path, len(data) / 1e9
+        )
 
 
 def check_name(path: Path) -> None:
     """Refuse a name that a head cannot be saved under, before hours are spent on the head."""
-    if path.suffix not in SUFFIXES:
+    if _suffix(path) not in SUFFIXES:
         raise HeadError(
             f"{path}: a head is saved as {' or '.join('NAME' + suffix for suffix in SUFFIXES)}; "
             f"name it so"
@@ -71,14 +87,18 @@ def check_name(path: Path) -> None:
 
 def read(path: Path, *, trust: bool) -> tuple[Any, dict[str, Any]]:
     """Read the pipeline and the metadata that `write` wrote; `trust` as for `load_head`."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise HeadError(f"{path}: this head cannot be read: {error.strerror}") from error
-    if path.suffix not in SUFFIXES or not data.startswith(_STARTS[path.suffix]):
+    data = _bytes(path, trust=trust)
+    suffix = _suffix(path)
+    if suffix not in SUFFIXES or not data.startswith(_STARTS[suffix]):
         raise HeadError(f"{path}: not a head; `headstart train FILE.h5 -o NAME.joblib` makes one")
-    ours = hashlib.sha256(data).hexdigest() in _remembered()
-    load = {JOBLIB: _load_joblib, SKOPS: _load_skops}[path.suffix]
+    digest = hashlib.sha256(data).hexdigest()
+    listed, but = _listed(digest)
+    trusted = trust or listed
+    if suffix == JOBLIB and not trusted:
+        raise HeadError(
+            f"{path}: this machine did not write it{but}, and loading a {JOBLIB} file "
+            f"runs the code in it; if you trust its author, add --trust (SHA-256 {digest})"
+        )
     from sklearn.exceptions import InconsistentVersionWarning
 
     try:
@@ -86,9 +106,16 @@ def read(path: Path, *, trust: bool) -> tuple[Any, dict[str, Any]]:
             warnings.simplefilter(
                 "ignore" if trust else "error", category=InconsistentVersionWarning
             )
-            content = load(path, data, trust or ours)
-    except HeadError:
-        raise
+            # The bytes that were hashed are those that are loaded.
+            if suffix == JOBLIB:
+                content = joblib.load(io.BytesIO(data))
+            else:
+                content = _load_skops(data, trusted=trusted)
+    except archive.Foreign as error:
+        raise HeadError(
+            f"{path}: this machine did not write it{but}, and it holds types that no "
+            f"head that headstart makes has: {error}; if you trust its author, add --trust"
+        ) from error
     except InconsistentVersionWarning as error:
         raise HeadError(
             f"{path}: saved by scikit-learn {error.original_sklearn_version}, here is "
@@ -97,56 +124,156 @@ def read(path: Path, *, trust: bool) -> tuple[Any, dict[str, Any]]:
         ) from error
     except Exception as error:
         # Damaged pickles and archives raise nearly any exception there is.
-        raise HeadError(f"{path}: damaged, it cannot be loaded: {first_line(error)}") from error
+        raise damaged(path, error, trusted=trusted) from error
     metadata = content.get("metadata") if isinstance(content, dict) else None
-    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
+    if type(metadata) is not dict or not _same(metadata.get("format"), FORMAT):
         raise HeadError(f"{path}: it can be loaded, but is not a headstart head")
     version = metadata.get("format_version")
-    if version != FORMAT_VERSION:
+    if not _same(version, FORMAT_VERSION):
         raise HeadError(
-            f"{path}: head format version {version}, this headstart reads version "
+            f"{path}: head format version {version!r:.20}, this headstart reads version "
             f"{FORMAT_VERSION}; `headstart train FILE.h5 -o {path.name}` makes it again"
         )
-    return content.get("pipeline"), metadata
-
-
-def _load_joblib(path: Path, data: bytes, trusted: bool) -> Any:
+    pipeline = content.get("pipeline")
     if not trusted:
+        try:
+            makeup.require_ours(pipeline)
+        except Exception as error:
+            # Attributes that are missing, or of any other kind than expected.
+            raise damaged(path, error, trusted=False) from error
+    return pipeline, metadata
+
+
+def damaged(
+    path: str | os.PathLike[str], why: Exception | str, *, trusted: bool = True
+) -> HeadError:
+    """The error to raise when a file cannot be loaded, or what it holds cannot be right.
+
+    `trusted` says that trust would change nothing.
+    """
+    remedy = "" if trusted else "; or, if you trust its author, add --trust"
+    return HeadError(
+        f"{os.fspath(path)}: damaged or foreign: {first_line(why)}. Copy it again from where it "
+        f"was made, or train it again{remedy}"
+    )
+
+
+def _same(value: object, expected: object) -> bool:
+    return type(value) is type(expected) and value == expected
+
+
+def _suffix(path: Path) -> str:
+    return path.suffix.lower()
+
+
+def _bytes(path: Path, *, trust: bool) -> bytes:
+    """What is in a file; pipes and devices may never end, and files may be too large to hold."""
+    try:
+        with open(_open_regular(path, os.O_RDONLY), "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > _MOST_BYTES and not trust:
+                raise HeadError(
+                    f"{path}: {size / 1e9:.1f} GB, more than {_MOST_BYTES / 1e9:.1f} GB are read "
+                    f"only from those whom you trust: add --trust"
+                )
+            return file.read(size)
+    except OSError as error:
         raise HeadError(
-            f"{path}: this machine did not write it, and loading a {JOBLIB} file runs the code in "
-            f"it; if you trust its author, add --trust (SHA-256 {hashlib.sha256(data).hexdigest()})"
-        )
-    return joblib.load(io.BytesIO(data))  # the bytes that were hashed are those that are loaded
+            f"{path}: this head cannot be read: {error.strerror or 'it is a pipe or device'}"
+        ) from error
+    except MemoryError as error:
+        raise HeadError(f"{path}: {size / 1e9:.1f} GB do not fit into memory") from error
 
 
-def _load_skops(path: Path, data: bytes, trusted: bool) -> Any:
+def _open_regular(path: Path, flags: int) -> int:
+    """A descriptor of a regular file; whatever else is there is refused without waiting for it."""
+    descriptor = os.open(path, flags | _AT_ONCE, 0o600)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(f"{path} is a pipe or device, not a file")
+    return descriptor
+
+
+def _load_skops(data: bytes, *, trusted: bool) -> Any:
     import skops.io
 
-    foreign = sorted(set(skops.io.get_untrusted_types(data=data)) - _TRUSTED)
-    if foreign and not trusted:
-        raise HeadError(
-            f"{path}: this machine did not write it, and it holds types that no head that "
-            f"headstart makes has: {', '.join(foreign)}; if you trust its author, add --trust"
-        )
-    return skops.io.loads(data, trusted=[*_TRUSTED, *foreign])
+    if not trusted:
+        archive.require_ours(data)
+        return skops.io.loads(data, trusted=sorted(archive.TYPES))
+    return skops.io.loads(data, trusted=skops.io.get_untrusted_types(data=data))
+
+
+# The list of the heads that this machine wrote: a file of SHA-256, one a line. Who can write to it
+# can have code run, so it counts only while nobody else can.
 
 
 def _list_of_ours() -> Path:
     home = os.environ.get("HEADSTART_STATE")
-    return (Path(home) if home else platformdirs.user_state_path("headstart")) / "heads-written"
+    path = (Path(home) if home else platformdirs.user_state_path("headstart")) / "heads-written"
+    if not home and not path.is_absolute():
+        raise OSError(f"no home is known to keep {path} in")  # "~", with which no file begins
+    return path
 
 
-def _remembered() -> set[str]:
+def _require_private(path: Path, status: os.stat_result) -> None:
+    """Refuse what others may write; Windows has other means to keep them out."""
+    if os.name == "nt":
+        return
+    if status.st_uid not in (0, os.geteuid()):
+        raise PermissionError(f"{path} belongs to another user")
+    if status.st_mode & _OTHERS:
+        raise PermissionError(f"others can write to {path} (`chmod go-w` keeps them out)")
+
+
+def _open_list(flags: int) -> tuple[Path, int]:
+    """The path of the list, and a descriptor of it that nobody else can have filled."""
+    path = _list_of_ours()
+    if flags & os.O_CREAT:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = _open_regular(path, flags)
     try:
-        return set(_list_of_ours().read_text("ascii").split())
-    except (OSError, UnicodeDecodeError):
-        return set()
+        _require_private(path.parent, path.parent.stat())
+        _require_private(path, os.fstat(descriptor))
+    except OSError:
+        os.close(descriptor)
+        raise
+    return path, descriptor
 
 
-def _remember(digest: str) -> None:
-    # Without a writable home the head is saved all the same; loading it will ask for trust.
-    with contextlib.suppress(OSError):
-        ours = _list_of_ours()
-        ours.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with ours.open("a", encoding="ascii") as file:
-            file.write(digest + "\n")
+def _listed(digest: str) -> tuple[bool, str]:
+    """Whether this machine wrote the head of a digest, and why the list does not tell, if so."""
+    try:
+        _, descriptor = _open_list(os.O_RDONLY)
+    except FileNotFoundError:
+        return False, ""
+    except _NO_LIST as error:
+        return False, f", or the list of those that it wrote is of no use ({_reason(error)})"
+    with open(descriptor, "rb") as file:
+        # A line that is no digest, cut or overwritten, harms no other.
+        return digest.encode() in file.read().split(b"\n"), ""
+
+
+def _remember(digest: str) -> str:
+    """Put a head into the list; why that is not possible, if so."""
+    entry = f"\n{digest}\n".encode()  # on a line of its own, whatever stands before
+    try:
+        path, descriptor = _open_list(os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        try:
+            # In one piece, so that processes that write at once do not mix theirs.
+            if os.write(descriptor, entry) < len(entry):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except _NO_LIST as error:
+        return _reason(error)
+    return ""
+
+
+_NO_LIST: Final = (OSError, RuntimeError, KeyError)  # the latter where no user has a home
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{os.fsdecode(error.filename or '')}: {error.strerror}"
+    return first_line(error)

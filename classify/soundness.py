@@ -1,14 +1,16 @@
 """A fitted classifier, and the metadata of its file -> whether the two can be trusted to fit."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.svm import SVC
 
+from ..features.origin import environment_fault
 from ..features.provenance import Provenance
+from .heads import makeup
 from .novelty import Novelty
+from .scores.evaluation import MISTAKES, PER_CLASS
 
 _SAME: Final = 1e-3
 """Difference of probabilities that another machine's arithmetic may make. It can also turn a tied
@@ -36,73 +38,222 @@ def probabilities(pipeline: Any, matrix: NDArray[np.floating]) -> NDArray[np.flo
     return np.concatenate(parts)
 
 
-_TYPES: Final = {
-    "name": str,
-    "training_digest": str,
-    "environment": dict,
-    "parameters": dict,
-    "training_counts": dict,
-    "scores": dict,
-    "novelty": dict,
-    "folds": int,
-    "seed": int,
-    "seconds": float,
-    "canary": np.ndarray,
-    "training_images": np.ndarray,
-}
-
-
 def fault(pipeline: Any, metadata: dict[str, Any]) -> str:
     """Why a head file cannot be trusted; empty if it can."""
-    for name, kind in _TYPES.items():
-        if not isinstance(metadata[name], kind):
-            return f"its {name} is a {type(metadata[name]).__name__}"
-    provenance = Provenance(**metadata["provenance"])
+    wrong = _METADATA(metadata)
+    if wrong:
+        return f"its metadata{wrong}"
+    provenance = Provenance.checked(metadata["provenance"])
     if provenance.fingerprint != metadata["fingerprint"]:
         return "fingerprint and provenance contradict each other"
     names, canary = metadata["label_names"], metadata["canary"]
-    if not pipeline.classes_.tolist() == names == list(metadata["training_counts"]):
+    if not pipeline.classes_.tolist() == names == sorted(set(names)):
         return "its labels and those of its classifier contradict each other"
     if {pipeline.n_features_in_, *canary.shape[1:]} != {provenance.dimension}:
         return "the numbers of features of metadata and classifier contradict each other"
-    if not all(map(_sound_machine, _estimators(pipeline))):
-        return "its support vectors contradict each other"
+    wrong = Novelty(**metadata["novelty"]).fault(provenance.dimension) or _contradiction(metadata)
+    if wrong:
+        return wrong
+    for machine in makeup.machines(pipeline):
+        makeup.require_sound_machine(machine)
     # The built-in test images pass through every coefficient that there is.
     given = probabilities(pipeline, canary)
     if given.shape != (len(canary), len(names)) or not np.isfinite(given).all():
         return "its classifier gives no finite probabilities"
-    fault = Novelty(**metadata["novelty"]).fault(provenance.dimension)
-    if fault:
-        return fault
     apart = np.abs(given - metadata["canary_probabilities"]).max(axis=1)
     if not np.median(apart) <= _SAME:
         return (
             f"its classifier gives the test images other probabilities than when it was saved, by "
-            f"up to {apart.max():.2g}; or another scikit-learn does: train it again here"
+            f"up to {apart.max():.2g}; or another scikit-learn does"
         )
     return ""
 
 
-def _estimators(pipeline: Any) -> Iterator[Any]:
-    """The steps of a pipeline, and the classifiers inside calibrated ones."""
-    for _, step in getattr(pipeline, "steps", []):
-        yield step
-        yield from (inner.estimator for inner in getattr(step, "calibrated_classifiers_", []))
+def _contradiction(metadata: dict[str, Any]) -> str:
+    """Lengths and places that do not fit the classes, or the rows that were scored."""
+    classes, scores = len(metadata["label_names"]), metadata["scores"]
+    confusion = scores["confusion"]
+    per_class = [metadata["training_counts"], *scores["per_class"].values()]
+    if {values.shape for values in per_class} != {(classes,)}:
+        return "it has counts or scores of more or fewer classes than it knows"
+    if confusion.shape[1] != 3 or (confusion[:, :2] >= classes).any():
+        return "it confuses classes that it does not know"
+    if confusion[:, 2].sum() != scores["rows"]:
+        return "its confusions are of more or fewer rows than were scored"
+    if metadata["canary_probabilities"].shape != (len(metadata["canary"]), classes):
+        return "the probabilities of its test images are of other classes"
+    return ""
 
 
-def _sound_machine(estimator: Any) -> bool:
-    """Whether a support vector machine refers to nothing that it does not hold.
+# What metadata can be. Everything read from a file goes through these rules before anything is
+# computed from it: a rule says what is wrong with a value, or nothing.
 
-    libsvm trusts its indices, and would read elsewhere in memory; scikit-learn does not check them
-    for kernels that are computed outside (CVE-2020-28975).
-    """
-    if not isinstance(estimator, SVC):
-        return True
-    support = estimator.support_
-    return (
-        int(np.sum(estimator.n_support_)) == len(support) == estimator.dual_coef_.shape[1]
-        and len(estimator.n_support_) == len(estimator.classes_)
-        and estimator.dual_coef_.shape[0] == len(estimator.classes_) - 1
-        and (estimator.kernel != "precomputed" or max(support) < estimator.shape_fit_[0])
-        and min(support) >= 0
+_Rule = Callable[[Any], str]
+
+_LONGEST: Final = 1 << 20  # characters of a label; of a path less
+_MOST_ROWS: Final = 1 << 40
+_MOST_CLASSES: Final = 1 << 24
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str) and len(value) <= _LONGEST:
+        return ""
+    return f" is no text of up to {_LONGEST:,} characters"
+
+
+def _digest(value: Any) -> str:
+    digest = (
+        isinstance(value, str) and len(value) == 64 and not set(value) - set("0123456789abcdef")
     )
+    return "" if digest else " is no SHA-256"
+
+
+def _whole(low: int, high: int) -> _Rule:
+    def rule(value: Any) -> str:
+        fine = type(value) is int and low <= value <= high
+        return "" if fine else f" is no whole number from {low:,} to {high:,}"
+
+    return rule
+
+
+def _number(low: float, high: float) -> _Rule:
+    def rule(value: Any) -> str:
+        fine = type(value) is not bool and isinstance(value, int | float) and low <= value <= high
+        return "" if fine else f" is no number from {low:g} to {high:g}"
+
+    return rule
+
+
+def _one_of(*choices: Any) -> _Rule:
+    def rule(value: Any) -> str:
+        fine = any(type(value) is type(one) and value == one for one in choices)
+        return "" if fine else f" is none of {', '.join(map(repr, choices))}"
+
+    return rule
+
+
+def _listing(of: _Rule, fewest: int, most: int) -> _Rule:
+    def rule(value: Any) -> str:
+        if not isinstance(value, list | tuple) or not fewest <= len(value) <= most:
+            return f" is no list of {fewest} to {most:,}"
+        return next(
+            (f"[{place}]{wrong}" for place, one in enumerate(value) if (wrong := of(one))), ""
+        )
+
+    return rule
+
+
+def _mapping(of: _Rule, most: int) -> _Rule:
+    def rule(value: Any) -> str:
+        if type(value) is not dict or len(value) > most or any(map(_text, value)):
+            return f" is no dictionary of up to {most} names"
+        return next(
+            (f".{name[:40]}{wrong}" for name, one in value.items() if (wrong := of(one))), ""
+        )
+
+    return rule
+
+
+def _record(**fields: _Rule) -> _Rule:
+    def rule(value: Any) -> str:
+        if type(value) is not dict:
+            return f" is a {type(value).__name__}, not a dictionary"
+        if value.keys() != fields.keys():
+            lacks = ", ".join(sorted(fields.keys() - value.keys()))
+            return f" lacks {lacks}" if lacks else " has more fields than it should"
+        return next(
+            (f".{name}{wrong}" for name, of in fields.items() if (wrong := of(value[name]))), ""
+        )
+
+    return rule
+
+
+def _array(dtypes: tuple[Any, ...], dimensions: int, low: float, high: float) -> _Rule:
+    def rule(value: Any) -> str:
+        if not isinstance(value, np.ndarray) or value.dtype not in dtypes:
+            return f" is no array of {' or '.join(np.dtype(one).name for one in dtypes)}"
+        if value.ndim != dimensions or not value.size:
+            return f" has the shape {value.shape}, not {dimensions} dimensions"
+        # NaN is neither.
+        inside = low <= value.min().item() and value.max().item() <= high
+        return "" if inside else f" has values outside {low:g} to {high:g}, or that are no numbers"
+
+    return rule
+
+
+def _environment(value: Any) -> str:
+    wrong = _mapping(_printable, 1000)(value)
+    return wrong or (f" {wrong}" if (wrong := environment_fault(value)) else "")
+
+
+def _printable(value: Any) -> str:
+    if isinstance(value, str):
+        return _text(value)
+    fine = not isinstance(value, int) or abs(value) < _MOST_ROWS
+    return "" if fine else f" is no whole number up to {_MOST_ROWS:,}"
+
+
+def _any(value: Any) -> str:  # noqa: ARG001 - `Provenance.checked` says what is wrong
+    return ""
+
+
+_FLOATS: Final = (np.float16, np.float32, np.float64)
+_FINITE: Final = float(np.finfo(np.float64).max)
+_ONE: Final = 1 + 1e-9  # sums of floats round
+_SHARE: Final = _number(0, _ONE)
+_ROWS: Final = _whole(0, _MOST_ROWS)
+_SHARES: Final = _array((np.float64,), 1, 0, _ONE)
+_COUNTS: Final = (np.int64,)
+
+_SCORES: Final[Mapping[str, _Rule]] = {
+    "basis": _text,
+    "rows": _whole(1, _MOST_ROWS),
+    "accuracy": _SHARE,
+    "interval": _listing(_SHARE, 2, 2),
+    "baseline": _SHARE,
+    "balanced_accuracy": _SHARE,
+    "macro_f1": _SHARE,
+    "log_loss": _number(0, _FINITE),
+    "per_class": _record(
+        **dict.fromkeys(PER_CLASS[:-1], _SHARES),
+        **{PER_CLASS[-1]: _array(_COUNTS, 1, 0, _MOST_ROWS)},
+    ),
+    "calibration_error": _SHARE,
+    "reliability": _listing(
+        _record(confidence=_SHARE, accuracy=_SHARE, images=_whole(1, _MOST_ROWS)), 1, 100
+    ),
+    "confusion": _array(_COUNTS, 2, 0, _MOST_ROWS),
+    "mistakes": _listing(
+        _record(path=_text, label=_text, predicted=_text, confidence=_SHARE), 0, MISTAKES
+    ),
+    "notes": _listing(_text, 0, 100),
+}
+
+_METADATA: Final = _record(
+    format=_text,
+    format_version=_whole(0, 1 << 31),
+    name=_text,
+    training_digest=_digest,
+    training_images=_array((np.uint64,), 1, 0, 2**64),
+    training_counts=_array(_COUNTS, 1, 1, _MOST_ROWS),
+    parameters=_mapping(_number(-_FINITE, _FINITE), 100),
+    scores=_record(**_SCORES),
+    folds=_whole(2, _MOST_ROWS),
+    seed=_whole(0, 2**32 - 1),
+    seconds=_number(0, _FINITE),
+    novelty=_record(
+        mean=_array(_FLOATS, 1, -_FINITE, _FINITE),
+        components=_array(_FLOATS, 2, -_FINITE, _FINITE),
+        exemplars=_array(_FLOATS, 2, -_FINITE, _FINITE),
+        threshold=_number(float(np.finfo(np.float32).tiny), _FINITE),
+        held_out=_whole(1, _MOST_ROWS),
+    ),
+    class_weight=_one_of(None, "balanced"),
+    scikit_learn=_text,
+    label_names=_listing(_text, 2, _MOST_CLASSES),
+    fingerprint=_digest,
+    provenance=_any,
+    environment=_environment,
+    canary=_array(_FLOATS, 2, -_FINITE, _FINITE),
+    canary_probabilities=_array((np.float64,), 2, 0, _ONE),
+)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -13,7 +13,8 @@ from ..examples import Examples
 from .intervals import accuracy_interval, in_percent
 
 _BINS: Final = 15  # of the calibration error, as in Guo et al. 2017
-_MISTAKES: Final = 20
+MISTAKES: Final = 20
+PER_CLASS: Final = ("precision", "recall", "f1", "support")
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -47,7 +48,8 @@ class Scores:
         For each bin that is not empty its mean ``confidence``, ``accuracy`` and number of
         ``images``.
     confusion : tuple of tuple of int
-        Rows of each true class by predicted class, both in the order of `per_class`.
+        ``(true class, predicted class, rows)`` for each pair that occurs, sorted; classes are
+        places in `per_class`. Of thousands of classes nearly all pairs never occur.
     mistakes : tuple of dict
         The most confident ones, at most 20: ``path``, ``label``, ``predicted``, ``confidence``.
     notes : tuple of str
@@ -65,7 +67,7 @@ class Scores:
     per_class: dict[str, dict[str, float]]
     calibration_error: float
     reliability: tuple[dict[str, float], ...]
-    confusion: tuple[tuple[int, ...], ...]
+    confusion: tuple[tuple[int, int, int], ...]
     mistakes: tuple[dict[str, Any], ...]
     notes: tuple[str, ...] = ()
 
@@ -82,21 +84,36 @@ class Scores:
         how = {"cross-validation": "by", "split": "on the"}.get(last_word, "on")
         return f"accuracy {in_percent(self.accuracy, self.interval)} {how} {self.basis}"
 
+    def confusion_matrix(self) -> NDArray[np.int64]:
+        """(K, K): rows of each true class by predicted class, both in the order of `per_class`."""
+        matrix = np.zeros((len(self.per_class), len(self.per_class)), np.int64)
+        true, predicted, rows = _triples(self.confusion).T
+        matrix[true, predicted] = rows
+        return matrix
+
     def to_dict(self) -> dict[str, Any]:
         """As plain values, ready for JSON."""
         return dataclasses.asdict(self)
 
+    def to_arrays(self) -> dict[str, Any]:
+        """For a head file: what there is per class, as one array a score."""
+        per_class = {
+            score: np.array([of_class[score] for of_class in self.per_class.values()])
+            for score in PER_CLASS
+        }
+        rest = dataclasses.replace(self, per_class={}, confusion=()).to_dict()
+        return rest | {"per_class": per_class, "confusion": _triples(self.confusion)}
 
-def majority_class(labels: NDArray[np.str_]) -> str:
-    """The most frequent class of (N,) labels; of equals, the first by name."""
-    names, counts = np.unique(labels, return_counts=True)
-    return str(names[counts.argmax()])
-
-
-def most_probable(probabilities: NDArray[np.floating], classes: Sequence[str]) -> NDArray[np.str_]:
-    """(N, K) probabilities -> (N,) names of the most probable classes."""
-    names: NDArray[np.str_] = np.asarray(classes)[probabilities.argmax(axis=1)]
-    return names
+    @classmethod
+    def from_arrays(cls, values: Mapping[str, Any], names: Sequence[str]) -> "Scores":
+        """Read `to_arrays` back; `names` are the classes."""
+        columns = [values["per_class"][score].tolist() for score in PER_CLASS]
+        per_class = {
+            name: dict(zip(PER_CLASS, of_class, strict=True))
+            for name, of_class in zip(names, zip(*columns, strict=True), strict=True)
+        }
+        confusion = tuple((a, b, rows) for a, b, rows in values["confusion"].tolist())
+        return cls(**{**values, "per_class": per_class, "confusion": confusion})
 
 
 def score(
@@ -112,23 +129,24 @@ def score(
 
     `majority` is the class most frequent in training; `basis` and `notes` go into the result.
     """
-    truth = examples.labels
-    predicted = most_probable(probabilities, classes)
+    codes = np.arange(len(classes))
+    truth, predicted = examples.codes_among(classes), probabilities.argmax(axis=1)
     right = predicted == truth
     precision, recall, f1, support = metrics.precision_recall_fscore_support(
-        truth, predicted, labels=classes, zero_division=0
+        truth, predicted, labels=codes, zero_division=0
     )
     present = support > 0
-    reliability = _reliability(probabilities.max(axis=1), right)
+    confidence = probabilities.max(axis=1)
+    reliability = _reliability(confidence, right)
     return Scores(
         basis=basis,
         rows=len(truth),
         accuracy=float(right.mean()),
         interval=accuracy_interval(right, examples.identities),
-        baseline=float(np.mean(truth == majority)),
+        baseline=float(np.mean(truth == classes.index(majority))),
         balanced_accuracy=float(recall[present].mean()),
         macro_f1=float(f1[present].mean()),
-        log_loss=float(metrics.log_loss(truth, probabilities, labels=classes)),
+        log_loss=_log_loss(truth, probabilities),
         per_class={
             name: {
                 "precision": float(precision[k]),
@@ -143,13 +161,36 @@ def score(
         )
         / len(truth),
         reliability=reliability,
-        confusion=tuple(
-            tuple(row)
-            for row in metrics.confusion_matrix(truth, predicted, labels=classes).tolist()
+        confusion=_confusion(truth, predicted, len(classes)),
+        mistakes=tuple(
+            {
+                "path": os.fsdecode(examples.paths[row]),
+                "label": classes[truth[row]],
+                "predicted": classes[predicted[row]],
+                "confidence": float(confidence[row]),
+            }
+            for row in _most_confident(confidence, ~right)
         ),
-        mistakes=_mistakes(examples, predicted, probabilities.max(axis=1)),
         notes=tuple(notes),
     )
+
+
+def _log_loss(truth: NDArray[np.intp], probabilities: NDArray[np.floating]) -> float:
+    # As scikit-learn's, which has several more tables of all rows by all classes.
+    given = probabilities[np.arange(len(truth)), truth].astype(np.float64)
+    smallest = np.finfo(probabilities.dtype).eps
+    return float(-np.log(np.clip(given, smallest, 1 - smallest)).mean())
+
+
+def _confusion(
+    true: NDArray[np.intp], predicted: NDArray[np.intp], classes: int
+) -> tuple[tuple[int, int, int], ...]:
+    pairs, rows = np.unique(true * classes + predicted, return_counts=True)
+    return tuple(zip(*(one.tolist() for one in (*np.divmod(pairs, classes), rows)), strict=True))
+
+
+def _triples(confusion: tuple[tuple[int, int, int], ...]) -> NDArray[np.int64]:
+    return np.array(confusion, np.int64).reshape(-1, 3)
 
 
 def _reliability(
@@ -166,17 +207,6 @@ def _reliability(
     )
 
 
-def _mistakes(
-    examples: Examples, predicted: NDArray[np.str_], confidence: NDArray[np.floating]
-) -> tuple[dict[str, Any], ...]:
-    wrong = np.flatnonzero(predicted != examples.labels)
-    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:_MISTAKES]
-    return tuple(
-        {
-            "path": os.fsdecode(examples.paths[row]),
-            "label": str(examples.labels[row]),
-            "predicted": str(predicted[row]),
-            "confidence": float(confidence[row]),
-        }
-        for row in worst
-    )
+def _most_confident(confidence: NDArray[np.floating], among: NDArray[np.bool_]) -> NDArray[np.intp]:
+    rows = np.flatnonzero(among)
+    return rows[np.argsort(-confidence[rows], kind="stable")][:MISTAKES]
