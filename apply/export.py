@@ -2,8 +2,6 @@
 
 import dataclasses
 import os
-import sys
-import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +14,7 @@ from ..extract.embedding import Embedding
 from ..extract.engines import AUTO, KERAS
 from ..extract.images.synthetic import synthetic_images
 from ..features import durable
-from ..features.errors import HeadError
+from ..features.errors import HeadError, say
 from .dense import DenseLayer, dense_layer
 from .predict import given
 
@@ -87,13 +85,14 @@ def export(
     layer = _layer(trained, origin.name)
     embedding = Embedding.of(origin, weights=weights, engine=engine)
     if progress:
-        print(f"building {embedding.request} ...", file=sys.stderr)
+        say(f"building {embedding.request} ...")
     embedding.origin()  # refused if it does not fit the head
     provenance = trained.provenance
     images = synthetic_images(_COMPARED, _SEED, provenance.size, provenance.fit)
     expected = trained.predict(embedding.embed(images)).probabilities
-    with tempfile.TemporaryDirectory(prefix=".headstart-", dir=out.parent) as folder:
-        written = Path(folder) / out.name
+    # A name that every library takes, whatever that of `out` is.
+    with durable.written(out) as temporary, durable.folder_beside(out) as folder:
+        written = folder / f"model{out.suffix.lower()}"
         model = fused.write(written, embedding.request, layer, _about(trained))
         difference = float(np.abs(model(images) - expected).max())
         if not difference <= _ALLOWED:
@@ -107,8 +106,7 @@ def export(
                 f"`headstart predict`: by up to {difference:.2g} on {_COMPARED} test images, at "
                 f"most {_ALLOWED:g} is allowed{reason}"
             )
-        with durable.replacing(out) as temporary:
-            os.replace(written, temporary)
+        os.replace(written, temporary)
     return Exported(
         out=out,
         size=provenance.size,

@@ -21,7 +21,7 @@ from ..features.journal.units import folder_of
 from ..features.opening import is_hdf5
 from ..features.origin import Origin
 from ..features.store import FeatureStore
-from .predictions import WRITERS, Predictions
+from .predictions import Predictions, writer_of
 
 REMEDY: Final = "Use the backbone weights that the head was trained with (--weights FILE)."
 """What to do where a backbone does not fit a head."""
@@ -117,8 +117,7 @@ def given(head: Head | str | os.PathLike[str], *, trust: bool) -> tuple[Head, Or
 
 def _checked_table(table: Path, inputs: Sequence[Source]) -> Path:
     durable.require_target(table)
-    if table.suffix not in WRITERS:
-        raise HeadstartError(f"{table}: predictions are written as .csv or .jsonl; name it so")
+    writer_of(table)  # refuses other endings
     if table.exists() and any(os.path.exists(file) and table.samefile(file) for file in inputs):
         raise HeadstartError(f"{table}: is one of the inputs; choose another output")
     return table
@@ -144,12 +143,13 @@ def _embedded(
             # The name says whose vectors of what these are, so that what an interrupted run left is
             # taken up by the same command, and by no other.
             head = embedding.must_fit
-            names = [head.provenance.fingerprint if head else "", *map(os.fspath, sources)]
             whose = ArrayDigest()
-            for one in [*names, name_of(source)]:
-                whose.text(one)
+            whose.text(head.provenance.fingerprint if head else "")
+            for one in (name_of(source), *sources):
+                whose.text(os.fspath(one))
             beside = table or Path(cleaning.enter_context(tempfile.TemporaryDirectory())) / "x"
-            file, remove = beside.with_name(f".{beside.name}.{whose.hexdigest()[:12]}.h5"), True
+            name = f".{durable.short(beside.name)}.{whose.hexdigest()[:12]}.h5"
+            file, remove = beside.with_name(name), True
             remedy = f"Delete {file} and {folder_of(file).name}, and try again."
         store = run(
             embedding,
@@ -169,24 +169,22 @@ def _predicted(
     head: Head, store: FeatureStore, order: list[str], top: int, table: Path | None
 ) -> Predictions:
     """Predict the rows of a store, in the order of paths, and write the table."""
-    prediction = head.predict(store)
+    prediction, names = head.predict(store), head.label_names
     rows = {path: row for row, path in enumerate(store.paths)}
     reasons = {one.path: one.reason for one in store.skipped}
     places = [rows.get(path) for path in order]
     ranking, probabilities = prediction.ranking[:, :top].tolist(), prediction.probabilities
     unfamiliar = prediction.unfamiliar.tolist()
     predictions = Predictions(
-        label_names=head.label_names,
+        label_names=names,
         paths=order,
         ranked=[
-            []
-            if row is None
-            else [(head.label_names[k], float(probabilities[row, k])) for k in ranking[row]]
+            [] if row is None else [(names[k], float(probabilities[row, k])) for k in ranking[row]]
             for row in places
         ],
         unfamiliar=[None if row is None else unfamiliar[row] for row in places],
         skipped=[reasons.get(path, "") for path in order],
     )
     if table is not None:
-        WRITERS[table.suffix](predictions, table)
+        writer_of(table)(predictions, table)
     return predictions

@@ -6,14 +6,15 @@ import csv
 import dataclasses
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..features import durable
+from ..features.errors import HeadstartError
 
 _DIGITS: Final = 6
 """Decimal places of a confidence in a table."""
@@ -99,13 +100,18 @@ class Predictions:
         return columns
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write `columns` as a table, which appears whole or, with an OSError, not at all."""
+        """Write `columns` as a table, which appears whole or, with a HeadstartError, not at all.
+
+        It is UTF-8; only names that are not text keep their bytes. Any reader of CSV finds one row
+        an image, whatever is in the names; a spreadsheet takes one that begins with ``=`` for a
+        formula.
+        """
         columns = self.columns
         columns["unfamiliar"] = [  # as JSON has it
             None if one is None else str(one).lower() for one in self.unfamiliar
         ]
         with _written(Path(path)) as file:
-            writer = csv.writer(file, lineterminator="\n")
+            writer = csv.writer(_Rows(file), lineterminator=_Rows.END)
             writer.writerow(columns)
             writer.writerows(zip(*columns.values(), strict=True))
 
@@ -115,17 +121,40 @@ class Predictions:
         columns["label"] = [label or "" for label in self.labels]
         with _written(Path(path)) as file:
             for values in zip(*columns.values(), strict=True):
-                file.write(json.dumps(dict(zip(columns, values, strict=True))) + "\n")
+                line = json.dumps(dict(zip(columns, values, strict=True)))
+                file.write(f"{line}\n".encode("ascii"))
 
 
 WRITERS: Final = {".csv": Predictions.to_csv, ".jsonl": Predictions.to_jsonl}
 
 
+def writer_of(path: Path) -> Callable[[Predictions, Path], None]:
+    """What writes predictions under this name, by its ending in either case."""
+    if path.suffix.lower() not in WRITERS:
+        raise HeadstartError(f"{path}: predictions are written as .csv or .jsonl; name it so")
+    return WRITERS[path.suffix.lower()]
+
+
+class _Rows:
+    r"""Takes rows that end with ``\r\n`` and writes them into a file with ``\n`` at their ends.
+
+    `csv` quotes only those ends of lines that it is told to write, and a name may hold either.
+    """
+
+    END: Final = "\r\n"
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def write(self, row: str) -> None:
+        text = row.removesuffix(self.END) + "\n"
+        try:
+            self._file.write(text.encode("utf-8", "surrogateescape"))  # not text: keeps its bytes
+        except UnicodeEncodeError:  # half a character of UTF-16, which has none
+            self._file.write(text.encode("utf-8", "backslashreplace"))
+
+
 @contextlib.contextmanager
-def _written(path: Path) -> Iterator[Any]:
-    # A path that is not text keeps its bytes.
-    with (
-        durable.replacing(path) as temporary,
-        temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
-    ):
+def _written(path: Path) -> Iterator[BinaryIO]:
+    with durable.written(path) as temporary, temporary.open("wb") as file:
         yield file

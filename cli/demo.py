@@ -5,7 +5,6 @@ import time
 from pathlib import Path
 from typing import Final
 
-import click
 import numpy as np
 
 from ..classify import Head, compare, train_all
@@ -35,17 +34,15 @@ def run(directory: Path) -> None:
     _write_digits(images)
     store = _extract(images, directory / "digits.h5")
 
-    click.echo("\nThe heads, all trained on that file:")
+    lines("", "The heads, all trained on that file:")
     best, standings = train_all(store, seed=_SEED)
     heads.leaderboard(best.scores, standings)
-    click.echo("\nCompared with the raw pixels, without any backbone:")
+    lines("", "Compared with the raw pixels, without any backbone:")
     heads.comparison(compare([store], pixels=pixels_of(str(images)), seed=_SEED), as_json=False)
     best.save(saved)
-    click.echo(
-        f"\nThe {best.name} head is saved as {saved}. Its predictions for a few test images:"
-    )
+    lines("", f"The {best.name} head is saved as {saved}. Its predictions for a few test images:")
     _show_predictions(best, store)
-    lines(_NEXT, f"Done in {time.perf_counter() - started:.0f} s.")
+    lines(*_NEXT.splitlines(), f"Done in {time.perf_counter() - started:.0f} s.")
 
 
 def _write_digits(folder: Path) -> None:
@@ -72,20 +69,23 @@ def _write_digits(folder: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         grey = np.round(pixels * (255 / 16)).astype(np.uint8)  # the data set counts from 0 to 16
         Image.fromarray(grey).save(path)
-    click.echo(f"{len(digits.target):,} handwritten digits are in {folder}, a folder per class.")
+    lines(f"{len(digits.target):,} handwritten digits are in {folder}, a folder per class.")
 
 
 def _extract(images: Path, out: Path) -> FeatureStore:
     embed = functools.partial(extract, images, out, size=_SIZE, fresh=True, progress=True)
-    click.echo(f"Embedding them once with Xception at {_SIZE} pixels ...")
+    lines(f"Embedding them once with Xception at {_SIZE} pixels ...")
     try:
         store, used = embed(weights="imagenet"), "imagenet (pretrained)."
     except BackboneError as error:
-        click.echo(f"{error}.\nSo this demo goes on with random weights, which know no photograph.")
+        lines(
+            f"{error}.",
+            "So this demo goes on with random weights, which know no photograph.",
+        )
         store = embed(weights="random")
         used = "random. With your own photographs use imagenet weights."
     features.extraction(store, as_json=False)
-    click.echo(f"Weights used: {used}")
+    lines(f"Weights used: {used}")
     return store
 
 
@@ -94,4 +94,4 @@ def _show_predictions(head: Head, store: FeatureStore) -> None:
     rows = test[:: len(test) // _SHOWN][:_SHOWN]
     prediction = head.predict(store.features[rows])
     for row, label, confidence in zip(rows, prediction.labels, prediction.confidences, strict=True):
-        click.echo(f"  {store.paths[row]}: {label}, {percent(confidence)} sure")
+        lines(f"  {store.paths[row]}: {label}, {percent(confidence)} sure")

@@ -4,10 +4,14 @@ import gc
 import logging
 import os
 import sys
+import traceback
 import warnings
+from types import TracebackType
 from typing import NoReturn
 
 import click
+
+from .streams import guarded
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -16,32 +20,22 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     # --debug works wherever it stands, so that one can add it to the end of a failed command.
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="surrogateescape")  # file names that are not text
     lines = _Lines()
     logging.getLogger("headstart").addHandler(lines)
     try:
-        with warnings.catch_warnings():
-            if not debug:
-                # Warnings are for those who call the libraries: us, not the user.
-                warnings.simplefilter("ignore")
-                os.environ.setdefault("PYTHONWARNINGS", "ignore")  # in worker processes
-            from .commands import headstart
-
-            code = headstart.main(arguments, prog_name="headstart", standalone_mode=False)
-        print(end="", flush=True)
-    except (Exception, KeyboardInterrupt) as error:
-        if debug:
-            raise
-        code = _report(error)
+        with guarded() as (out, _):
+            code = _run(arguments, debug=debug)
+            out.flush()
+            if out.lost is not None and not isinstance(out.lost, BrokenPipeError):
+                code = _report_lost(out.lost, arguments, code)
     finally:
         logging.getLogger("headstart").removeHandler(lines)
-    sys.exit(code if isinstance(code, int) else 0)
+    sys.exit(code)
 
 
 def run() -> NoReturn:
     """Be the command `headstart`: `main` on the arguments of the process."""
+    sys.excepthook = _traceback
     try:
         main()
     finally:
@@ -61,21 +55,36 @@ class _Lines(logging.Handler):
             _say(record.getMessage())
 
 
+def _run(arguments: list[str], *, debug: bool) -> int:
+    """Run a command; the exit code."""
+    try:
+        with warnings.catch_warnings():
+            if not debug:
+                # Warnings are for those who call the libraries: us, not the user.
+                warnings.simplefilter("ignore")
+                os.environ.setdefault("PYTHONWARNINGS", "ignore")  # in worker processes
+            from .commands import headstart
+
+            code = headstart.main(arguments, prog_name="headstart", standalone_mode=False)
+    except (Exception, KeyboardInterrupt) as error:
+        if debug:
+            raise
+        return _report(error)
+    return code if isinstance(code, int) else 0
+
+
 def _report(error: BaseException) -> int:
     """Say in one line what went wrong, and return the exit code."""
     from ..features import HeadstartError, WrongUsage
 
-    _let_go_of_output()
     if isinstance(error, click.exceptions.Abort | KeyboardInterrupt):
         said = str(error.__cause__ or error)  # click wraps the interrupt
         _say("interrupted" + (f"; {said}" if said else ""))
         return 130
     if isinstance(error, click.UsageError):
         command = error.ctx.command_path if error.ctx else "headstart"
-        _say(f"{error.format_message()} See `{command} --help`.")
+        _say(f"{_joined(error.format_message())} See `{command} --help`.")
         return error.exit_code
-    if isinstance(error, BrokenPipeError):
-        return 1  # the reader of our output has closed it
     if isinstance(error, HeadstartError | click.ClickException):
         _say(str(error))
         return 2 if isinstance(error, WrongUsage) else 1
@@ -83,17 +92,41 @@ def _report(error: BaseException) -> int:
         place = f"{os.fsdecode(error.filename)}: " if error.filename else ""
         _say(f"{place}{error.strerror}")
     else:
-        _say(f"internal error: {type(error).__name__}: {error} (--debug shows where)")
+        what = _joined(str(error))
+        _say(f"internal error: {type(error).__name__}: {what} (--debug shows where)")
     return 1
 
 
-def _let_go_of_output() -> None:
-    """If standard output is closed, keep Python from failing on it again at exit."""
-    try:
-        print(end="", flush=True)
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _report_lost(lost: OSError, arguments: list[str], code: int) -> int:
+    """Say that standard output did not take all, and return the exit code.
+
+    A command that writes a file has done its work all the same.
+    """
+    from .commands import headstart
+
+    command = headstart.commands.get(next(iter(arguments), ""))
+    writes = command is not None and any(option.name == "out" for option in command.params)
+    done = "; the work itself is done" if writes and code == 0 else ""
+    _say(f"standard output cannot be written: {lost.strerror or lost}{done}")
+    return code if writes else code or 1
 
 
 def _say(message: str) -> None:
-    print("headstart: " + " ".join(message.split("\n")), file=sys.stderr)
+    from ..features.errors import say
+
+    say(f"headstart: {message}")
+
+
+def _joined(text: str) -> str:
+    return " ".join(text.splitlines())
+
+
+def _traceback(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """Print what `--debug` shows; names in it reach no terminal as they are, either."""
+    from ..features.errors import say
+
+    for lines in traceback.format_exception(kind, error, trace):
+        for line in lines.splitlines():
+            say(line)

@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from ..features.errors import WrongUsage, first_line
 from .backbones.request import Request
 from .backbones.weights import RANDOM, RANDOM_SCHEME
 
@@ -20,7 +21,12 @@ def folder(kind: str) -> Path:
         return Path(home) / kind
     import platformdirs  # not needed where nothing is to be embedded
 
-    return platformdirs.user_cache_path("headstart") / kind
+    try:
+        return platformdirs.user_cache_path("headstart") / kind
+    except RuntimeError as error:  # no HOME, and no entry for this user
+        raise WrongUsage(
+            f"there is no folder for caches: {first_line(error)}; name one by HEADSTART_CACHE"
+        ) from error
 
 
 def name(request: Request, more: Mapping[str, object]) -> str:

@@ -2,11 +2,13 @@
 
 import contextlib
 import errno
+import hashlib
 import os
 import platform
 import re
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,30 +19,92 @@ import psutil
 from .errors import FeatureFileError, HeadstartError, first_line
 
 _TEMPORARY: Final = re.compile(
-    r"\.(?P<name>.+)\.(?P<pid>\d+)-[0-9a-f]+@(?P<host>.*)\.tmp", re.DOTALL
+    r"\.(?P<name>.+)\.(?P<pid>[0-9]{1,9})-[0-9a-f]+@(?P<host>.*)\.tmp", re.DOTALL
 )
+_LONG: Final = 48
+"""Bytes of a name from which on a temporary name has a digest of it: file systems allow 143 to 255
+bytes in all."""
+
 _ABANDONED_S: Final = 24 * 3600.0
 """After this long a temporary file is no one's, though a process may have its owner's number."""
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
-_NOT_THERE: Final = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR)
+_NOT_THERE: Final = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR),
+    *(errno.ENAMETOOLONG, errno.ELOOP, errno.ENOENT),
+)
 
 
-def require_target(path: Path) -> None:
-    """Refuse, before work is spent on a file, a name that it cannot be written under."""
-    if path.is_dir():
+def require_target(path: Path, *also: str) -> Path:
+    """Refuse, before work is spent on a file, a name that it cannot be written under.
+
+    `also` are endings of further names that the work needs beside it. What comes back is the file
+    that is going to be replaced: where `path` is a link, it is written through, and stays.
+    """
+    target = followed(path)
+    if os.path.isdir(target):
         raise HeadstartError(f"{path}: is a folder; name a file in it")
-    if not path.parent.is_dir():
-        raise HeadstartError(f"{path.parent}: no such folder for {path.name}; make it first")
-    if not os.access(path.parent, os.W_OK):
-        raise HeadstartError(f"{path.parent}: no permission to write {path.name} there")
+    if not os.path.isdir(target.parent):
+        link = "" if target == path else f", to which {path} is a link"
+        raise HeadstartError(
+            f"{target.parent}: no such folder for {target.name}{link}; make it first"
+        )
+    try:
+        found = _mode(target)
+        _mode(temporary_beside(target))
+        for end in also:
+            _mode(target.with_name(target.name + end))
+    except (OSError, ValueError) as error:
+        raise _no_name(path, error) from error
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        raise HeadstartError(f"{target.parent}: no permission to write {target.name} there")
+    if found is None:
+        return target
+    if stat.S_ISLNK(found):
+        raise HeadstartError(f"{path}: is a link that leads back to itself; name a file")
+    if not stat.S_ISREG(found):
+        raise HeadstartError(
+            f"{path}: is a pipe or a device; a finished file takes the place of what was there "
+            f"before, so name a file"
+        )
+    if not os.access(target, os.W_OK):
+        raise HeadstartError(
+            f"{path}: is write-protected; make it writable, or choose another output"
+        )
+    return target
 
 
-def cannot_write(path: Path, why: Exception | str, *, full: bool = False) -> FeatureFileError:
+def followed(path: Path) -> Path:
+    """The file that is replaced when `path` is written: where a link leads, if it is one."""
+    return Path(os.path.realpath(path)) if os.path.islink(path) else path
+
+
+def _mode(path: Path) -> int | None:
+    try:
+        return os.lstat(path).st_mode
+    except FileNotFoundError:
+        return None
+
+
+def _no_name(path: Path, error: OSError | ValueError) -> HeadstartError:
+    if isinstance(error, ValueError):  # a NUL in it, or half a surrogate pair
+        why = "no file can have this name"
+    elif error.errno == errno.ENAMETOOLONG:
+        size = len(os.fsencode(path.name))
+        why = f"the name is too long ({size} bytes, and the work needs longer ones beside it)"
+    else:
+        why = first_line(error.strerror or error)
+    return HeadstartError(f"{path}: {why}; choose another output")
+
+
+def cannot_write(
+    path: Path, why: Exception | str, *, full: bool = False, work_kept: bool = True
+) -> HeadstartError:
     """The error to raise when `path` could not be written: why, and how to go on.
 
     `path` is what the user knows the file by, not a temporary name. h5py reports a full disk as
     OSError or RuntimeError, with the reason of the operating system somewhere inside a long text.
+    `work_kept` is for feature files, whose finished units stay; other files are whole or nothing.
     """
     inside = re.search(r"error message = '([^']*)'", str(why))
     if inside:
@@ -54,29 +118,80 @@ def cannot_write(path: Path, why: Exception | str, *, full: bool = False) -> Fea
         remedy = f"make space on the disk and {remedy}"
     elif reason in map(os.strerror, _NOT_THERE):
         remedy = "choose another output"
-    return FeatureFileError(
-        f"{path}: cannot be written: {reason}. What was there before and the finished work are "
-        f"kept; {remedy}"
+    if work_kept:
+        return FeatureFileError(
+            f"{path}: cannot be written: {reason}. What was there before and the finished work are "
+            f"kept; {remedy}"
+        )
+    return HeadstartError(
+        f"{path}: cannot be written: {reason}. What was there before is kept; {remedy}"
     )
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it takes the place of `path`.
+    """Yield a temporary file beside `path`; on success it takes the place of `path`.
 
     The bytes are on the disk before the name is, so that neither a crash nor a full disk can
     leave a half-written file under `path`. On any error the temporary file is removed and what
-    stood at `path` is untouched.
+    stood at `path` is untouched. A link is written through; mode, owner and group of a file that
+    is replaced are kept, as far as we may; what killed processes left under this name is removed.
     """
-    temporary = temporary_beside(path)
+    target = followed(path)
+    sweep(target.parent, target.name)
+    temporary = temporary_beside(target)
     try:
+        _make_private(temporary, target)
         yield temporary
+        _take_after(temporary, target)
         sync(temporary)
-        os.replace(temporary, path)
-        sync(path.parent)
+        os.replace(temporary, target)
+        sync(target.parent)
     finally:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
+
+
+@contextlib.contextmanager
+def written(path: Path) -> Iterator[Path]:
+    """Do as `replacing` for a file that is no feature file; an OSError becomes one line."""
+    try:
+        with replacing(path) as temporary:
+            yield temporary
+    except OSError as error:
+        raise cannot_write(path, error, work_kept=False) from error
+
+
+@contextlib.contextmanager
+def folder_beside(path: Path) -> Iterator[Path]:
+    """Yield a new folder of ours beside `path`, to be removed at the end, or after a kill."""
+    target = followed(path)
+    sweep(target.parent, target.name)
+    folder = temporary_beside(target)
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make_private(temporary: Path, target: Path) -> None:
+    # Nobody reads the new contents who may not read the old; we ourselves have to write them.
+    mode = 0o666
+    with contextlib.suppress(OSError):
+        mode = (stat.S_IMODE(target.stat().st_mode) & 0o666) | 0o600
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
+
+
+def _take_after(temporary: Path, target: Path) -> None:
+    try:
+        before = target.stat()
+    except FileNotFoundError:
+        return
+    with contextlib.suppress(OSError, AttributeError):  # only root may; Windows has no owners
+        os.chown(temporary, before.st_uid, before.st_gid)
+    with contextlib.suppress(OSError):  # some file systems have no modes
+        temporary.chmod(stat.S_IMODE(before.st_mode))
 
 
 def publish(path: Path, data: bytes) -> bool:
@@ -107,30 +222,35 @@ def sweep(folder: Path, name: str | None = None) -> None:
 
     With `name`, only what was to become the file of that name.
     """
+    wanted = None if name is None else short(name)
     for left in folder.glob(".*.tmp"):
         owner = _TEMPORARY.fullmatch(left.name)
-        if name is not None and (owner is None or owner["name"] != name):
+        if wanted is not None and (owner is None or owner["name"] != wanted):
             continue
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # it is gone, or it is not ours to remove
             if not _abandoned(left, owner):
                 continue
-            if left.is_dir():
+            if left.is_dir() and not left.is_symlink():
                 shutil.rmtree(left, ignore_errors=True)
             else:
                 left.unlink()
 
 
 def _abandoned(left: Path, owner: re.Match[str] | None) -> bool:
-    if owner and owner["host"] == platform.node() and not psutil.pid_exists(int(owner["pid"])):
+    if time.time() - left.lstat().st_mtime > _ABANDONED_S:
         return True
-    return time.time() - left.stat().st_mtime > _ABANDONED_S
+    return (
+        owner is not None
+        and owner["host"] == short(platform.node())
+        and not psutil.pid_exists(int(owner["pid"]))
+    )
 
 
 def state(path: Path) -> tuple[int, int, int] | None:
     """What changes when another file takes the place of this one; None if there is none."""
     try:
         status = os.stat(path)
-    except OSError:
+    except (OSError, ValueError):
         return None  # if this is an error worth telling, reading the file will tell it
     return status.st_ino, status.st_mtime_ns, status.st_size
 
@@ -148,5 +268,13 @@ def sync(path: Path) -> None:
 
 def temporary_beside(path: Path) -> Path:
     """A new name for what will be `path`; it says which process of which machine is at work."""
-    owner = f"{os.getpid()}-{secrets.token_hex(4)}@{platform.node()}"
-    return path.with_name(f".{path.name}.{owner}.tmp")
+    owner = f"{os.getpid()}-{secrets.token_hex(4)}@{short(platform.node())}"
+    return path.with_name(f".{short(path.name)}.{owner}.tmp")
+
+
+def short(name: str) -> str:
+    """The name itself, or its beginning and a digest, so that a longer name still fits a disk."""
+    whole = os.fsencode(name)
+    if len(whole) <= _LONG:
+        return name
+    return f"{name[:8]}~{hashlib.sha256(whole).hexdigest()[:16]}"

@@ -1,7 +1,19 @@
-"""Errors that headstart raises on purpose; each message is one line a user can act on."""
+"""Errors that headstart raises on purpose; each message is one line a user can act on.
+
+And how such a line is said: names of files and labels are anybody's, and streams may be gone.
+"""
 
 import difflib
+import re
+import sys
 from collections.abc import Iterable
+from typing import Final
+
+_ACTING: Final = re.compile(
+    "[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\udc80-\udc9f]"
+)
+"""What a terminal acts on instead of showing it: control characters but for the tab, line breaks,
+what turns the direction of writing round, and bytes of file names that are control characters."""
 
 
 class HeadstartError(Exception):
@@ -48,6 +60,25 @@ def install_command(extra: str) -> str:
 def first_line(error: BaseException | str) -> str:
     """The first line of what an error of another library says, without its final full stop."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".:")
+
+
+def printable(text: str) -> str:
+    """The text as one line that no terminal acts on: control characters are escaped."""
+    return _ACTING.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def say(text: str) -> None:
+    """Print one line on standard error; where that is gone, full or odd, there is none to tell."""
+    if sys.stderr is None:  # print() would take standard output instead
+        return
+    line = printable(text)
+    try:
+        try:
+            print(line, file=sys.stderr, flush=True)
+        except UnicodeEncodeError:
+            print(line.encode("ascii", "backslashreplace").decode(), file=sys.stderr, flush=True)
+    except (OSError, ValueError, AttributeError):
+        return
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:

@@ -1,17 +1,26 @@
 """Scores and learning curves -> PNG files that say what they show."""
 
+import os
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from ..classify import LearningCurve, Scores
-from ..features import MissingExtra
-from ..features.errors import install_command
+from ..features import HeadstartError, MissingExtra, durable
+from ..features.errors import install_command, printable
+
+_CONFUSION: Final = "confusion.png"
+_RELIABILITY: Final = "reliability.png"
+_LEARNING_CURVE: Final = "learning-curve.png"
 
 _DPI: Final = 120
 _MOST_NUMBERS: Final = 20
 """Classes up to which every cell of a confusion matrix has its number written in."""
 _MOST_NAMES: Final = 60
 """Classes up to which every row has its name; of more, every second, third ... has."""
+_MOST_OF_A_NAME: Final = 24
+_MOST_OF_A_TITLE: Final = 80
 
 
 def require_matplotlib() -> None:
@@ -25,23 +34,39 @@ def require_matplotlib() -> None:
     matplotlib.use("agg")  # no window, no display
 
 
+def require_plots(folder: Path) -> None:
+    """Refuse to draw into a folder, before anything else is done, if that cannot be."""
+    require_matplotlib()
+    there = next(one for one in (folder, *folder.absolute().parents) if os.path.lexists(one))
+    if not there.is_dir():
+        raise HeadstartError(f"--plots {folder}: {there} is not a folder; name another one")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise HeadstartError(f"--plots {folder}: no permission to write in {there}")
+    if there == folder:
+        for name in (_CONFUSION, _RELIABILITY, _LEARNING_CURVE):
+            durable.require_target(folder / name)
+
+
 def draw(
     folder: Path, title: str, scores: Scores, curve: LearningCurve | None = None
 ) -> list[Path]:
     """Draw confusions, reliability and the learning curve into a folder, made if need be.
 
-    The title says what was scored. The paths of the PNG files are returned.
+    The title says what was scored. The paths of the PNG files are returned; each appears whole or
+    not at all.
     """
-    drawn = {
-        "confusion.png": _confusion(title, scores),
-        "reliability.png": _reliability(title, scores),
-    }
+    title = _drawable(title, _MOST_OF_A_TITLE)
+    drawn = {_CONFUSION: _confusion(title, scores), _RELIABILITY: _reliability(title, scores)}
     if curve is not None:
-        drawn["learning-curve.png"] = _learning_curve(title, curve)
-    folder.mkdir(parents=True, exist_ok=True)
+        drawn[_LEARNING_CURVE] = _learning_curve(title, curve)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise durable.cannot_write(folder, error, work_kept=False) from error
     paths = [folder / name for name in drawn]
     for path, figure in zip(paths, drawn.values(), strict=True):
-        figure.savefig(path, dpi=_DPI)
+        with durable.written(path) as temporary:
+            figure.savefig(temporary, dpi=_DPI, format="png")
     return paths
 
 
@@ -50,7 +75,7 @@ def _figure(width: float, height: float, title: str, across: str, up: str) -> tu
 
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
-    axes.set_title(_drawable(title), fontsize=11, parse_math=False)
+    axes.set_title(title, fontsize=11, parse_math=False)
     axes.set_xlabel(across)
     axes.set_ylabel(up)
     return figure, axes
@@ -64,19 +89,19 @@ def _confusion(title: str, scores: Scores) -> Any:
     side = min(max(4.5, 2.5 + inches), 14)
     title = f"Confusion matrix, {scores.rows:,} images\n{title}"
     figure, axes = _figure(side + 1, side, title, "predicted class", "true class")
-    shares = [[count / max(sum(row), 1) for count in row] for row in scores.confusion]
+    counts = scores.confusion_matrix()
+    shares = (counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)).astype(np.float32)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(
         image, ax=axes, shrink=0.8, format=PercentFormatter(1, 0), label="share of the true class"
     )
     if number <= _MOST_NUMBERS:
-        for row, counts in enumerate(scores.confusion):
-            for column, count in enumerate(counts):
-                colour = "white" if shares[row][column] > 0.6 else "black"
-                shown = f"{count:,}" if count else "·"
-                axes.text(column, row, shown, ha="center", va="center", color=colour, fontsize=9)
+        for (row, column), count in np.ndenumerate(counts):
+            colour = "white" if shares[row, column] > 0.6 else "black"
+            shown = f"{count:,}" if count else "·"
+            axes.text(column, row, shown, ha="center", va="center", color=colour, fontsize=9)
     named = range(0, number, -(-number // _MOST_NAMES))
-    shown_names = [_drawable(names[place], 24) for place in named]
+    shown_names = [_drawable(names[place], _MOST_OF_A_NAME) for place in named]
     size = 10 if number <= _MOST_NUMBERS else 7
     axes.set_xticks(named, shown_names, rotation=90, fontsize=size, parse_math=False)
     axes.set_yticks(named, shown_names, fontsize=size, parse_math=False)
@@ -132,7 +157,7 @@ def _learning_curve(title: str, curve: LearningCurve) -> Any:
     return figure
 
 
-def _drawable(text: str, most: int | None = None) -> str:
+def _drawable(text: str, most: int) -> str:
     """Text that can be drawn, whatever bytes it came from, and that is not too long."""
-    text = text.encode("utf-8", "replace").decode("utf-8")
-    return text if most is None or len(text) <= most else text[: most - 1] + "…"
+    text = printable(text).encode("utf-8", "replace").decode("utf-8")
+    return text if len(text) <= most else text[: most - 1] + "…"

@@ -204,11 +204,10 @@ OTHER = {
     "dtype": "float16",
     "augmentation": "flips",
     "preprocessing_version": 1,
-    "format_version": 2,
 }
 NOT_FOLLOWED = (
     "weights_digest", "pooling", "decode", "resize", "normalisation", "augmentation",
-    "preprocessing_version", "format_version",
+    "preprocessing_version",
 )  # fmt: skip
 """What cannot be done as a head asks for: there is but one way in a version of headstart."""
 

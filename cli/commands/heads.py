@@ -35,12 +35,12 @@ def train(file: str, out: str, head: str, plots: Path | None, as_json: bool, **h
     from ...classify import learning_curve, train, train_all
     from ...classify.persistence import check_name
     from ...features import FeatureStore
-    from ...pages.plots import draw, require_matplotlib
+    from ...pages.plots import draw, require_plots
     from ..printing import heads as printed
 
     check_name(Path(out))
     if plots:
-        require_matplotlib()
+        require_plots(plots)
     store = FeatureStore(file)
     if head == "all":
         trained, standings = train_all(store, **how)
@@ -48,10 +48,12 @@ def train(file: str, out: str, head: str, plots: Path | None, as_json: bool, **h
         trained, standings = train(store, head, **how), ()
     trained.save(out)
     drawn = []
-    if plots:
-        curve = learning_curve(trained, store)
-        drawn = draw(plots, f"{trained.name} on {file}", trained.scores, curve)
-    printed.training(trained, standings, out, drawn, as_json=as_json)
+    try:
+        if plots:
+            curve = learning_curve(trained, store)
+            drawn = draw(plots, f"{trained.name} on {file}", trained.scores, curve)
+    finally:  # the head is saved, whatever becomes of the plots
+        printed.training(trained, standings, out, drawn, as_json=as_json)
 
 
 @click.command()
@@ -71,17 +73,21 @@ def evaluate(
     """Score a head on labelled features that it was not trained on."""
     from ...classify import evaluate, load_head
     from ...features import FeatureStore
-    from ...pages.plots import draw, require_matplotlib
+    from ...pages.plots import draw, require_plots
     from ..printing import heads as printed
 
     if plots:
-        require_matplotlib()
+        require_plots(plots)
     started = time.perf_counter()
     loaded = load_head(head, trust=trust)
     scores = evaluate(loaded, FeatureStore(file), split)
     seconds = time.perf_counter() - started
-    drawn = draw(plots, f"{loaded.name} on {file}, {scores.basis}", scores) if plots else []
-    printed.evaluation(loaded.name, scores, seconds, drawn, as_json=as_json)
+    drawn = []
+    try:
+        if plots:
+            drawn = draw(plots, f"{loaded.name} on {file}, {scores.basis}", scores)
+    finally:
+        printed.evaluation(loaded.name, scores, seconds, drawn, as_json=as_json)
 
 
 @click.command()

@@ -157,7 +157,7 @@ def _scores(scores: Scores) -> None:
     if 2 < len(names) <= _MOST_CONFUSED:  # of two classes the table above says the same
         confused = [
             (name, *(f"{number:,}" if number else "." for number in counts))
-            for name, counts in zip(names, scores.confusion, strict=True)
+            for name, counts in zip(names, scores.confusion_matrix().tolist(), strict=True)
         ]
         header = ("", *(name[:12] for name in names))
         lines("  confusion: true class by predicted class", *table(header, confused, indent=4))

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import click
+from ...features.errors import printable
 
 MOST_CLASSES: Final = 30
 """Classes up to which each is named; --json has them all."""
@@ -12,22 +12,23 @@ MOST_CLASSES: Final = 30
 
 def print_json(values: Mapping[str, Any]) -> None:
     """Print one JSON object; file names that are not text are escaped."""
-    click.echo(json.dumps(values, indent=2, default=str))
+    print(json.dumps(values, indent=2, default=str))
 
 
 def lines(*texts: str) -> None:
-    """Print each on a line of its own."""
-    for text in texts:
-        click.echo(text)
+    """Print each on a line of its own, whatever the names in it."""
+    if texts:
+        print(*map(printable, texts), sep="\n", flush=True)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], indent: int = 2) -> list[str]:
     """Aligned columns: the first to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    cells = [[printable(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return [
         " " * indent
         + "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
-        for row in [header, *rows]
+        for row in cells
     ]
 
 

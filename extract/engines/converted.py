@@ -5,6 +5,7 @@ deleted at any time.
 """
 
 import dataclasses
+import errno
 import hashlib
 import json
 import logging
@@ -20,7 +21,7 @@ from ..backbones import build as backbones
 from ..backbones.build import Backbone
 from ..backbones.request import Request
 from ..backbones.weights import sha256
-from ..machine import import_keras, import_openvino, versions
+from ..machine import import_keras, import_openvino, keras_setting, versions
 
 _CONVERSION: Final = 3
 """Raise it by one in the commit that changes how graphs are built or converted."""
@@ -28,6 +29,8 @@ _CONVERSION: Final = 3
 _GRAPH: Final = "graph.xml"
 _FILES: Final = (_GRAPH, "graph.bin")
 _ABOUT: Final = "about.json"
+_GRAPH_BYTES: Final = 1 << 20
+"""About as many as a graph takes without its weights."""
 
 _log = logging.getLogger("headstart")
 
@@ -39,16 +42,18 @@ class NotConvertible(BackboneError):
 def cached(request: Request) -> Backbone | None:
     """The converted graph of `request`, as a path, if it is in the cache.
 
-    A damaged one is ignored, and reported on the log.
+    One that is damaged or cannot be read is ignored, and reported on the log.
     """
     place = _place(request)
-    if not place.is_dir():
+    if not os.path.isdir(place):
         return None
     try:
         return _read(place, request)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
         _log.warning("%s: damaged (%s); converting this graph again", place, first_line(error))
-        return None
+    except OSError as error:
+        _log.warning("%s: cannot be read (%s); converting this graph", place, _reason(error))
+    return None
 
 
 def convert(request: Request) -> Backbone:
@@ -59,8 +64,9 @@ def convert(request: Request) -> Backbone:
     """
     if import_keras().backend.backend() != "tensorflow":
         raise NotConvertible(
-            "the openvino engine converts graphs by TensorFlow, and Keras is set to another "
-            "backend; unset KERAS_BACKEND for this first run, or use --engine keras"
+            f"the openvino engine converts graphs by TensorFlow, and Keras is set to another "
+            f"backend ({keras_setting() or 'by this program'}); unset that for this first run, or "
+            f"use --engine keras"
         )
     # OpenVINO brings its own precision when it runs the graph, so one graph serves them all.
     backbone = backbones.build(dataclasses.replace(request, precision="f32"))
@@ -70,15 +76,21 @@ def convert(request: Request) -> Backbone:
         place.parent.mkdir(parents=True, exist_ok=True)
         durable.sweep(place.parent)
         _publish(model, place, backbone)
-    except (OSError, RuntimeError) as error:  # the latter is OpenVINO's where the disk is full
-        _log.warning(
-            "%s: the converted graph cannot be kept there (%s), so every run converts it anew; "
-            "HEADSTART_CACHE can name another folder",
-            place.parent,
-            getattr(error, "strerror", None) or first_line(error),
-        )
-        return dataclasses.replace(backbone, graph=model)
-    return _read(place, request)
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        # OpenVINO raises RuntimeError where the disk is full, TypeError where a path is not text.
+        if not os.path.isdir(place):  # else another process was faster
+            _log.warning(
+                "%s: the converted graph cannot be kept there (%s), so every run converts it anew; "
+                "make space there, or HEADSTART_CACHE can name another folder",
+                place.parent,
+                _reason(error),
+            )
+    kept = cached(request)
+    return dataclasses.replace(backbone, graph=model) if kept is None else kept
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or first_line(error)
 
 
 def _place(request: Request) -> Path:
@@ -118,7 +130,14 @@ def _publish(model: Any, place: Path, backbone: Backbone) -> None:
 
 
 def _write(model: Any, place: Path, backbone: Backbone) -> None:
-    import_openvino().save_model(model, place / _GRAPH, compress_to_fp16=False)
+    try:
+        import_openvino().save_model(model, place / _GRAPH, compress_to_fp16=False)
+    except RuntimeError as error:
+        # All that it says is "basic_ios::clear", and what it had written is gone already.
+        needed = 4 * backbone.graph.count_params() + _GRAPH_BYTES
+        if shutil.disk_usage(place).free < needed:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        raise
     about = json.dumps(
         {
             "weights_digest": backbone.weights_digest,
@@ -133,14 +152,16 @@ def _write(model: Any, place: Path, backbone: Backbone) -> None:
 
 def _read(place: Path, request: Request) -> Backbone:
     text, checksum = (place / _ABOUT).read_text("ascii").splitlines()
+    _require_same(_ABOUT, _checksum(text), checksum)
     about = json.loads(text)
-    for name, found, expected in (
-        (_ABOUT, _checksum(text), checksum),
-        *((name, sha256(place / name), about["sha256"][name]) for name in _FILES),
-    ):
-        if found != expected:
-            raise ValueError(f"{name} has another checksum than when it was written")
+    for name in _FILES:
+        _require_same(name, sha256(place / name), about["sha256"][name])
     return Backbone(place / _GRAPH, about["weights_digest"], request.size, about["dimension"])
+
+
+def _require_same(name: str, found: str, expected: str) -> None:
+    if found != expected:
+        raise ValueError(f"{name} has another checksum than when it was written")
 
 
 def _checksum(text: str) -> str:

@@ -1,9 +1,12 @@
 """How far a long run is, on a terminal or elsewhere; how long its engine was busy."""
 
+import datetime
 import sys
 import threading
 import time
-from typing import Final
+from typing import Any, Final
+
+from ...features.errors import say
 
 _SECONDS_BETWEEN_LINES: Final = 15.0
 
@@ -12,19 +15,8 @@ class Progress:
     """Counts images towards a total, on standard error, or silently; from any thread."""
 
     def __init__(self, total: int, *, shown: bool) -> None:
-        from tqdm import tqdm
-
-        terminal = sys.stderr.isatty()
-        self._bar = tqdm(
-            total=total,
-            unit="image",
-            unit_scale=False,
-            smoothing=0.05,
-            disable=not (shown and terminal),
-            dynamic_ncols=True,
-            leave=False,
-        )
-        self._shown = shown
+        terminal = _is_terminal()
+        self._bar = _bar(total) if shown and terminal else None
         self._lines = shown and not terminal
         self._total, self._done = total, 0
         self._started = self._said = time.monotonic()
@@ -32,30 +24,45 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Announce what takes a while before the first image counts."""
-        if self._shown:
-            self._bar.write(text, file=sys.stderr)
+        if self._bar is not None:
+            with self._bar.external_write_mode(sys.stderr):
+                say(text)
+        elif self._lines:
+            say(text)
 
     def add(self, images: int) -> None:
         """Count `images` more as done."""
         if not images:
             return
         with self._lock:
-            self._bar.update(images)
+            if self._bar is not None:
+                self._bar.update(images)
             self._done += images
             now = time.monotonic()
             if self._lines and now - self._said >= _SECONDS_BETWEEN_LINES:
                 self._said = now
                 rate = self._done / (now - self._started)
-                left = self._bar.format_interval((self._total - self._done) / rate)
-                print(
-                    f"{self._done:,} of {self._total:,} images, {rate:.1f} per second, {left} left",
-                    file=sys.stderr,
-                    flush=True,
-                )
+                left = datetime.timedelta(seconds=round((self._total - self._done) / rate))
+                say(f"{self._done:,} of {self._total:,} images, {rate:.1f} per second, {left} left")
 
     def close(self) -> None:
         """Take the bar away."""
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _bar(total: int) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(total=total, unit="image", smoothing=0.05, dynamic_ncols=True, leave=False)
+
+
+def _is_terminal() -> bool:
+    # A service has no standard error, a notebook one that is no file.
+    try:
+        return bool(sys.stderr.isatty())
+    except (AttributeError, OSError, TypeError, ValueError):
+        return False
 
 
 class Busy:
