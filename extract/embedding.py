@@ -2,7 +2,6 @@
 
 import dataclasses
 import datetime
-import functools
 import os
 import platform
 import time
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..features.child import once
 from ..features.errors import BackboneError
 from ..features.origin import Origin
 from ..features.provenance import Provenance
@@ -52,10 +52,14 @@ class Embedding:
         engine: str = engines.AUTO,
     ) -> "Embedding":
         """The embedding that made `origin`, not loaded yet; `weights` says where they are now."""
+        recorded = origin.environment.get("weights", {})
+        if weights is None and not recorded:
+            raise BackboneError(
+                f"{origin.name}: it is not recorded where the weights of its backbone came from; "
+                f"name them by --weights FILE"
+            )
         source = (
-            WeightsSource.recorded(origin.environment["weights"])
-            if weights is None
-            else WeightsSource.named(weights)
+            WeightsSource.recorded(recorded) if weights is None else WeightsSource.named(weights)
         )
         request = Request.repeating(origin.provenance, source)
         origin.require_declared(request.declared())
@@ -69,7 +73,7 @@ class Embedding:
         if not self.request.weights.same(origin.environment.get("weights", {})):
             origin.require(self.origin())
 
-    @functools.cached_property
+    @once
     def _loaded(self) -> tuple[Backbone, Engine]:
         started = time.perf_counter()
         backbone, engine = engines.load(self.request, self._engine, self.tuning)
@@ -81,13 +85,13 @@ class Embedding:
         """What runs the graph."""
         return self._loaded[1]
 
-    @functools.cached_property
+    @once
     def provenance(self) -> Provenance:
         """Provenance of the vectors."""
         backbone, _ = self._loaded
         return self.request.provenance(backbone.weights_digest, backbone.dimension)
 
-    @functools.cached_property
+    @once
     def environment(self) -> dict[str, Any]:
         """Machine, libraries and where the weights came from; recorded, not compared."""
         return {
@@ -98,12 +102,12 @@ class Embedding:
             **self.engine.environment(),
         }
 
-    @functools.cached_property
+    @once
     def canary(self) -> NDArray[np.floating]:
         """Vectors of the test images, (C, D)."""
         return self.stored(np.concatenate([call.result() for call in self.canary_calls]))
 
-    @functools.cached_property
+    @once
     def canary_calls(self) -> list[Future[NDArray[np.float32]]]:
         """The calls that compute `canary`; to ask for them early saves waiting for it later."""
         return self.engine.submit_all(canary_images(self.request.size, self.request.fit))

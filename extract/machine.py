@@ -5,12 +5,16 @@ import functools
 import glob
 import importlib
 import importlib.util
+import json
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
+
+from ..features.errors import BackboneError, first_line
 
 _BF16_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 """As Linux names them in /proc/cpuinfo; ``bf16`` is that of Arm."""
@@ -25,21 +29,142 @@ SLOW_BF16: Final = (
 )
 
 
+_NAMES: Final = {
+    "jax": "JAX",
+    "keras": "Keras",
+    "openvino": "OpenVINO",
+    "tensorflow": "TensorFlow",
+    "torch": "PyTorch",
+}
+_used: Final[set[str]] = set()
+"""Libraries that have been asked for in this process."""
+_left_behind: Final[set[str]] = set()
+"""Libraries whose threads stayed in the process that this one was forked from."""
+
+
+class BrokenOpenVINO(BackboneError):
+    """OpenVINO is installed and cannot be imported."""
+
+
 def import_keras() -> Any:
     """Import Keras with its backend, without the backend's chatter on standard error."""
+    _require_own("keras")
+    _used.add("keras")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if sys.modules.get("keras") is None:
-        with _silent_stderr():
-            importlib.import_module("keras")
-            if sys.modules["keras"].backend.backend() == "tensorflow":
+        before = set(sys.modules)
+        try:
+            with _silent_stderr():
+                importlib.import_module("keras")
+        except Exception as error:
+            # Half of Keras stays imported, with the setting that it began with. Without that half
+            # the next call tries again, in a notebook where the setting has been mended.
+            for name in set(sys.modules) - before:
+                if name.startswith("keras."):
+                    del sys.modules[name]
+            raise _broken_keras(error) from error
+        if sys.modules["keras"].backend.backend() == "tensorflow":
+            with _silent_stderr():
                 _let_gpu_memory_grow()
+    _require_own(sys.modules["keras"].backend.backend())
     return sys.modules["keras"]
 
 
 def import_openvino() -> Any:
     """Import OpenVINO without its telemetry, which would report every import to its makers."""
+    _require_own("openvino")
+    _used.add("openvino")
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    return importlib.import_module("openvino")
+    try:
+        openvino = importlib.import_module("openvino")
+        _ = openvino.Core
+    except Exception as error:  # of a shared library that is missing: OSError or ImportError
+        raise BrokenOpenVINO(
+            f"OpenVINO is installed and cannot be imported: {first_line(error)}; use --engine "
+            f"keras, or install it again with: python3 -m pip install --force-reinstall openvino"
+        ) from error
+    return openvino
+
+
+def keras_setting() -> str | None:
+    """What sets Keras to another backend than TensorFlow, or that it cannot be told."""
+    name = os.environ.get("KERAS_BACKEND")
+    if name:
+        return None if name == "tensorflow" else f"KERAS_BACKEND={name}"
+    path = _keras_json()
+    try:
+        name = json.loads(path.read_bytes()).get("backend", "tensorflow")
+    except (FileNotFoundError, ValueError):  # Keras takes what is no JSON for an empty file
+        return None
+    except (OSError, AttributeError):
+        return str(path)
+    return None if name == "tensorflow" else f"{path} (backend {name})"
+
+
+def _keras_json() -> Path:
+    """Where Keras looks for its settings."""
+    if home := os.environ.get("KERAS_HOME"):
+        return Path(home).expanduser() / "keras.json"
+    home = os.path.expanduser("~")
+    return Path(home if os.access(home, os.W_OK) else "/tmp") / ".keras" / "keras.json"
+
+
+def _broken_keras(error: Exception) -> BackboneError:
+    setting, why = keras_setting(), first_line(error)
+    if setting is None and isinstance(error, ValueError) and _keras_json().exists():
+        setting = str(_keras_json())  # a value that Keras does not know
+    if setting is None:
+        return BackboneError(
+            f"Keras cannot be imported: {why}; install it and its backend again with: python3 -m "
+            f"pip install --force-reinstall keras tensorflow"
+        )
+    remedy = "set it to tensorflow" if setting.startswith("KERAS_BACKEND") else "mend or delete it"
+    return BackboneError(f"Keras cannot be imported as {setting} wants it: {why}; {remedy}")
+
+
+def _started() -> set[str]:
+    """Libraries that run threads in this process: those asked for here, or by the user's code."""
+    started = set(_used)
+    context = getattr(sys.modules.get("tensorflow.python.eager.context"), "_context", None)
+    if getattr(context, "_context_handle", None) is not None:
+        started.add("tensorflow")
+    if getattr(sys.modules.get("jax._src.xla_bridge"), "_backends", None):
+        started.add("jax")
+    return started
+
+
+def _leave_behind() -> None:
+    """In a process that has just been forked: note what cannot be used in it."""
+    _left_behind.update(_started())
+    _used.clear()
+
+
+def _require_own(library: str) -> None:
+    """Refuse a library whose threads are in another process: calls would wait for them for ever."""
+    if library in _left_behind:
+        raise forked_after(library)
+
+
+def forked_after(library: str) -> BackboneError:
+    """The error of a process that was forked from one in which a library had started."""
+    name = _NAMES.get(library, library)
+    return BackboneError(
+        f"this process was forked after {name} had started in its parent, which {name} does not "
+        f'survive; start processes by spawn (multiprocessing.get_context("spawn")), or fork '
+        f"before anything is embedded"
+    )
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_behind)
+    try:
+        threads = len(os.listdir("/proc/self/task"))
+    except OSError:
+        pass
+    else:
+        # This module was not there yet when a process was forked in which a library had started.
+        if threads <= threading.active_count():
+            _leave_behind()
 
 
 def versions(*libraries: str) -> dict[str, str]:
@@ -64,8 +189,13 @@ def _let_gpu_memory_grow() -> None:
 def _silent_stderr() -> Iterator[None]:
     # TensorFlow's native part writes "All log messages before absl::InitializeLog() ..." past
     # sys.stderr and past its own log level.
-    sys.stderr.flush()
-    kept = os.dup(2)
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # none, or it is closed
+        sys.stderr.flush()
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is none, and so no chatter
+        yield
+        return
     with open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     try:

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from ..features import durable
 from ..features.errors import FeatureFileError, SourceError, WrongUsage
@@ -26,6 +27,9 @@ from .sources.image import ImageReference, Source
 from .work.catch_up import catch_up
 from .work.losses import require_little_lost
 from .work.summary import summarise
+
+_MOST_WORKERS: Final = 256  # each has a backbone in memory
+_ENDS: Final = units.folder_of(Path("x")).name.removeprefix("x")
 
 
 def extract(
@@ -156,8 +160,8 @@ def run(
     holds vectors that do not fit.
     """
     started = time.perf_counter()
-    if workers < 1:
-        raise WrongUsage(f"workers {workers}: at least 1")
+    if not 1 <= workers <= _MOST_WORKERS:
+        raise WrongUsage(f"workers {workers}: at least 1, and at most {_MOST_WORKERS}")
     path = _checked_output(out, source, fresh=fresh)
     images = sources.scan(source, labels) if listing is None else listing
     images = sorted(images, key=lambda image: image.path)
@@ -215,9 +219,7 @@ def run(
 def _checked_output(
     out: str | os.PathLike[str], source: Source | Sequence[Source], *, fresh: bool
 ) -> Path:
-    # A link is followed, so that the file it points to is brought up to date.
-    path = Path(out).resolve()
-    durable.require_target(path)
+    path = durable.require_target(Path(out), _ENDS)
     inputs = [source] if isinstance(source, str | os.PathLike) else source
     if path.exists() and any(os.path.exists(one) and path.samefile(one) for one in inputs):
         raise FeatureFileError(f"{path}: is the source itself; choose another output")

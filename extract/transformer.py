@@ -142,7 +142,14 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             if not isinstance(self.cache, str | os.PathLike):
                 raise WrongUsage(f"cache {self.cache!r}: give the path of a folder")
             folder = Path(self.cache)
-        return shared(self._request(), self.engine, folder.absolute())
+        try:
+            folder = folder.absolute()
+        except FileNotFoundError as error:
+            raise WrongUsage(
+                f"cache {folder}: the working folder that it is relative to no longer exists; give "
+                f"an absolute path"
+            ) from error
+        return shared(self._request(), self.engine, folder)
 
     def _request(self) -> Request:
         if self.square not in FITS:

@@ -7,7 +7,7 @@ import contextlib
 import functools
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -128,18 +128,29 @@ class VectorCache:
         )
 
 
-@functools.lru_cache(maxsize=_SHARED)
-def _shared(request: Request, engine: str, folder: Path) -> VectorCache:
-    return VectorCache(request, engine, folder)
+def _fresh() -> tuple[threading.Lock, Callable[[Request, str, Path], VectorCache]]:
+    # The lock, since of two threads that ask at once each would else load a backbone.
+    return threading.Lock(), functools.lru_cache(maxsize=_SHARED)(VectorCache)
 
 
-_sharing = threading.Lock()  # of two threads that ask at once, each would else load a backbone
+_sharing, _shared = _fresh()
 
 
 def shared(request: Request, engine: str, folder: Path) -> VectorCache:
     """The cache of a request that all of this process use, with what it has loaded."""
     with _sharing:
         return _shared(request, engine, folder)
+
+
+def _start_anew() -> None:
+    # In a process that was forked. What is known is on the disk; but the lock may be held by a
+    # thread of the parent, and engines have lost their threads.
+    global _sharing, _shared
+    _sharing, _shared = _fresh()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_anew)
 
 
 def _rows(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...features.errors import BackboneError, MissingExtra, WrongUsage, install_command
-from ..machine import import_keras, installed
+from ..machine import import_keras, installed, keras_setting
 from . import build as backbones
 from .request import Request
 
@@ -50,9 +50,9 @@ class Top(Protocol):
 
 def require_writable(path: Path) -> None:
     """Refuse, before a backbone is loaded, a file that cannot be written here."""
-    if path.suffix not in SUFFIXES:
+    if path.suffix.lower() not in SUFFIXES:
         raise WrongUsage(f"{path}: a model is exported as NAME.keras or NAME.onnx; name it so")
-    if path.suffix == KERAS:
+    if path.suffix.lower() == KERAS:
         return
     missing = [name for name in ONNX_NEEDS if not installed(name)]
     if missing:
@@ -62,8 +62,9 @@ def require_writable(path: Path) -> None:
         )
     if import_keras().backend.backend() != "tensorflow":
         raise BackboneError(
-            f"{path}: ONNX files are made by TensorFlow, and Keras is set to another backend; "
-            f"unset KERAS_BACKEND, or export NAME.keras"
+            f"{path}: ONNX files are made by TensorFlow, and Keras runs on another backend "
+            f"({keras_setting() or 'imported before'}); set KERAS_BACKEND=tensorflow, or export "
+            f"NAME.keras"
         )
 
 

@@ -5,9 +5,9 @@ import os
 from typing import Any
 
 from ...features.errors import WrongUsage
-from ...features.layout import FEATURE_DTYPES, FORMAT_VERSION
+from ...features.layout import FEATURE_DTYPES
 from ...features.origin import PRECISIONS
-from ...features.provenance import Provenance
+from ...features.provenance import MOST_PIXELS, Provenance
 from ..images.decode import DECODE_POLICY, FITS, PREPROCESSING_VERSION, RESIZE_POLICY
 from .architectures import Architecture, architecture
 from .weights import IMAGENET, WeightsSource
@@ -42,6 +42,8 @@ class Request:
         """Check each value, before anything heavy is loaded, and fill in the defaults."""
         built = architecture(backbone)
         side = built.size if size is None else size
+        if side > MOST_PIXELS:
+            raise WrongUsage(f"size {side}: at most {MOST_PIXELS} pixels")
         if side < built.minimum:
             raise WrongUsage(
                 f"size {side} is too small for {backbone}: at least {built.minimum} "
@@ -87,7 +89,6 @@ class Request:
             "dtype": self.dtype,
             "augmentation": "none",
             "preprocessing_version": PREPROCESSING_VERSION,
-            "format_version": FORMAT_VERSION,
         }
 
     def provenance(self, weights_digest: str, dimension: int) -> Provenance:

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import hashlib
 import inspect
+import io
 import os
 import socket
 import sys
@@ -170,7 +171,7 @@ def imagenet_download(name: str) -> Iterator[None]:
     socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT_S)
     try:
         # Keras reports the download on standard output, which is for results.
-        with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+        with contextlib.redirect_stdout(sys.stderr or io.StringIO()), warnings.catch_warnings():
             # "Weights for input shape (224, 224) will be loaded as the default": as intended.
             warnings.simplefilter("ignore")
             yield

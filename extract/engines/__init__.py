@@ -17,6 +17,7 @@ from . import keras, openvino
 from .converted import NotConvertible
 from .engine import Engine, Tuning
 
+_MOST: Final = 1024  # threads and the like: more than a machine has, and a mistyped number
 AUTO: Final = "auto"
 KERAS: Final = "keras"
 OPENVINO: Final = "openvino"
@@ -59,8 +60,8 @@ def require_usable(engine: str, tuning: Tuning, precision: str = "f32") -> None:
         )
     for name in ("batch", "streams", "threads"):
         value = getattr(tuning, name)
-        if value is not None and value < 1:
-            raise WrongUsage(f"{name} {value}: at least 1")
+        if value is not None and not 1 <= value <= _MOST:
+            raise WrongUsage(f"{name} {value}: at least 1, and at most {_MOST:,}")
     if tuning.batch is not None and tuning.batch > UNIT_IMAGES:
         raise WrongUsage(f"batch {tuning.batch}: at most {UNIT_IMAGES}, the images of a unit")
     if tuning.streams is not None and not (row is not None and row.streams):
@@ -74,10 +75,15 @@ def load(request: Request, engine: str, tuning: Tuning) -> tuple[Backbone, Engin
     """
     if engine != AUTO:
         return TABLE[engine].load(request, tuning)
-    try:
-        return TABLE[choice()].load(request, tuning)
-    except NotConvertible:
-        return TABLE[KERAS].load(request, tuning)
+    chosen = choice()
+    if chosen != KERAS:
+        try:
+            return TABLE[chosen].load(request, tuning)
+        except NotConvertible:
+            pass
+        except machine.BrokenOpenVINO as error:
+            _log.warning("going on with the keras engine, since %s", error)
+    return TABLE[KERAS].load(request, tuning)
 
 
 def choice() -> str:

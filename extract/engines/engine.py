@@ -1,9 +1,12 @@
 """What every engine does: images go in from one side, vectors come out, several calls at once."""
 
 import abc
+import ctypes
 import dataclasses
 import logging
+import os
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, ClassVar, Final
@@ -13,6 +16,7 @@ from numpy.typing import NDArray
 
 from ...features.errors import BackboneError, first_line
 from ..backbones.build import Backbone
+from ..machine import forked_after
 
 Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
@@ -61,9 +65,11 @@ class Engine(abc.ABC):
     def __init__(self, backbone: Backbone, batch: int) -> None:
         self._shape = (backbone.size, backbone.size, 3)
         self._dimension = backbone.dimension
+        self._process = os.getpid()
         self._halving = threading.Lock()
         self._compiled = self._fitting(batch)
         self._pool = ThreadPoolExecutor(self.calls, thread_name_prefix="embed")
+        _alive.add(self)
 
     @property
     def batch(self) -> int:
@@ -75,6 +81,8 @@ class Engine(abc.ABC):
 
         Best with `batch` images, but any number will do.
         """
+        if os.getpid() != self._process:
+            raise forked_after(self.name)
         return self._pool.submit(self._vectors, images)
 
     def submit_all(self, images: NDArray[np.uint8]) -> list[Future[NDArray[np.float32]]]:
@@ -129,6 +137,19 @@ class Engine(abc.ABC):
         with self._halving:
             if self.batch == batch:  # otherwise another call has run out of memory as well
                 self._compiled = self._fitting(_half(batch, error))
+
+
+_alive: Final[weakref.WeakSet[Engine]] = weakref.WeakSet()
+
+
+def _never_free() -> None:
+    # In a process that was forked: OpenVINO ends its process if it is freed without its threads.
+    for engine in _alive:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(engine))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_never_free)
 
 
 def _half(batch: int, error: Exception) -> int:

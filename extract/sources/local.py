@@ -1,10 +1,11 @@
 """A folder, a CSV manifest or image files on this machine -> references to images."""
 
 import csv
+import errno
 import io
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from typing import Final
 
 from ...features.errors import SourceError
 from ..images.decode import SUFFIXES
@@ -13,10 +14,16 @@ from .image import (
     SPLIT_WORDS,
     ImageReference,
     Source,
+    Unreadable,
     has_image_name,
     is_image,
+    read,
     tidy,
 )
+
+_LONGEST_LINE: Final = 1 << 20
+"""Characters; csv itself takes 131,072 a column. A longer line is no manifest's, and could have as
+many columns as there is memory for."""
 
 
 def files(sources: Sequence[Source]) -> list[ImageReference]:
@@ -41,43 +48,61 @@ def files(sources: Sequence[Source]) -> list[ImageReference]:
 
 def folder(root: bytes) -> Iterator[ImageReference]:
     """All images below a folder, in no order."""
-    # The walk does not follow links to folders, which can form loops.
-    for parent, subfolders, names in os.walk(root, onerror=_refuse):
-        subfolders[:] = [name for name in subfolders if not name.startswith(b".")]
-        relative = os.path.relpath(parent, root)
-        parts = [] if relative == b"." else relative.split(os.fsencode(os.sep))
+    unseen: list[tuple[bytes, list[bytes]]] = [(root, [])]
+    while unseen:
+        parent, parts = unseen.pop()
         split = SPLIT_WORDS.get(os.fsdecode(parts[0]).casefold(), NO_SPLIT) if parts else NO_SPLIT
         inside = parts[1:] if split != NO_SPLIT else parts
         label = os.fsdecode(inside[-1]) if inside else None
-        for name in names:
-            if not name.startswith(b".") and has_image_name(name):
-                path = b"/".join([*parts, name])
-                yield ImageReference(path, os.path.join(parent, name), label, split)
+        try:
+            with os.scandir(parent) as entries:
+                for entry in entries:
+                    if entry.name.startswith(b"."):
+                        continue
+                    if _is_folder(entry):
+                        if not entry.is_symlink():  # links to folders can form loops
+                            unseen.append((entry.path, [*parts, entry.name]))
+                    elif has_image_name(entry.name):
+                        path = b"/".join([*parts, entry.name])
+                        yield ImageReference(path, entry.path, label, split)
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG and parts:
+                # Nothing can be opened under so long a path, and so nothing is known of it. The
+                # folder is listed itself: reading it will say why there is nothing from it.
+                yield ImageReference(b"/".join(parts), parent, label, split)
+                continue
+            raise SourceError(
+                f"{os.fsdecode(parent)}: this folder cannot be listed: {error.strerror}; if "
+                f"it were passed over, its images would be taken for deleted. Make it readable, or "
+                f"list the images to use in a CSV manifest"
+            ) from error
 
 
-def _refuse(error: OSError) -> None:
-    raise SourceError(
-        f"{os.fsdecode(error.filename)}: this folder cannot be listed: {error.strerror}"
-    )
+def _is_folder(entry: os.DirEntry[bytes]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # such as a link to itself: reading it will say so
+        return False
 
 
 def manifest(file: bytes) -> list[ImageReference]:
     """The images that a CSV file lists, in its order."""
     name = os.fsdecode(file)
     try:
-        # utf-8-sig drops the mark that spreadsheets put first; surrogateescape keeps file names
-        # that are not UTF-8, byte for byte.
-        text = Path(os.fsdecode(file)).read_bytes().decode("utf-8-sig", "surrogateescape")
-    except OSError as error:
-        raise SourceError(f"{name}: the manifest cannot be read: {error.strerror}") from error
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        data, _ = read(file)
+    except Unreadable as error:
+        raise SourceError(f"{name}: this manifest cannot be used: {error}") from error
+    # utf-8-sig drops the mark that spreadsheets put first; surrogateescape keeps file names that
+    # are not UTF-8, byte for byte.
+    text = io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", "surrogateescape", newline="")
+    reader = csv.DictReader(_lines(text), strict=True)
     try:
         columns = [column.strip() for column in reader.fieldnames or []]
         reader.fieldnames = columns
         if "path" not in columns:
             raise SourceError(
                 f"{name}: a manifest needs the column 'path' (and may have 'label' and 'split'); "
-                f"its columns are {', '.join(map(repr, columns)) or 'none'}"
+                f"its columns are {_few(columns)}"
             )
         parent = os.path.dirname(file)
         images: dict[bytes, ImageReference] = {}
@@ -97,6 +122,19 @@ def manifest(file: bytes) -> list[ImageReference]:
             f"{os.fsdecode(missing[0].location)}; paths are relative to the manifest's folder"
         )
     return list(images.values())
+
+
+def _few(columns: Sequence[str]) -> str:
+    """Names of columns, for a message of one line whatever the file is."""
+    named = ", ".join(repr(column[:40]) for column in columns[:8]) or "none"
+    return f"{named} and {len(columns) - 8} more" if len(columns) > 8 else named
+
+
+def _lines(text: io.TextIOWrapper) -> Iterator[str]:
+    while line := text.readline(_LONGEST_LINE):
+        if len(line) == _LONGEST_LINE:
+            raise csv.Error(f"a line of {_LONGEST_LINE:,} characters or more")
+        yield line
 
 
 def _manifest_row(row: dict[str, str | None], parent: bytes, where: str) -> ImageReference:
