@@ -37,7 +37,12 @@ ORIGIN = made.origin(DIMENSION)
 def listing(rows: int) -> list[SeenFile]:
     """Files as a large folder has them: paths of about 30 bytes."""
     return [
-        SeenFile(FileStat(b"class_%03d/image_%09d.jpg" % (row * 100 // rows, row), 1, 1, row), digest(row), 1, 1)
+        SeenFile(
+            FileStat(b"class_%03d/image_%09d.jpg" % (row * 100 // rows, row), 1, 1, row),
+            digest(row),
+            1,
+            1,
+        )
         for row in range(rows)
     ]
 

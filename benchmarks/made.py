@@ -40,7 +40,10 @@ def feature_file(
     """Seal (N, D) float32 vectors in a feature file."""
     number = len(features)
     digests = [row.to_bytes(32, "little") for row in range(number)]
-    files = [SeenFile(FileStat(f"{row:06}".encode(), 1, 1, row), digests[row], 1, 1) for row in range(number)]
+    files = [
+        SeenFile(FileStat(f"{row:06}".encode(), 1, 1, row), digests[row], 1, 1)
+        for row in range(number)
+    ]
     listing = [
         Listed(file.stat, label, split)
         for file, label, split in zip(files, labels, splits or ["none"] * number, strict=True)

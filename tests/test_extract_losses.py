@@ -123,7 +123,7 @@ def test_another_source_never_takes_the_place_of_the_one_before_unasked(
 ):
     run(stub, photos, out)
     before = out.read_bytes()
-    with pytest.raises(WrongUsage, match=r"out\.h5: 9 of the 18 .* in .*red \(they come from .*--r"):
+    with pytest.raises(WrongUsage, match=r"out\.h5: 9 of the 18 .* in .*red \(they come from .*-r"):
         run(make_stub(), photos / "red", out)
     assert out.read_bytes() == before
     assert not units.folder_of(out).exists()

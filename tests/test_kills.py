@@ -121,7 +121,10 @@ def test_a_killed_predict_leaves_the_old_table_or_the_new_one_and_keeps_its_vect
         died += killed(out, chance, seconds, *arguments)
         replaced += out.read_bytes() == new
         assert out.read_bytes() in (b"old", new)
-        assert not kept.exists() or (verify(kept), FeatureStore(kept).content_digest) == ([], digest)
+        assert not kept.exists() or (verify(kept), FeatureStore(kept).content_digest) == (
+            [],
+            digest,
+        )
         assert number % 2 or kept.exists()
     finished(*arguments)
     assert out.read_bytes() == new
