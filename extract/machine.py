@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
+from ..features.child import after_fork
 from ..features.errors import BackboneError, first_line
 
 _BF16_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
@@ -111,7 +112,7 @@ def _keras_json() -> Path:
 
 def _broken_keras(error: Exception) -> BackboneError:
     setting, why = keras_setting(), first_line(error)
-    if setting is None and isinstance(error, ValueError) and _keras_json().exists():
+    if setting is None and not isinstance(error, ImportError) and _keras_json().exists():
         setting = str(_keras_json())  # a value that Keras does not know
     if setting is None:
         return BackboneError(
@@ -155,16 +156,11 @@ def forked_after(library: str) -> BackboneError:
     )
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_leave_behind)
-    try:
-        threads = len(os.listdir("/proc/self/task"))
-    except OSError:
-        pass
-    else:
-        # This module was not there yet when a process was forked in which a library had started.
-        if threads <= threading.active_count():
-            _leave_behind()
+after_fork(_leave_behind)
+with contextlib.suppress(OSError):  # only Linux tells
+    # This module was not there yet when a process was forked in which a library had started.
+    if len(os.listdir("/proc/self/task")) <= threading.active_count():
+        _leave_behind()
 
 
 def versions(*libraries: str) -> dict[str, str]:

@@ -88,7 +88,8 @@ def extract(
         Images per call, calls side by side (``openvino`` only) and processor cores of the engine;
         each chooses itself, and none changes a vector by more than rounding.
     fresh : bool, default=False
-        Replace an existing file that was made with other settings.
+        Make the file anew, with no vector of the one that is there: it was made with other
+        settings, or is damaged.
     remove : bool, default=False
         Let go of vectors whose images the source does not have, even if they came from another
         source or are more than half of all that are known. Fewer, whose images were deleted, go
@@ -160,6 +161,8 @@ def run(
     holds vectors that do not fit.
     """
     started = time.perf_counter()
+    if not isinstance(source, str | os.PathLike):
+        source = list(source)  # it is gone through several times
     if not 1 <= workers <= _MOST_WORKERS:
         raise WrongUsage(f"workers {workers}: at least 1, and at most {_MOST_WORKERS}")
     path = _checked_output(out, source, fresh=fresh)
@@ -168,15 +171,15 @@ def run(
     name = sources.name_of(source)
     try:
         with exclusive(path):
-            if fresh:
-                _discard_what_does_not_fit(embedding, path)
-            known = Known(path, source=name, fresh=fresh, remedy=remedy)
-            before = set() if known.store is None else set(known.store.raw_paths)
+            without = _units_of_others(embedding, path) if fresh else ()
+            known = Known(path, source=name, fresh=fresh, without=without, remedy=remedy)
+            held = [known, *_replaced(path, name)] if fresh else [known]
+            before = {raw for one in held if one.store is not None for raw in one.store.raw_paths}
             if known.origin is not None:
                 embedding.require_fit(known.origin)
             stats = {image.path: image.stat() for image in images}
-            if not remove:
-                require_little_lost(known, images, stats)
+            for one in held if not remove else ():
+                require_little_lost(one, images, stats, ask=sources.is_list(source))
             caught_up = catch_up(
                 known,
                 embedding,
@@ -230,11 +233,19 @@ def _checked_output(
     return path
 
 
-def _discard_what_does_not_fit(embedding: Embedding, out: Path) -> None:
-    """Drop unfinished work of other settings; what a killed run with these left is still good."""
-    folder = units.folder_of(out)
-    unfinished = units.verified(folder)
-    units.discard(folder, [one for one in unfinished if not one.origin.fits(embedding.origin())])
+def _units_of_others(embedding: Embedding, out: Path) -> set[str]:
+    """Unfinished work of other settings; what a killed run with these left is still good."""
+    unfinished = units.verified(units.folder_of(out))
+    return {one.path.name for one in unfinished if not one.origin.fits(embedding.origin())}
+
+
+def _replaced(out: Path, source: str) -> list[Known]:
+    """What the file that is going to be replaced holds, if it can be read at all."""
+    every = {unit.path.name for unit in units.verified(units.folder_of(out))}
+    try:
+        return [Known(out, source=source, without=every)]
+    except FeatureFileError:
+        return []
 
 
 def _require_source(source: str, listing: Sequence[ImageReference]) -> None:

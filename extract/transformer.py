@@ -28,9 +28,9 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     There is nothing to be learnt, so `transform` works without `fit`. Every image is embedded once
     and its vector kept on disk, where it is found again by other calls, clones and processes:
     cross-validation and searches cost one pass through the backbone, and with all images known the
-    backbone is not even loaded. A file is known by its path, size and time of change, an array by
-    its pixels. Before a search in several processes, transform all images once, or they wait for
-    each other while each embeds its part.
+    backbone is not even loaded. A file is known by its path, size, date, inode and time of change,
+    an array by its pixels. Before a search in several processes, transform all images once, or they
+    wait for each other while each embeds its part.
 
     Parameters
     ----------

@@ -14,13 +14,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ..features.child import after_fork
 from ..features.errors import FeatureFileError, SourceError
 from ..features.journal import units
 from ..features.journal.known import Known
 from ..features.journal.lock import exclusive
 from ..features.journal.seal import seal
 from ..features.journal.units import Unit
-from ..features.records import FileStat, Listed, SeenFile, must_read
+from ..features.records import FileStat, Listed, must_read
 from . import cache
 from .backbones.request import Request
 from .embedding import Embedding
@@ -68,7 +69,12 @@ class VectorCache:
             for _ in range(1 if self._known is None else 2):
                 with contextlib.suppress(FeatureFileError):  # one may be sealing what is read
                     known = self._known or self._read()
-                    if not known.unsettled(stats.values()):
+                    doubtful = known.unsettled(stats.values())
+                    if all(
+                        _is_known(known, image, stats[image.path])
+                        for image in images
+                        if image.path in doubtful
+                    ):
                         vectors = _rows(known, images, stats)
                         self._known = known
                         return vectors
@@ -90,7 +96,8 @@ class VectorCache:
         if len(known.units) >= SEALED_FROM:
             # Nothing depends on it: on a full disk the units stay as they are.
             with contextlib.suppress(FeatureFileError):
-                seal(known, _newest(known.files))
+                # What could not be read is left out.
+                seal(known, [Listed(file.stat, None, NO_SPLIT) for file in known.files])
             self._known = None
         return vectors
 
@@ -149,8 +156,13 @@ def _start_anew() -> None:
     _sharing, _shared = _fresh()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_anew)
+after_fork(_start_anew)
+
+
+def _is_known(known: Known, image: ImageReference, stat: FileStat) -> bool:
+    """Whether an image that shares size and time with another is the one that was seen."""
+    seen = known.seen(stat)
+    return not must_read(seen) and seen is not None and image.digest() == seen.digest
 
 
 def _rows(
@@ -168,10 +180,3 @@ def _rows(
             f"images"
         )
     return known.vectors([file.key for file in usable])
-
-
-def _newest(files: Sequence[SeenFile]) -> list[Listed]:
-    """Each path once: a feature file has one row for it. What could not be read is left out."""
-    oldest_first = sorted(files, key=lambda file: file.stat.mtime_ns)
-    newest = {file.path: file.stat for file in oldest_first if not must_read(file)}
-    return [Listed(stat, None, NO_SPLIT) for stat in newest.values()]

@@ -131,6 +131,16 @@ def _watch(parent: int) -> None:
     os._exit(1)
 
 
+def after_fork(function: Callable[[], None]) -> None:
+    """Have a function called in every process that is forked from this one.
+
+    Of the threads of its parent it has the one that forked: locks that others held stay held, and
+    work that was given to them is never done.
+    """
+    if hasattr(os, "register_at_fork"):  # not on Windows, where there is no fork
+        os.register_at_fork(after_in_child=function)
+
+
 class once(functools.cached_property[T]):  # noqa: N801
     """A cached property without a lock, as it is since Python 3.12.
 

@@ -41,9 +41,21 @@ def require_target(path: Path, *also: str) -> Path:
     `also` are endings of further names that the work needs beside it. What comes back is the file
     that is going to be replaced: where `path` is a link, it is written through, and stays.
     """
+    try:
+        _ = path.is_absolute() or os.getcwd()
+    except FileNotFoundError as error:
+        raise HeadstartError(
+            f"{path}: the working folder, where it would lie, is gone; give an absolute path"
+        ) from error
     target = followed(path)
     if os.path.isdir(target):
         raise HeadstartError(f"{path}: is a folder; name a file in it")
+    ends = path.suffix.lower(), target.suffix.lower()
+    if all(ends) and ends[0] != ends[1]:
+        raise HeadstartError(
+            f"{path}: is a link to {target}, which would be replaced by a file of another kind; "
+            f"choose another output"
+        )
     if not os.path.isdir(target.parent):
         link = "" if target == path else f", to which {path} is a link"
         raise HeadstartError(

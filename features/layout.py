@@ -40,6 +40,7 @@ PROVENANCE_ATTRIBUTE: Final = "provenance"
 FINGERPRINT_ATTRIBUTE: Final = "fingerprint"
 ENVIRONMENT_ATTRIBUTE: Final = "environment"
 CONTENT_DIGEST_ATTRIBUTE: Final = "content_digest"
+TURN_ATTRIBUTE: Final = "turn"  # of units alone
 
 ATTRIBUTES: Final = frozenset(
     {
@@ -49,6 +50,7 @@ ATTRIBUTES: Final = frozenset(
         FINGERPRINT_ATTRIBUTE,
         ENVIRONMENT_ATTRIBUTE,
         CONTENT_DIGEST_ATTRIBUTE,
+        TURN_ATTRIBUTE,
     }
 )
 

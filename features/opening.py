@@ -163,7 +163,7 @@ def _check_kind(file: h5py.File, path: Path, kind: str, expected_format: str) ->
         raise FeatureFileError(
             f"{path}: an HDF5 file, but not a {kind}; `headstart extract` makes them"
         )
-    version = _integer_attribute(file, layout.VERSION_ATTRIBUTE)
+    version = integer_attribute(file, layout.VERSION_ATTRIBUTE)
     if version != layout.VERSIONS[expected_format]:
         raise AnotherVersion(path, version, layout.VERSIONS[expected_format])
 
@@ -216,7 +216,7 @@ def whole(file: h5py.File, dataset: str, name: str) -> NDArray[Any]:
     return read(dataset)
 
 
-def _integer_attribute(file: h5py.File, name: str) -> int | None:
+def integer_attribute(file: h5py.File, name: str) -> int | None:
     """An integer attribute of the root group; None if it is missing or of another type."""
     if not h5py.h5a.exists(file.id, name.encode()):
         return None

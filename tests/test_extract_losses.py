@@ -2,6 +2,7 @@
 
 import functools
 import os
+import shutil
 
 import h5py
 import numpy as np
@@ -279,3 +280,105 @@ def test_vectors_that_were_changed_in_place_are_never_sealed_again(
     assert len(published(out)) == 1  # what is finished is kept
     run(make_stub(), photos, out, fresh=True)
     assert same_as_new(out, photos, make_stub)
+
+
+def two_killed_runs(bitmaps, out, make_stub, monkeypatch):
+    """Embed, swap two files of one size and date, and embed; both runs die before they seal."""
+
+    def die(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "seal", die)
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                run(make_stub(), bitmaps, out)
+            swap(bitmaps / "a" / "0.bmp", bitmaps / "b" / "1.bmp")
+    swap(bitmaps / "a" / "0.bmp", bitmaps / "b" / "1.bmp")
+
+
+@pytest.mark.parametrize("numbered", [True, False], ids=["numbered", "no inode numbers"])
+@pytest.mark.parametrize("seed", range(4))
+def test_of_two_unfinished_runs_the_later_one_is_believed(
+    numbered, seed, bitmaps, out, make_stub, monkeypatch
+):
+    """Whatever their units are called: the names are digests, which change with the images."""
+    Image.effect_noise((8, 8), 50 + seed).convert("RGB").save(bitmaps / "a" / "3.bmp")
+    os.utime(bitmaps / "a" / "3.bmp", ns=DATE)
+    if not numbered:
+        monkeypatch.setattr(images, "_stat", without_number)
+    two_killed_runs(bitmaps, out, make_stub, monkeypatch)
+    bitmaps.rename(bitmaps.with_name("away"))
+    bitmaps.mkdir()
+    for path in bitmaps.with_name("away").rglob("*.bmp"):
+        link = bitmaps / path.relative_to(bitmaps.with_name("away"))
+        link.parent.mkdir(exist_ok=True)
+        link.symlink_to(path.with_name("nowhere"))
+    run(make_stub(), bitmaps, out)
+    shutil.rmtree(bitmaps)
+    bitmaps.with_name("away").rename(bitmaps)
+    assert same_as_new(out, bitmaps, make_stub)
+
+
+def test_fresh_keeps_unfinished_work_of_other_settings_until_the_new_file_is_there(
+    photos, tmp_path, out, stub, make_stub, interrupted_after
+):
+    with interrupted_after(2):
+        run(stub, photos, out)
+    before = published(out)
+    wrong = tmp_path / "wrong"
+    wrong.mkdir()
+    (wrong / "x.png").write_text("no image")
+    with pytest.raises(SourceError):
+        run(make_stub(size=96), wrong, out, fresh=True)
+    assert published(out) == before
+    assert run(make_stub(size=96), photos, out, fresh=True).summary.embedded == 18
+    assert published(out) == []
+
+
+def test_fresh_asks_as_well_before_images_leave_the_file(photos, out, stub, make_stub):
+    run(stub, photos, out)
+    with pytest.raises(WrongUsage, match="9 of the 18"):
+        run(make_stub(size=96), photos / "red", out, fresh=True)
+    store = run(make_stub(size=96), photos / "red", out, fresh=True, remove=True)
+    assert len(store) == 9
+
+
+def test_a_class_that_was_renamed_while_its_images_are_away_is_asked_about(
+    photos, links, out, stub, make_stub
+):
+    run(stub, links, out)
+    (photos / "blue").rename(photos / "away")
+    (links / "blue").rename(links / "cold")
+    with pytest.raises(WrongUsage, match="9 of the 18"):
+        run(make_stub(), links, out)
+
+
+def test_images_named_one_by_one_never_leave_a_file_unasked(photos, out, stub, make_stub):
+    every = sorted(photos.rglob("*.png"))
+    run(stub, every, out)
+    with pytest.raises(WrongUsage, match="1 of the 18"):
+        run(make_stub(), every[:-1], out)
+    assert len(run(make_stub(), iter(every), out)) == 18
+
+
+def test_a_file_that_is_overwritten_while_it_is_read_is_read_again(
+    photos, out, stub, make_stub, monkeypatch
+):
+    """With its date put back, only the time of its last change tells."""
+    path = photos / "red" / "red00.png"
+    original = os.fstat
+
+    def overwrite_then_fstat(descriptor):
+        status = original(descriptor)
+        if os.path.samestat(status, os.stat(path)):
+            os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        return status
+
+    monkeypatch.setattr(images.os, "fstat", overwrite_then_fstat)
+    store = run(stub, photos, out)
+    assert [(one.path, one.reason) for one in store.skipped] == [
+        ("red/red00.png", "changed while it was read")
+    ]
+    monkeypatch.undo()
+    assert run(make_stub(), photos, out).summary.embedded == 1

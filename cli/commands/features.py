@@ -32,9 +32,15 @@ from .options import ENGINE, FILE, JSON, REMOVE, TRUST, choice, number, out
 @number("--batch", "Images per call [default: chosen].")
 @number("--streams", "Calls in parallel, openvino only [default: chosen].")
 @number("--threads", "Processor cores that the engine uses [default: all, shared by the workers].")
-@click.option("--fresh", is_flag=True, help="Replace a file that was made with other settings.")
+@click.option(
+    "--fresh",
+    is_flag=True,
+    help="Make the file anew, with nothing of one made with other settings, or damaged.",
+)
 @REMOVE
-@click.option("--rescan", is_flag=True, help="Read every file again, be it unchanged by its date.")
+@click.option(
+    "--rescan", is_flag=True, help="Read every file again, be it unchanged by date and inode."
+)
 @number("--workers", "Processes that embed, each with its own backbone in memory.", 1)
 @click.option(
     "--strict", is_flag=True, help="Exit with 1 if any image was skipped, or cannot be read."
@@ -63,7 +69,7 @@ def extract(source: str, out: str, strict: bool, as_json: bool, **settings: Any)
 @JSON
 def info(file: str, skipped: bool, trust: bool, as_json: bool) -> None:
     """Say what is in a feature file or a head."""
-    if Path(file).suffix in (".joblib", ".skops"):
+    if Path(file).suffix.lower() in (".joblib", ".skops"):
         from ...classify import load_head
         from ..printing import heads
 

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ...features.child import after_fork
 from ...features.errors import BackboneError, first_line
 from ..backbones.build import Backbone
 from ..machine import forked_after
@@ -148,8 +149,7 @@ def _never_free() -> None:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(engine))
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_never_free)
+after_fork(_never_free)
 
 
 def _half(batch: int, error: Exception) -> int:

@@ -80,14 +80,17 @@ def decode(data: bytes, size: int, fit: str = "stretch") -> Decoded:
         bare = metadata.bare(data)
         with Image.open(io.BytesIO(bare.data), formats=list(FORMATS)) as image:
             stored = image.size
-            limits.check_work(image, bare.scans)
+            limits.check_work(image, bare.scans, bare.piece)
             if image.mode in ("I", "F"):
                 raise Undecodable("32-bit pixels have no agreed white: save it with 8 or 16 bits")
             # It has an effect on JPEG alone; those that are large are reduced for any input.
-            if size >= _REDUCED_FROM or limits.needed(image, stored, bare.scans) > limits.LARGE:
+            if (
+                size >= _REDUCED_FROM
+                or limits.needed(image, stored, bare.scans, bare.piece) > limits.LARGE
+            ):
                 least = KEPT * max(size, _REDUCED_FROM)
                 image.draft(None, (least, least))
-            with limits.room(limits.needed(image, stored, bare.scans)):
+            with limits.room(limits.needed(image, stored, bare.scans, bare.piece)):
                 image.load()
                 if image.format == BmpImagePlugin.BmpImageFile.format:
                     _make_invisible_opaque(image)

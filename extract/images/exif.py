@@ -35,6 +35,8 @@ class Directory:
     big: bool
     """Of a BigTIFF."""
     entries: Sequence[Entry]
+    whole: bool
+    """Whether the data has all the entries that the directory says."""
 
     @property
     def _room(self) -> int:
@@ -48,12 +50,20 @@ class Directory:
         return table.ljust(length, b"\0")
 
     def value(self, entry: Entry, data: bytes) -> bytes:
-        """The value of an entry of bytes, which stands elsewhere in the file."""
+        """The value of an entry of bytes or integers, or what the data has of it."""
         field = entry.packed[-self._room :]
-        if entry.count <= self._room:
-            return field[: entry.count]
+        length = entry.count * struct.calcsize(_INTEGERS.get(entry.kind, "B"))
+        if length <= self._room:
+            return field[:length]
         start = int.from_bytes(field, "little" if self.order == "<" else "big")
-        return data[start : start + entry.count]
+        return data[start : start + length]
+
+    def integers(self, entry: Entry, data: bytes) -> Sequence[int]:
+        """All the integers of an entry, or none if it has others or the data ends before them."""
+        code, value = _INTEGERS.get(entry.kind, "B"), self.value(entry, data)
+        if entry.kind not in _INTEGERS or len(value) != entry.count * struct.calcsize(code):
+            return ()
+        return struct.unpack(f"{self.order}{entry.count}{code}", value)
 
     def integer(self, entry: Entry) -> int:
         """The first of the integers that an entry holds in itself, or 0."""
@@ -74,14 +84,15 @@ def first_directory(data: bytes) -> Directory | None:
         (count,) = struct.unpack_from(order + ("Q" if big else "H"), data, start)
         first, form = (start + 8, "HHQ8s") if big else (start + 2, "HHI4s")
         length = struct.calcsize(order + form)
-        count = min(count, (len(data) - first) // length, _MOST_ENTRIES)  # those that are there
+        there = (len(data) - first) // length
+        whole, count = count <= there, min(count, there, _MOST_ENTRIES)
         entries = []
         for at in range(first, first + count * length, length):
             tag, kind, number, _ = struct.unpack_from(order + form, data, at)
             entries.append(Entry(tag, kind, number, data[at : at + length]))
     except (struct.error, OverflowError):
         return None
-    return Directory(start, order, big, entries)
+    return Directory(start, order, big, entries, whole)
 
 
 def orientation(block: bytes) -> int:

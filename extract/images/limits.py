@@ -1,12 +1,14 @@
 """What one image may take, in memory and in time, before it is decoded."""
 
 import contextlib
-import os
+import math
 import threading
 from collections.abc import Iterator
 from typing import Final
 
 from PIL import BmpImagePlugin, Image, JpegImagePlugin, TiffImagePlugin, WebPImagePlugin
+
+from ...features.child import after_fork
 
 MAX_PIXELS: Final = 178_956_970
 """The limit of Pillow itself, which warns from half of it on: half a gigabyte of RGB."""
@@ -34,7 +36,12 @@ _MAX_RUNS: Final = 16_000_000
 _MAX_STRIPS: Final = 1_000_000
 """Strips or tiles of a TIFF, each of which Pillow keeps a record of."""
 
+_MOST_PADDED: Final = 16_000_000
+"""Pixels that the tiles of a TIFF may have in all, where four times those of its picture are less:
+0.3 seconds, and 128 MB, which `needed` counts."""
+
 _SAMPLE_BYTES: Final = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
+_BITS, _COLOURS, _YCBCR = 258, 262, 6  # of a TIFF
 _WEBP_BYTES: Final = 20  # two canvases, the decoder's own, a copy and the image, of four bytes each
 _LINE_BYTES: Final = 16  # a pointer a line, and lines end on four bytes
 _FILTER_BYTES: Final = 16  # of Pillow's resampling, a pixel of a side
@@ -47,11 +54,17 @@ class Undecodable(Exception):
     """Why an image cannot be used; the message is the ledger's reason."""
 
 
-def check_work(image: Image.Image, scans: int) -> None:
+Piece = tuple[int, int] | None
+"""Width and height of the tiles or strips of a TIFF."""
+
+
+def check_work(image: Image.Image, scans: int, piece: Piece = None) -> None:
     """Refuse what would take minutes to decode; `image` has been opened and not loaded."""
     pixels = image.width * image.height
     if pixels > MAX_PIXELS:
         raise Undecodable(TOO_MANY_PIXELS)
+    if _in_pieces(image):
+        pixels = _decoded(image.size, pixels, piece)
     if scans > MAX_SCANS:
         raise Undecodable(
             f"a JPEG of more than {MAX_SCANS} scans, made to keep a decoder busy; save it again"
@@ -68,7 +81,25 @@ def check_work(image: Image.Image, scans: int) -> None:
         raise Undecodable(f"a TIFF of more than {_MAX_STRIPS:,} strips")
 
 
-def needed(image: Image.Image, stored: tuple[int, int], scans: int) -> int:
+def _in_pieces(image: Image.Image) -> bool:
+    """Whether libtiff decodes it; Pillow itself reads a TIFF that is not compressed by lines."""
+    return isinstance(image, TiffImagePlugin.TiffImageFile) and image.use_load_libtiff
+
+
+def _decoded(size: tuple[int, int], pixels: int, piece: Piece) -> int:
+    """Pixels of all tiles of a TIFF, which reach over its edges; refuse those that are all edge."""
+    if piece is None or min(piece) < 1:
+        raise Undecodable("damaged: the size of its tiles or strips makes no sense")
+    total = math.prod(-(-side // step) * step for side, step in zip(size, piece, strict=True))
+    if total > max(4 * pixels, _MOST_PADDED):
+        raise Undecodable(
+            f"a TIFF of {pixels / 1e6:.1f} megapixels in tiles of {total / 1e6:,.0f}, made to keep "
+            f"a decoder busy; save it again"
+        )
+    return total
+
+
+def needed(image: Image.Image, stored: tuple[int, int], scans: int, piece: Piece = None) -> int:
     """Bytes that loading and shrinking an opened image takes at most, as it will be decoded.
 
     `stored` is its size in the file, which a JPEG need not be decoded at.
@@ -82,7 +113,18 @@ def needed(image: Image.Image, stored: tuple[int, int], scans: int) -> int:
         scans > 1 or image.info.get("progressive")
     ):
         total += 2 * _coefficients(image.layer, pixels)
+    elif piece and _in_pieces(image):
+        total += math.prod(piece) * _piece_bytes(image, scans)
     return total
+
+
+def _piece_bytes(image: Image.Image, scans: int) -> int:
+    """Bytes a pixel of a tile or strip, of which one is decoded at a time."""
+    size = _SAMPLE_BYTES.get(image.mode, 4)
+    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+    if tags.get(_COLOURS) == _YCBCR or (size == 4 and max(tags.get(_BITS, (8,))) > 8):
+        size *= 2  # a second buffer to convert from, or 16 bits that become 8
+    return size + (2 * len(image.getbands()) if scans > 1 else 0)
 
 
 def _coefficients(layers: list[tuple[int, int, int, int]], pixels: int) -> int:
@@ -110,8 +152,8 @@ def room(wanted: int) -> Iterator[None]:
 
 
 def _after_fork() -> None:
-    global _alone  # the thread that held it does not exist in the child
+    global _alone
     _alone = threading.Lock()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+after_fork(_after_fork)

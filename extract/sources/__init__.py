@@ -69,6 +69,14 @@ def scan(source: Source | Sequence[Source], labels: str = "folder") -> list[Imag
 
 def name_of(source: Source | Sequence[Source]) -> str:
     """The absolute path that the paths of a source are relative to, as feature files record it."""
-    if isinstance(source, str | os.PathLike) and not is_image(os.fsencode(source)):
+    if isinstance(source, str | os.PathLike) and not is_list(source):
         return os.fsdecode(absolute(os.fsencode(source)))
-    return os.getcwd()
+    try:
+        return os.getcwd()
+    except FileNotFoundError:  # it was deleted: only absolute paths lead anywhere
+        return os.sep
+
+
+def is_list(source: Source | Sequence[Source]) -> bool:
+    """Whether a source is no more than the images that it names one by one."""
+    return not isinstance(source, str | os.PathLike) or is_image(os.fsencode(source))

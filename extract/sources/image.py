@@ -7,7 +7,7 @@ import stat
 from typing import Final
 
 from ...features.layout import SPLIT_NAMES
-from ...features.records import FileStat
+from ...features.records import UNREAD, FileStat
 from ..images.decode import SUFFIXES
 
 Source = str | os.PathLike[str]
@@ -65,8 +65,8 @@ def _require_regular(status: os.stat_result) -> None:
         raise Unreadable("not a regular file")
 
 
-def _identity(status: os.stat_result) -> tuple[int, int]:
-    return status.st_size, status.st_mtime_ns
+def _identity(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +97,13 @@ class ImageReference:
         """The bytes of the file, and its `stat` when they were read; see `read`."""
         data, status = read(self.location)
         return data, _stat(self.path, status)
+
+    def digest(self) -> bytes:
+        """SHA-256 of the bytes of the file; `UNREAD` if they cannot be read."""
+        try:
+            return hashlib.sha256(self.read()[0]).digest()
+        except (Unreadable, MemoryError):
+            return UNREAD
 
 
 def _stat(path: bytes, status: os.stat_result) -> FileStat:

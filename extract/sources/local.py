@@ -21,6 +21,10 @@ from .image import (
     tidy,
 )
 
+_COLUMNS: Final = ("path", "label", "split")
+
+_MOST_SHOWN: Final = 500  # characters of a cell, in a message
+
 _LONGEST_LINE: Final = 1 << 20
 """Characters; csv itself takes 131,072 a column. A longer line is no manifest's, and could have as
 many columns as there is memory for."""
@@ -104,12 +108,20 @@ def manifest(file: bytes) -> list[ImageReference]:
                 f"{name}: a manifest needs the column 'path' (and may have 'label' and 'split'); "
                 f"its columns are {_few(columns)}"
             )
+        twice = [column for column in _COLUMNS if columns.count(column) > 1]
+        if twice:
+            raise SourceError(
+                f"{name}: two columns are called {twice[0]!r}, and nothing says which counts; "
+                f"rename or remove one"
+            )
         parent = os.path.dirname(file)
         images: dict[bytes, ImageReference] = {}
         for row in reader:
             image = _manifest_row(row, parent, f"{name}, line {reader.line_num}")
             if image.path in images:
-                raise SourceError(f"{name}, line {reader.line_num}: {row['path']} is listed twice")
+                raise SourceError(
+                    f"{name}, line {reader.line_num}: {_shown(row['path'])} is listed twice"
+                )
             images[image.path] = image
     except csv.Error as error:
         raise SourceError(f"{name}, line {reader.line_num}: not valid CSV: {error}") from error
@@ -119,7 +131,8 @@ def manifest(file: bytes) -> list[ImageReference]:
     if missing:
         raise SourceError(
             f"{name}: {len(missing)} of {len(images)} images listed are not there, first "
-            f"{os.fsdecode(missing[0].location)}; paths are relative to the manifest's folder"
+            f"{_shown(os.fsdecode(missing[0].location))}; paths are relative to the manifest's "
+            f"folder"
         )
     return list(images.values())
 
@@ -128,6 +141,11 @@ def _few(columns: Sequence[str]) -> str:
     """Names of columns, for a message of one line whatever the file is."""
     named = ", ".join(repr(column[:40]) for column in columns[:8]) or "none"
     return f"{named} and {len(columns) - 8} more" if len(columns) > 8 else named
+
+
+def _shown(cell: str) -> str:
+    """A cell, for a message that can be read at a glance whatever the cell holds."""
+    return cell if len(cell) <= _MOST_SHOWN else cell[: _MOST_SHOWN - 3] + "..."
 
 
 def _lines(text: io.TextIOWrapper) -> Iterator[str]:
@@ -144,7 +162,8 @@ def _manifest_row(row: dict[str, str | None], parent: bytes, where: str) -> Imag
     word = (row.get("split") or "").strip().casefold()
     if word not in SPLIT_WORDS and word not in ("", NO_SPLIT):
         raise SourceError(
-            f"{where}: unknown split {word!r}; use {', '.join(SPLIT_WORDS)} or leave it empty"
+            f"{where}: unknown split {_shown(word)!r}; use {', '.join(SPLIT_WORDS)} or leave it "
+            f"empty"
         )
     given = path.encode("utf-8", "surrogateescape")
     raw = tidy(given, parent)

@@ -14,7 +14,7 @@ from ...features.journal import units
 from ...features.journal.known import Known
 from ...features.journal.units import UNIT_IMAGES
 from ...features.origin import Origin
-from ...features.records import FileStat
+from ...features.records import UNREAD, FileStat, SeenFile
 from .. import engines
 from ..embedding import Embedding
 from ..sources.image import ImageReference
@@ -61,17 +61,23 @@ def catch_up(
             contextlib.closing(Progress(len(todo), shown=progress)) as shown,
             contextlib.closing(_units(known, embedding, todo, workers, unit_images, shown)) as made,
         ):
+            files: list[SeenFile] = []
             for done in made:
                 tally.add(done)
-                stats |= {file.path: file.stat for file in done.files}
+                files += done.files
+        stats |= {file.path: file.stat for file in files}
         known = known.again()
-        lost = [stat for stat in stats.values() if known.seen(stat) is None]
+        lost = sum(not _reads_back(known.seen(file.stat), file) for file in files)
         if lost:
             raise FeatureFileError(
-                f"{units.folder_of(known.out)}: {len(lost)} images that were just embedded do not "
-                f"read back; check the disk, then run the same command again"
+                f"{units.folder_of(known.out)}: {lost} images that were just embedded do not read "
+                f"back; check the disk, then run the same command again"
             )
     return CaughtUp(known, stats, tally)
+
+
+def _reads_back(kept: SeenFile | None, file: SeenFile) -> bool:
+    return kept is not None and (file.digest in (kept.digest, UNREAD))
 
 
 def _units(
@@ -84,7 +90,15 @@ def _units(
 ) -> Generator[Done]:
     length = min(unit_images, math.ceil(len(todo) / workers))
     parts = [todo[start : start + length] for start in range(0, len(todo), length)]
-    job = Job(embedding, known.out, known.source, known.fresh, known.origin)
+    job = Job(
+        embedding,
+        known.out,
+        known.source,
+        known.fresh,
+        known.without,
+        known.origin,
+        known.turn,
+    )
     if known.origin is not None:
         # Files that were only renamed, or cannot be read, need no backbone: neither are processes
         # started for them alone nor is anything loaded.

@@ -1,20 +1,25 @@
 """What a run would take out of a file: a source that is mistyped or half gone is not a wish."""
 
-import hashlib
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 
 from ...features.errors import WrongUsage
 from ...features.journal.known import Known
-from ...features.records import FileStat
-from ..sources.image import ImageReference, Unreadable
+from ...features.records import UNREAD, FileStat
+from ..sources.image import ImageReference
 
 
 def require_little_lost(
-    known: Known, images: Sequence[ImageReference], stats: Mapping[bytes, FileStat]
+    known: Known,
+    images: Sequence[ImageReference],
+    stats: Mapping[bytes, FileStat],
+    *,
+    ask: bool = False,
 ) -> None:
     """Refuse, before any work, a source that lacks what is known from another one, or most of it.
 
-    What counts are contents, wherever they lie now. Images that cannot be read now are not lost.
+    What counts are contents, wherever they lie now. Images that cannot be read now are not lost;
+    but where one is listed of which nothing is known it may be any of the missing ones, so that
+    each of them counts, as with `ask`.
 
     Raises
     ------
@@ -22,40 +27,50 @@ def require_little_lost(
         If vectors that came from another source would be lost, or more than half of all.
     """
     contents = known.contents
-    missing = []
-    lost = set(contents)
+    lost = _Lost(contents, known.source, ask=ask)
+    unknown = []
     for image in images:
         found = known.found(stats[image.path])
-        if found is None:
-            missing.append(image)
+        if found is not None:
+            lost.less(found.digest)
         else:
-            lost.discard(found.digest)
-    if not _too_many(known, contents, lost):
-        return
+            unknown.append(image)
+            lost.ask |= not stats[image.path].stamp
     # Moved and renamed files have their contents, and so the sizes, that are known.
-    sizes = {file.stat.size for digest in lost if (file := known.image(digest)) is not None}
-    for image in missing:
-        if stats[image.path].size in sizes:
-            lost.discard(_digest(image, known))
-    if not _too_many(known, contents, lost):
-        return
-    others = sorted({contents[digest] for digest in lost} - {known.source})
-    elsewhere = f" (they come from {others[0] or 'elsewhere'})" if others else ""
-    raise WrongUsage(
-        f"{known.out}: {len(lost):,} of the {len(contents):,} vectors known for it are of no image "
-        f"in {known.source}{elsewhere} and would be removed; choose another output, or have them "
-        f"removed by --remove (in Python remove=True)"
-    )
-
-
-def _too_many(known: Known, contents: Mapping[bytes, str], lost: Set[bytes]) -> bool:
-    foreign = any(contents[digest] != known.source for digest in lost)
-    return foreign or 2 * len(lost) > len(contents)
-
-
-def _digest(image: ImageReference, known: Known) -> bytes:
-    try:
-        return hashlib.sha256(image.read()[0]).digest()
-    except Unreadable:
+    sizes = {file.stat.size for digest in lost.digests if (file := known.image(digest)) is not None}
+    for image in unknown:
+        if not lost.too_many:
+            return
         last = known.last(image.path)
-        return b"" if last is None else last.digest
+        if last is not None or stats[image.path].size in sizes:
+            digest = image.digest()
+            lost.less(last.digest if last is not None and digest == UNREAD else digest)
+    if lost.too_many:
+        others = sorted(set(lost.foreign.values()))
+        elsewhere = f" (they come from {others[0] or 'elsewhere'})" if others else ""
+        raise WrongUsage(
+            f"{known.out}: {len(lost.digests):,} of the {len(contents):,} vectors known for it are "
+            f"of no image in {known.source}{elsewhere} and would be removed; choose another "
+            f"output, or have them removed by --remove (in Python remove=True)"
+        )
+
+
+class _Lost:
+    """The contents that have not been found in the source, as they become fewer."""
+
+    def __init__(self, contents: Mapping[bytes, str], source: str, *, ask: bool) -> None:
+        self.ask = ask
+        self.digests = set(contents)
+        self.foreign = {digest: one for digest, one in contents.items() if one != source}
+        self._half = len(contents) / 2
+
+    def less(self, digest: bytes) -> None:
+        """Count a content as found."""
+        self.digests.discard(digest)
+        self.foreign.pop(digest, None)
+
+    @property
+    def too_many(self) -> bool:
+        """Whether they are more than go without a question."""
+        enough = 0 if self.ask or self.foreign else self._half
+        return len(self.digests) > enough

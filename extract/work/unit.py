@@ -6,7 +6,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from typing import Any, Final
@@ -38,9 +38,12 @@ class Job:
     out: Path
     source: str
     fresh: bool
+    without: Collection[str]
     origin: Origin | None
     """What the vectors of the run come from, which all others have to fit; None as long as nothing
     is known and no process has begun the run."""
+    turn: int
+    """That of the units of this run, see `Unit`."""
     begun: bool = False
     """Whether a process has begun it: before, nothing is loaded for it."""
     run: str = dataclasses.field(default_factory=lambda: secrets.token_hex(8))
@@ -130,7 +133,7 @@ class Worker:
             done.environment = {**self.origin.environment, "extracted": now}
             origin = dataclasses.replace(origin, environment=done.environment)
         started = time.perf_counter()
-        units.publish(units.folder_of(job.out), origin, done.files, vectors)
+        units.publish(units.folder_of(job.out), origin, done.files, vectors, job.turn)
         done.write_seconds = time.perf_counter() - started
         done.load_seconds = self._embedding.load_seconds
         done.busy_seconds, done.idle_seconds = self._busy.seconds()
@@ -213,6 +216,6 @@ def _worker(job: Job) -> Worker:
         return workers[job.run]
     with _choosing:
         if job.run not in workers:
-            known = Known(job.out, source=job.source, fresh=job.fresh)
+            known = Known(job.out, source=job.source, fresh=job.fresh, without=job.without)
             workers[job.run] = Worker(job, known)
         return workers[job.run]

@@ -24,8 +24,8 @@ class Known:
 
     Files that were seen in another source under the same names are not taken for those of `source`,
     though vectors of equal bytes are. With `fresh` the sealed file is left out of account; only its
-    units count. Units that were verified `before` are not read again. Units and sealed file that
-    were made differently are refused.
+    units count, but for those named by `without`. Units that were verified `before` are not read
+    again. Units and sealed file that were made differently are refused.
     """
 
     def __init__(
@@ -34,15 +34,19 @@ class Known:
         *,
         source: str = "",
         fresh: bool = False,
+        without: Collection[str] = (),
         remedy: str = REMEDY,
         before: Sequence[Unit] = (),
     ) -> None:
         self.out = out
         self.source = source
         self.fresh = fresh
+        self.without = without
         self.remedy = remedy
         self.store = FeatureStore(out) if out.exists() and not fresh else None
-        self.units = units.verified(units.folder_of(out), before)
+        found = units.verified(units.folder_of(out), before)
+        self.units = [unit for unit in found if unit.path.name not in without]
+        self.superseded = [unit for unit in found if unit.path.name in without]
         if self.origin is not None:
             rest = dataclasses.asdict(self.origin.provenance)
             for unit in self.units:
@@ -74,12 +78,12 @@ class Known:
     def _remember(self, files: Iterable[SeenFile], environment: Mapping[str, Any]) -> None:
         here = environment.get("source", "") == self.source
         for file in files:
-            if here:
-                self._files[file.stat] = file
+            if here and file.digest != UNREAD:
+                self._files[file.stat] = self._last[file.path] = file
+            elif here:
+                self._files.setdefault(file.stat, file)
             if not file.reason:
                 self._images[file.digest] = file
-                if here and self._last.get(file.path, file).stat.mtime_ns <= file.stat.mtime_ns:
-                    self._last[file.path] = file
 
     @once
     def origin(self) -> Origin | None:
@@ -101,13 +105,23 @@ class Known:
 
     @property
     def files(self) -> list[SeenFile]:
-        """Every file seen in the present source, in each state that it was seen in."""
-        return list(self._files.values())
+        """What was found in each file of the present source when it was last read."""
+        return list(self._last.values())
+
+    @property
+    def turn(self) -> int:
+        """That of the next run."""
+        return 1 + max((unit.turn for unit in (*self.units, *self.superseded)), default=0)
 
     def again(self) -> "Known":
         """The same, read anew: with what has been published meanwhile."""
         return Known(
-            self.out, source=self.source, fresh=self.fresh, remedy=self.remedy, before=self.units
+            self.out,
+            source=self.source,
+            fresh=self.fresh,
+            without=self.without,
+            remedy=self.remedy,
+            before=[*self.units, *self.superseded],
         )
 
     def image(self, digest: bytes) -> SeenFile | None:
@@ -131,9 +145,9 @@ class Known:
         return (self.last(stat.path) or file) if unread else file
 
     def last(self, path: bytes) -> SeenFile | None:
-        """What was found under a path of the source when it was last embedded, if ever."""
+        """What was found under a path of the source when it was last read, if that is of use."""
         last = self._last.get(path)
-        return last if last is not None and last.key in self._places else None
+        return last if last is not None and not last.reason and last.key in self._places else None
 
     def unsettled(self, stats: Collection[FileStat]) -> set[bytes]:
         """Paths of the files that have to be read to know what they are.

@@ -3,7 +3,7 @@
 import dataclasses
 import datetime
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ class _Rows:
     out: Path
     source: str
     fresh: bool
+    without: Collection[str]
     arrays: Mapping[str, NDArray[Any]]
     """Every dataset but `features` and `canary`, by name."""
 
@@ -53,7 +54,7 @@ def seal(known: Known, listing: Sequence[Listed]) -> FeatureStore:
     if store is None or not _holds(store, rows):
         _write_in_child(known, rows)
         store = FeatureStore(known.out)
-    units.discard(units.folder_of(known.out), known.units)
+    units.discard(units.folder_of(known.out), [*known.units, *known.superseded])
     return store
 
 
@@ -88,7 +89,7 @@ def _rows(known: Known, listing: Sequence[Listed]) -> _Rows:
         ),
         layout.SKIPPED: table(skipped),
     }
-    return _Rows(known.out, known.source, known.fresh, arrays)
+    return _Rows(known.out, known.source, known.fresh, known.without, arrays)
 
 
 def _holds(store: FeatureStore, rows: _Rows) -> bool:
@@ -148,7 +149,7 @@ def _require_as_sealed(known: Known) -> None:
 
 
 def _write(rows: _Rows) -> None:
-    known = Known(rows.out, source=rows.source, fresh=rows.fresh)
+    known = Known(rows.out, source=rows.source, fresh=rows.fresh, without=rows.without)
     origin, wanted = known.origin, rows.keys
     if origin is None:
         raise FeatureFileError(

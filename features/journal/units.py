@@ -5,6 +5,7 @@ found there. It appears whole under its name or not at all, so a run that dies l
 units in hand: one for each worker process, two without workers. FORMAT.md describes the file.
 """
 
+import contextlib
 import hashlib
 import io
 from collections.abc import Iterable, Mapping
@@ -18,7 +19,15 @@ from numpy.typing import NDArray
 from .. import durable, layout
 from ..digest import ArrayDigest
 from ..errors import FeatureFileError
-from ..opening import AnotherVersion, CannotRead, opened, origin_of, text_attribute, whole
+from ..opening import (
+    AnotherVersion,
+    CannotRead,
+    integer_attribute,
+    opened,
+    origin_of,
+    text_attribute,
+    whole,
+)
 from ..origin import Origin
 from ..provenance import Provenance
 from ..records import Key, SeenFile, keys, seen_files, table
@@ -38,11 +47,12 @@ def publish(
     origin: Origin,
     files: Iterable[SeenFile],
     vectors: Mapping[Key, NDArray[np.floating]],
+    turn: int = 1,
 ) -> Path:
     """Write one unit into `folder`, durably: the files looked at, and the vectors embedded.
 
-    It is named by both, so that two processes doing the same work meet in one name, and no others
-    do.
+    `turn` tells this run from those before it, see `Unit`. The name says all three, so that two
+    processes doing the same work meet in one name, and no others do.
     """
     rows, provenance = table(files), origin.provenance
     shape = (len(vectors), provenance.dimension)
@@ -60,10 +70,11 @@ def publish(
     with h5py.File(image, "w", libver=layout.HDF5_VERSION, locking=False) as file:
         layout.set_head(file, layout.UNIT_FORMAT, provenance.to_json(), origin.environment)
         layout.set_text(file, layout.CONTENT_DIGEST_ATTRIBUTE, _content_digest(provenance, arrays))
+        file.attrs[layout.TURN_ATTRIBUTE] = turn
         for name, array in arrays.items():
             layout.create(file, name, array.shape, array.dtype)[...] = array
     # The keys too: a process that knows fewer contents gives more vectors to the same files.
-    named_by = provenance.fingerprint.encode() + rows.tobytes() + digests
+    named_by = f"{turn} {provenance.fingerprint}".encode() + rows.tobytes() + digests
     named_by += arrays[layout.VIEWS].tobytes()
     path = folder / f"{hashlib.sha256(named_by).hexdigest()[:32]}.h5"
     try:
@@ -83,7 +94,11 @@ def publish(
 
 
 class Unit:
-    """A published unit, verified when it is opened; its vectors are read when asked for."""
+    """A published unit, verified when it is opened; its vectors are read when asked for.
+
+    Of two units that saw the same file, the one with the higher `turn` is right: it was made by a
+    later run.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -91,6 +106,7 @@ class Unit:
             arrays = {name: whole(file, name, str(path)) for name in file}
             self.origin = origin_of(file, str(path))
             recorded = text_attribute(file, layout.CONTENT_DIGEST_ATTRIBUTE)
+            self.turn = integer_attribute(file, layout.TURN_ATTRIBUTE) or 0
         if _content_digest(self.origin.provenance, arrays) != recorded:
             raise FeatureFileError(f"{path}: damaged: its content digest is wrong")
         if len({len(arrays[name]) for name in (layout.FEATURES, layout.DIGESTS, layout.VIEWS)}) > 1:
@@ -106,7 +122,7 @@ class Unit:
 
 
 def verified(folder: Path, before: Iterable[Unit] = ()) -> list[Unit]:
-    """The undamaged units in `folder`, by name; damaged ones are left out and done again.
+    """The undamaged units in `folder`, by turn; damaged ones are left out and done again.
 
     Those that were verified `before` are not read again. If another version of headstart left some
     they are not damaged, and not deleted: that is an error. So is one that cannot be read now.
@@ -125,7 +141,7 @@ def verified(folder: Path, before: Iterable[Unit] = ()) -> list[Unit]:
             raise
         except FeatureFileError:
             continue
-    return found
+    return sorted(found, key=lambda unit: unit.turn)
 
 
 def discard(folder: Path, unwanted: Iterable[Unit]) -> None:
@@ -138,7 +154,8 @@ def discard(folder: Path, unwanted: Iterable[Unit]) -> None:
         except (AnotherVersion, CannotRead):
             continue
         except FeatureFileError:
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a folder, for one: not ours
+                path.unlink()
 
 
 def _content_digest(provenance: Provenance, arrays: Mapping[str, NDArray[Any]]) -> str:
