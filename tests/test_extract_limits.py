@@ -119,6 +119,40 @@ def png(width: int, height: int, bits: int, colours: int, *chunks: tuple[bytes, 
     )
 
 
+def tiff(
+    width: int,
+    height: int,
+    piece: bytes,
+    *more: tuple[int, int, int],
+    compression=8,
+    colours=2,
+    repeated=1,
+) -> bytes:
+    """A TIFF of 8 bits RGB of tiles or strips, all of the same bytes; `more` has (tag, kind, value)
+    of each field that says how large they are."""
+    tiled = any(tag == 322 for tag, _, _ in more)
+    body = piece + bytes(len(piece) % 2)
+    bits, lists = 8 + len(body), 16 + len(body)
+    body += struct.pack("<HHHH", 8, 8, 8, 0)
+    body += struct.pack("<I", 8) * repeated + struct.pack("<I", len(piece)) * repeated
+    places, lengths = (lists, lists + 4 * repeated) if repeated > 1 else (8, len(piece))
+    fields = [
+        (256, 4, 1, width), (257, 4, 1, height), (258, 3, 3, bits), (259, 3, 1, compression),
+        (262, 3, 1, colours), (277, 3, 1, 3),
+        (324 if tiled else 273, 4, repeated, places), (325 if tiled else 279, 4, repeated, lengths),
+        (530, 3, 2, 0x10001), *((tag, kind, 1, value) for tag, kind, value in more),
+    ]  # fmt: skip
+    table = struct.pack("<H", len(fields)) + b"".join(
+        struct.pack("<HHII", *field) for field in sorted(fields, key=lambda field: field[0])
+    )
+    return b"II*\0" + struct.pack("<I", 8 + len(body)) + body + table + bytes(4)
+
+
+def deflated(pixels: int) -> bytes:
+    """RGB of that many black pixels."""
+    return zlib.compress(bytes(3 * pixels))
+
+
 SIDE = 4000
 _EXIF = Image.Exif()
 _EXIF[0x0112] = 6
@@ -142,6 +176,17 @@ LARGE_FILES = {
     ),
     "lossless WebP": lambda: saved(
         Image.new("RGBA", (SIDE, SIDE), "red"), "WEBP", method=0, lossless=True, quality=0
+    ),
+    "TIFF in one strip": lambda: tiff(SIDE, SIDE, deflated(SIDE**2), (278, 4, SIDE)),
+    "TIFF in one tile": lambda: tiff(
+        SIDE, SIDE, deflated(SIDE**2), (322, 4, SIDE), (323, 4, SIDE), colours=6
+    ),
+    "progressive JPEG in a TIFF": lambda: tiff(
+        SIDE, SIDE, saved(Image.new("RGB", (SIDE, SIDE)), "JPEG", progressive=True, subsampling=0),
+        (278, 4, SIDE), compression=7, colours=6,
+    ),
+    "small TIFF in one large tile": lambda: tiff(
+        16, 16, deflated(SIDE**2), (322, 4, SIDE), (323, 4, SIDE)
     ),
     "one row": lambda: png(3_000_000, 1, 8, 2),
     "one column": lambda: png(1, 3_000_000, 8, 2),
@@ -210,9 +255,9 @@ def test_large_images_are_decoded_one_at_a_time(monkeypatch):
     assert most == [1, 1, 1, 1]
 
 
-def progressive_with(scans: int) -> bytes:
+def progressive_with(scans: int, **options) -> bytes:
     """A JPEG that goes over and over its first component again."""
-    data = saved(Image.new("RGB", (64, 64), "red"), "JPEG", progressive=True)
+    data = saved(Image.new("RGB", (64, 64), "red"), "JPEG", progressive=True, **options)
     again = b"\xff\xda\x00\x08\x01\x01\x00\x01\x3f\x00" + bytes(4)
     count = data.count(b"\xff\xda")
     return data[:-2] + again * (scans - count) + data[-2:]
@@ -241,6 +286,115 @@ def test_a_scan_in_a_thumbnail_or_behind_the_image_is_not_counted():
     assert decode(data[:2] + comment + data[2:] + thumbnail, 32).width == 64
     between = data.rindex(b"\xff\xda")  # a comment between two scans
     assert decode(data[:between] + comment + data[between:], 32).width == 64
+
+
+def test_the_scans_of_a_jpeg_within_a_tiff_are_counted_as_if_it_stood_alone(monkeypatch):
+    def within(scans, *more, repeated=1):
+        jpeg = progressive_with(scans, subsampling=0)
+        return tiff(64, 64 * repeated, jpeg, *more, compression=7, colours=6, repeated=repeated)
+
+    tile = (322, 3, 64), (323, 3, 64)
+    many = [within(20, (278, 3, 64), repeated=9), within(20, *tile, repeated=9)]
+    for data in (within(99, (278, 3, 64)), within(99, *tile), *many):
+        assert decode(data, 32).width == 64  # ordinary files have scans in each strip
+    refused = [within(101, (278, 3, 64)), within(101, *tile), within(101, *tile, repeated=9)]
+    monkeypatch.setattr(Image.Image, "load", None)
+    for data in refused:
+        with pytest.raises(Undecodable, match="more than 100 scans"):
+            decode(data, 32)
+    monkeypatch.setattr(limits, "_SCANNED", 64 * 64 * 90)
+    for data in many:
+        with pytest.raises(Undecodable, match="a JPEG of 20 scans"):
+            decode(data, 32)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ((322, 4, 20_000), (323, 4, 10_000)),
+        ((322, 9, 20_000), (323, 9, 10_000)),
+        ((322, 4, 20_000), (323, 4, 10_000), (322, 4, 16), (323, 4, 16)),
+        # Here Pillow stops reading, and libtiff does not.
+        ((322, 4, 20_000), (323, 4, 10_000), (292, 5, 2**31)),
+    ],
+)
+def test_tiles_far_larger_than_their_picture_are_refused(more, monkeypatch):
+    data = tiff(16, 16, deflated(1000), *more)
+    monkeypatch.setattr(Image.Image, "load", None)
+    with pytest.raises(Undecodable, match=r"a TIFF of 0\.0 megapixels in tiles of 200, made to"):
+        decode(data, 32)
+
+
+def test_many_tiles_that_are_nearly_all_edge_are_refused(monkeypatch):
+    wide = (322, 4, 16_384), (323, 4, 64)
+    assert decode(tiff(1, 128, deflated(16_384 * 64), *wide, repeated=2), 32).height == 128
+    data = tiff(1, 64 * 16, deflated(1000), *wide, repeated=16)
+    monkeypatch.setattr(Image.Image, "load", None)
+    with pytest.raises(Undecodable, match=r"a TIFF of 0\.0 megapixels in tiles of 17, made to"):
+        decode(data, 32)
+
+
+@pytest.mark.parametrize("kind", [2, 5, 11, 13, 17])
+def test_a_tile_whose_size_is_no_integer_is_refused(kind):
+    data = tiff(16, 16, deflated(256), (322, kind, 16), (323, kind, 16))
+    with pytest.raises(Undecodable, match="the size of its tiles or strips makes no sense"):
+        decode(data, 32)
+
+
+def test_tiles_may_reach_over_the_edges_of_an_ordinary_picture():
+    for side in (16, 256, 2048):
+        data = tiff(10, 10, deflated(side * side), (322, 3, side), (323, 3, side))
+        assert decode(data, 32).pixels.max() == 0
+
+
+_NAMED = Image.Exif()
+_NAMED[0x010F] = "maker" * 9
+CUT = {
+    **{kind: ("RGB", kind, {}) for kind in ("JPEG", "PNG", "WEBP", "TIFF", "BMP")},
+    "progressive JPEG": ("RGB", "JPEG", {"progressive": True, "exif": _NAMED}),
+    "palette PNG": ("P with alpha", "PNG", {}),
+    "GIF": ("P with transparency", "GIF", {"comment": b"comment"}),
+    "BMP with alpha": ("RGBA", "BMP", {}),
+    "WebP with EXIF": ("RGB", "WEBP", {"exif": _NAMED}),
+    "WebP with alpha": ("RGBA", "WEBP", {"exif": _NAMED}),
+    "lossless WebP": ("RGB", "WEBP", {"lossless": True, "exif": _NAMED}),
+    "film": ("RGB", "WEBP", {"save_all": True, "append_images": [Image.new("RGB", (40, 24))]}),
+    **{
+        f"TIFF of {name}": ("1" if name == "group4" else "RGB", "TIFF", {"compression": name})
+        for name in ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "group4")
+    },
+}
+
+
+@pytest.mark.parametrize("name", CUT)
+@pytest.mark.filterwarnings("ignore")
+def test_a_file_that_ends_too_early_never_gives_pixels_of_its_own(name):
+    mode, format, options = CUT[name]
+    image, more = of_mode(mode, 24, 40)
+    data = saved(image, format, **more, **options)
+    whole = decode(data, 16).pixels
+    for end in (*range(0, len(data) - 300, 7), *range(max(0, len(data) - 300), len(data))):
+        try:
+            seen = decode(data[:end], 16).pixels
+        except Undecodable:
+            continue
+        if not np.array_equal(seen, whole):  # Pillow itself sees what is there in the same way
+            np.testing.assert_array_equal(seen, plainly(data[:end], 16, "stretch"))
+
+
+def test_a_webp_that_lost_the_last_byte_of_its_pixels_is_refused():
+    refused = 0
+    for width in range(24, 40):  # even and odd lengths
+        for options in ({}, {"lossless": True}):
+            data = saved(of_mode("RGB", 24, width)[0], "WEBP", exif=_NAMED, **options)
+            length = int.from_bytes(data[34:38], "little")
+            assert data[12:16] == b"VP8X"
+            assert data[30:33] == b"VP8"
+            assert decode(data[: 38 + length], 16).width == width
+            with pytest.raises(Undecodable):
+                decode(data[: 37 + length], 16)
+            refused += length % 2
+    assert 0 < refused < 32
 
 
 def changed(data: bytes, chance: random.Random) -> bytes:

@@ -210,7 +210,7 @@ def die_without_a_word():
 
 
 def test_why_a_child_failed_is_heard_whatever_else_it_says(monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([os.path.dirname(__file__), *sys.path]))
+    monkeypatch.syspath_prepend(os.path.dirname(__file__))
     here = sys.modules[__name__]
     monkeypatch.setattr(here.fail_and_chatter, "__module__", "test_features_seal")
     monkeypatch.setitem(sys.modules, "test_features_seal", here)

@@ -14,7 +14,7 @@ from headstart.classify import load_head, train
 from headstart.extract import extract
 from headstart.features import FeatureStore, verify
 
-ROWS = 300
+ROWS = 200
 WRITING = 0.5
 """Share of the kills that wait until the output is being written."""
 
@@ -63,7 +63,7 @@ def table(make_store, tmp_path):
     return make_store(features, labels, name="table.h5")
 
 
-@kills(4, 100)
+@kills(4, 130)
 @pytest.mark.parametrize("suffix", [".joblib", ".skops"])
 def test_a_killed_train_leaves_the_old_head_or_the_new_one_and_both_are_trusted(
     count, suffix, table, tmp_path
@@ -134,7 +134,7 @@ def test_a_killed_predict_leaves_the_old_table_or_the_new_one_and_keeps_its_vect
     assert died
 
 
-@kills(1, 60)
+@kills(1, 30)
 def test_a_killed_export_leaves_the_old_model_or_a_whole_new_one(count, head, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     out = tmp_path / "models" / "model.onnx"

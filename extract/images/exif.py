@@ -1,6 +1,11 @@
-"""The one thing that is read of EXIF: which way up a picture is. What is broken says nothing."""
+"""Directories of TIFF, which EXIF has too: which way up a picture is, and how it is decoded.
 
+What is broken says nothing.
+"""
+
+import bisect
 import dataclasses
+import itertools
 import re
 import struct
 from collections.abc import Sequence
@@ -9,6 +14,11 @@ from typing import Final
 UPRIGHT: Final = 1
 _ORIENTATION: Final = 0x0112
 _INTEGERS: Final = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 16: "Q"}
+_WIDTH, _HEIGHT, _COMPRESSION, _ROWS_PER_STRIP = 256, 257, 259, 278
+_STRIPS, _STRIP_LENGTHS = 273, 279
+_TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_LENGTHS = 322, 323, 324, 325
+_JPEGS: Final = (0, 6, 7)  # 0 is a compression that cannot be read here, whatever it is
+_SCAN: Final = re.compile(rb"\xff\xda")
 _MOST_ENTRIES: Final = 65_535  # a BigTIFF may say more
 _PREFIX: Final = b"Exif\0\0"
 _IN_XMP: Final = re.compile(rb'tiff:Orientation(?:="|>)([1-8])')
@@ -71,6 +81,42 @@ class Directory:
         if code is None or not 1 <= entry.count <= self._room // struct.calcsize(code):
             return 0
         return int(struct.unpack_from(self.order + code, entry.packed[-self._room :])[0])
+
+    def _by_tag(self) -> dict[int, Entry]:
+        """As in libtiff, the first of several entries of one tag counts."""
+        return {entry.tag: entry for entry in reversed(self.entries)}
+
+    def piece(self) -> tuple[int, int]:
+        """Width and height of what libtiff decodes at once; 0 is one that makes no sense."""
+        numbers = {tag: self.integer(entry) for tag, entry in self._by_tag().items()}
+        if _TILE_WIDTH in numbers or _TILE_HEIGHT in numbers:
+            return numbers.get(_TILE_WIDTH, 0), numbers.get(_TILE_HEIGHT, 0)
+        height = numbers.get(_HEIGHT, 0)
+        return numbers.get(_WIDTH, 0), min(numbers.get(_ROWS_PER_STRIP) or height, height)
+
+    def scans(self, data: bytes) -> int:
+        """The most scans of a JPEG that is a tile or strip, or 1; what cannot be told counts all.
+
+        Compressed data never has FF followed by DA, and what else has it is rare and short.
+        """
+        entries = self._by_tag()
+        compression = entries.get(_COMPRESSION)
+        if compression is None or self.integer(compression) not in _JPEGS:
+            return 1
+        starts = [match.start() for match in _SCAN.finditer(data)]
+        most = 1
+        for at, length in ((_STRIPS, _STRIP_LENGTHS), (_TILES, _TILE_LENGTHS)):
+            if at not in entries:
+                continue
+            offsets = self.integers(entries[at], data) or (0,)
+            lengths = self.integers(entries[length], data) if length in entries else ()
+            pieces = itertools.zip_longest(offsets, lengths[: len(offsets)], fillvalue=0)
+            for offset, size in pieces:
+                # libtiff goes on to the end of the file where a length makes no sense.
+                end = offset + size if size > 0 else len(data)
+                count = bisect.bisect_left(starts, end) - bisect.bisect_left(starts, offset)
+                most = max(most, count)
+        return most
 
 
 def first_directory(data: bytes) -> Directory | None:

@@ -4,7 +4,7 @@ import contextlib
 import math
 import threading
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, TypeGuard
 
 from PIL import BmpImagePlugin, Image, JpegImagePlugin, TiffImagePlugin, WebPImagePlugin
 
@@ -81,7 +81,7 @@ def check_work(image: Image.Image, scans: int, piece: Piece = None) -> None:
         raise Undecodable(f"a TIFF of more than {_MAX_STRIPS:,} strips")
 
 
-def _in_pieces(image: Image.Image) -> bool:
+def _in_pieces(image: Image.Image) -> TypeGuard[TiffImagePlugin.TiffImageFile]:
     """Whether libtiff decodes it; Pillow itself reads a TIFF that is not compressed by lines."""
     return isinstance(image, TiffImagePlugin.TiffImageFile) and image.use_load_libtiff
 
@@ -118,11 +118,11 @@ def needed(image: Image.Image, stored: tuple[int, int], scans: int, piece: Piece
     return total
 
 
-def _piece_bytes(image: Image.Image, scans: int) -> int:
+def _piece_bytes(image: TiffImagePlugin.TiffImageFile, scans: int) -> int:
     """Bytes a pixel of a tile or strip, of which one is decoded at a time."""
     size = _SAMPLE_BYTES.get(image.mode, 4)
-    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
-    if tags.get(_COLOURS) == _YCBCR or (size == 4 and max(tags.get(_BITS, (8,))) > 8):
+    bits = max(image.tag_v2.get(_BITS, (1,)))
+    if image.tag_v2.get(_COLOURS) == _YCBCR or (size == 4 and bits > 8):
         size *= 2  # a second buffer to convert from, or 16 bits that become 8
     return size + (2 * len(image.getbands()) if scans > 1 else 0)
 

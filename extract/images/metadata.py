@@ -4,13 +4,11 @@ Viewers show a picture whatever its text, its colour profile or its date look li
 gets to see them here. Only the orientation is read, and one that makes no sense means upright.
 """
 
-import bisect
 import dataclasses
-import itertools
 import re
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from . import exif
@@ -235,11 +233,6 @@ _TIFF_PIXELS: Final = frozenset(
     )
 )
 _TIFF_XMP: Final = 700
-_WIDTH, _HEIGHT, _COMPRESSION, _ROWS_PER_STRIP = 256, 257, 259, 278
-_STRIPS, _STRIP_LENGTHS = 273, 279
-_TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_LENGTHS = 322, 323, 324, 325
-_JPEGS: Final = (6, 7)
-_SCAN: Final = re.compile(rb"\xff\xda")
 
 
 def _tiff(data: bytes) -> Bare:
@@ -255,39 +248,7 @@ def _tiff(data: bytes) -> Bare:
         orientation = exif.of_xmp(found.value(packets[0], data)) if packets else 0
     view = memoryview(data)
     joined = b"".join((view[: found.start], table, view[found.start + len(table) :]))
-    # As in libtiff, the first of several entries of one tag counts.
-    entries = {entry.tag: entry for entry in reversed(kept)}
-    scans = _most_scans(found, entries, data)
-    return Bare(joined, orientation or UPRIGHT, scans, _piece(found, entries))
-
-
-def _piece(found: exif.Directory, entries: Mapping[int, exif.Entry]) -> tuple[int, int]:
-    """What libtiff decodes at once; a number that makes no sense is 0."""
-    numbers = {tag: found.integer(entry) for tag, entry in entries.items()}
-    if _TILE_WIDTH in entries or _TILE_HEIGHT in entries:
-        return numbers.get(_TILE_WIDTH, 0), numbers.get(_TILE_HEIGHT, 0)
-    height = numbers.get(_HEIGHT, 0)
-    return numbers.get(_WIDTH, 0), min(numbers.get(_ROWS_PER_STRIP) or height, height)
-
-
-def _most_scans(found: exif.Directory, entries: Mapping[int, exif.Entry], data: bytes) -> int:
-    """Count the scans of the JPEG in each tile or strip; what cannot be told apart is one."""
-    compression = entries.get(_COMPRESSION)
-    if compression is None or found.integer(compression) not in _JPEGS:
-        return 1
-    starts = [match.start() for match in _SCAN.finditer(data)]
-    most = 1
-    for at, length in ((_STRIPS, _STRIP_LENGTHS), (_TILES, _TILE_LENGTHS)):
-        if at not in entries:
-            continue
-        offsets = found.integers(entries[at], data) or (0,)
-        lengths = found.integers(entries[length], data) if length in entries else ()
-        for offset, size in itertools.zip_longest(offsets, lengths[: len(offsets)], fillvalue=0):
-            # libtiff goes on to the end of the file where a length makes no sense.
-            end = offset + size if size > 0 else len(data)
-            scans = bisect.bisect_left(starts, end) - bisect.bisect_left(starts, offset)
-            most = max(most, scans)
-    return most
+    return Bare(joined, orientation or UPRIGHT, found.scans(data), found.piece())
 
 
 # GIF: of the extensions before the first picture, those that control how it is shown.

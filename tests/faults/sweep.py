@@ -17,6 +17,7 @@ import itertools
 import json
 import mmap
 import os
+import pickle
 import shutil
 import signal
 import struct
@@ -65,7 +66,9 @@ def sealing_in_fork(fault: str, number: int, folder: Path):
 
     def sealing(_, *, input, **options):
         def action() -> tuple[int, bytes]:
-            sys.stdin = io.TextIOWrapper(io.BytesIO(input))
+            given = io.BytesIO(input)
+            pickle.load(given)  # sys.path, which is ours
+            sys.stdin = io.TextIOWrapper(given)
             sys.stderr = io.TextIOWrapper(io.BytesIO(), write_through=True)
             arm(fault, number, folder)
             code = 0
