@@ -15,6 +15,7 @@ import platformdirs
 
 from ..features import durable
 from ..features.errors import HeadError, first_line
+from . import soundness
 from .heads import archive, makeup
 
 FORMAT: Final = "headstart-head"
@@ -50,13 +51,15 @@ def write(path: Path, pipeline: Any, metadata: dict[str, Any]) -> None:
             import skops.io
 
             skops.io.dump(content, file)
+            # It writes functions, and more, that it cannot read.
+            _load_skops(file.getvalue(), trusted=True)
     except Exception as error:
         # Estimators of other libraries may raise anything when they are taken apart.
         raise HeadError(
             f"{path}: this classifier cannot be saved as {_suffix(path)} ({first_line(error)}); "
             f"save it as {JOBLIB if _suffix(path) == SKOPS else SKOPS}, or train another"
         ) from error
-    data = file.getbuffer()
+    data = file.getvalue()
     # First, so that a kill between the two never leaves a head that asks for trust; an entry
     # without a file harms nobody.
     unlisted = _remember(hashlib.sha256(data).hexdigest())
@@ -112,10 +115,11 @@ def read(path: Path, *, trust: bool) -> tuple[Any, dict[str, Any]]:
             else:
                 content = _load_skops(data, trusted=trusted)
     except archive.Foreign as error:
-        raise HeadError(
-            f"{path}: this machine did not write it{but}, and it holds types that no "
-            f"head that headstart makes has: {error}; if you trust its author, add --trust"
-        ) from error
+        raise _foreign(path, error, but) from error
+    except archive.Surplus as error:
+        if _is_exactly(error.version, FORMAT_VERSION):
+            raise damaged(path, error, trusted=trusted) from error
+        raise _other_version(path, error.version) from error
     except InconsistentVersionWarning as error:
         raise HeadError(
             f"{path}: saved by scikit-learn {error.original_sklearn_version}, here is "
@@ -126,18 +130,16 @@ def read(path: Path, *, trust: bool) -> tuple[Any, dict[str, Any]]:
         # Damaged pickles and archives raise nearly any exception there is.
         raise damaged(path, error, trusted=trusted) from error
     metadata = content.get("metadata") if isinstance(content, dict) else None
-    if type(metadata) is not dict or not _same(metadata.get("format"), FORMAT):
+    if type(metadata) is not dict or not _is_exactly(metadata.get("format"), FORMAT):
         raise HeadError(f"{path}: it can be loaded, but is not a headstart head")
-    version = metadata.get("format_version")
-    if not _same(version, FORMAT_VERSION):
-        raise HeadError(
-            f"{path}: head format version {version!r:.20}, this headstart reads version "
-            f"{FORMAT_VERSION}; `headstart train FILE.h5 -o {path.name}` makes it again"
-        )
+    if not _is_exactly(metadata.get("format_version"), FORMAT_VERSION):
+        raise _other_version(path, metadata.get("format_version"))
     pipeline = content.get("pipeline")
     if not trusted:
         try:
             makeup.require_ours(pipeline)
+        except archive.Foreign as error:
+            raise _foreign(path, error, but) from error
         except Exception as error:
             # Attributes that are missing, or of any other kind than expected.
             raise damaged(path, error, trusted=False) from error
@@ -158,7 +160,21 @@ def damaged(
     )
 
 
-def _same(value: object, expected: object) -> bool:
+def _foreign(path: Path, what: archive.Foreign, but: str) -> HeadError:
+    return HeadError(
+        f"{path}: this machine did not write it{but}, and it holds parts that no head that "
+        f"headstart makes has: {first_line(what)}; if you trust its author, add --trust"
+    )
+
+
+def _other_version(path: Path, version: Any) -> HeadError:
+    return HeadError(
+        f"{path}: head format version {version!r:.20}, this headstart reads version "
+        f"{FORMAT_VERSION}; `headstart train FILE.h5 -o {path.name}` makes it again"
+    )
+
+
+def _is_exactly(value: object, expected: object) -> bool:
     return type(value) is type(expected) and value == expected
 
 
@@ -178,27 +194,29 @@ def _bytes(path: Path, *, trust: bool) -> bytes:
                 )
             return file.read(size)
     except OSError as error:
-        raise HeadError(
-            f"{path}: this head cannot be read: {error.strerror or 'it is a pipe or device'}"
-        ) from error
+        raise HeadError(f"{path}: this head cannot be read: {error.strerror}") from error
     except MemoryError as error:
         raise HeadError(f"{path}: {size / 1e9:.1f} GB do not fit into memory") from error
 
 
 def _open_regular(path: Path, flags: int) -> int:
     """A descriptor of a regular file; whatever else is there is refused without waiting for it."""
-    descriptor = os.open(path, flags | _AT_ONCE, 0o600)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    try:
+        descriptor = os.open(path, flags | _AT_ONCE, 0o600)
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return descriptor
         os.close(descriptor)
-        raise OSError(f"{path} is a pipe or device, not a file")
-    return descriptor
+    except OSError as error:
+        if error.errno not in (errno.EISDIR, errno.ENXIO):  # folders, and pipes to be written
+            raise
+    raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 
 def _load_skops(data: bytes, *, trusted: bool) -> Any:
     import skops.io
 
     if not trusted:
-        archive.require_ours(data)
+        archive.require_ours(data, soundness.FIELDS)
         return skops.io.loads(data, trusted=sorted(archive.TYPES))
     return skops.io.loads(data, trusted=skops.io.get_untrusted_types(data=data))
 
@@ -247,7 +265,10 @@ def _listed(digest: str) -> tuple[bool, str]:
     except FileNotFoundError:
         return False, ""
     except _NO_LIST as error:
-        return False, f", or the list of those that it wrote is of no use ({_reason(error)})"
+        return False, (
+            f", or the list of those that it wrote is of no use ({_reason(error)}; "
+            f"HEADSTART_STATE may name another folder for it)"
+        )
     with open(descriptor, "rb") as file:
         # A line that is no digest, cut or overwritten, harms no other.
         return digest.encode() in file.read().split(b"\n"), ""

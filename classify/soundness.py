@@ -8,16 +8,19 @@ from numpy.typing import NDArray
 
 from ..features.origin import environment_fault
 from ..features.provenance import Provenance
+from ..features.rules import MOST_CANARIES
 from .heads import makeup
 from .novelty import Novelty
 from .scores.evaluation import MISTAKES, PER_CLASS
 
-_SAME: Final = 1e-3
+_TOLERANCE: Final = 1e-3
 """Difference of probabilities that another machine's arithmetic may make. It can also turn a tied
 vote between the machines of `svm-rbf`, so that half of the images may differ more."""
 
-_AT_ONCE: Final = 4096
-"""Rows predicted at once: a kernel has a column for every support vector."""
+_ROWS_AT_ONCE: Final = 4096
+_BYTES_AT_ONCE: Final = 128 << 20
+"""Of what rows that are predicted at once become on their way; a kernel has a column for every
+support vector, of which a file has as many as its author likes."""
 
 
 def probabilities(pipeline: Any, matrix: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -28,9 +31,11 @@ def probabilities(pipeline: Any, matrix: NDArray[np.floating]) -> NDArray[np.flo
     """
     if not len(matrix):
         return np.empty((0, len(pipeline.classes_)))
+    fitting = _BYTES_AT_ONCE // (makeup.columns(pipeline) * np.dtype(np.float64).itemsize)
+    at_once = min(_ROWS_AT_ONCE, max(1, fitting))
     parts = []
-    for start in range(0, len(matrix), _AT_ONCE):
-        rows = matrix[start : start + _AT_ONCE]
+    for start in range(0, len(matrix), at_once):
+        rows = matrix[start : start + at_once]
         if rows.dtype == np.float16:
             rows = rows.astype(np.float32)
         raw = np.asarray(pipeline.predict_proba(rows), np.float64)
@@ -61,7 +66,7 @@ def fault(pipeline: Any, metadata: dict[str, Any]) -> str:
     if given.shape != (len(canary), len(names)) or not np.isfinite(given).all():
         return "its classifier gives no finite probabilities"
     apart = np.abs(given - metadata["canary_probabilities"]).max(axis=1)
-    if not np.median(apart) <= _SAME:
+    if not np.median(apart) <= _TOLERANCE:
         return (
             f"its classifier gives the test images other probabilities than when it was saved, by "
             f"up to {apart.max():.2g}; or another scikit-learn does"
@@ -108,7 +113,7 @@ def _digest(value: Any) -> str:
     return "" if digest else " is no SHA-256"
 
 
-def _whole(low: int, high: int) -> _Rule:
+def _whole_number(low: int, high: int) -> _Rule:
     def rule(value: Any) -> str:
         fine = type(value) is int and low <= value <= high
         return "" if fine else f" is no whole number from {low:,} to {high:,}"
@@ -168,12 +173,16 @@ def _record(**fields: _Rule) -> _Rule:
     return rule
 
 
-def _array(dtypes: tuple[Any, ...], dimensions: int, low: float, high: float) -> _Rule:
+def _array(
+    dtypes: tuple[Any, ...], dimensions: int, low: float, high: float, most: int = _MOST_ROWS
+) -> _Rule:
     def rule(value: Any) -> str:
         if not isinstance(value, np.ndarray) or value.dtype not in dtypes:
             return f" is no array of {' or '.join(np.dtype(one).name for one in dtypes)}"
         if value.ndim != dimensions or not value.size:
             return f" has the shape {value.shape}, not {dimensions} dimensions"
+        if len(value) > most:
+            return f" has {len(value):,} rows, not up to {most:,}"
         # NaN is neither.
         inside = low <= value.min().item() and value.max().item() <= high
         return "" if inside else f" has values outside {low:g} to {high:g}, or that are no numbers"
@@ -201,13 +210,13 @@ _FLOATS: Final = (np.float16, np.float32, np.float64)
 _FINITE: Final = float(np.finfo(np.float64).max)
 _ONE: Final = 1 + 1e-9  # sums of floats round
 _SHARE: Final = _number(0, _ONE)
-_ROWS: Final = _whole(0, _MOST_ROWS)
+_ROWS: Final = _whole_number(0, _MOST_ROWS)
 _SHARES: Final = _array((np.float64,), 1, 0, _ONE)
 _COUNTS: Final = (np.int64,)
 
 _SCORES: Final[Mapping[str, _Rule]] = {
     "basis": _text,
-    "rows": _whole(1, _MOST_ROWS),
+    "rows": _whole_number(1, _MOST_ROWS),
     "accuracy": _SHARE,
     "interval": _listing(_SHARE, 2, 2),
     "baseline": _SHARE,
@@ -220,7 +229,7 @@ _SCORES: Final[Mapping[str, _Rule]] = {
     ),
     "calibration_error": _SHARE,
     "reliability": _listing(
-        _record(confidence=_SHARE, accuracy=_SHARE, images=_whole(1, _MOST_ROWS)), 1, 100
+        _record(confidence=_SHARE, accuracy=_SHARE, images=_whole_number(1, _MOST_ROWS)), 1, 100
     ),
     "confusion": _array(_COUNTS, 2, 0, _MOST_ROWS),
     "mistakes": _listing(
@@ -229,31 +238,36 @@ _SCORES: Final[Mapping[str, _Rule]] = {
     "notes": _listing(_text, 0, 100),
 }
 
-_METADATA: Final = _record(
-    format=_text,
-    format_version=_whole(0, 1 << 31),
-    name=_text,
-    training_digest=_digest,
-    training_images=_array((np.uint64,), 1, 0, 2**64),
-    training_counts=_array(_COUNTS, 1, 1, _MOST_ROWS),
-    parameters=_mapping(_number(-_FINITE, _FINITE), 100),
-    scores=_record(**_SCORES),
-    folds=_whole(2, _MOST_ROWS),
-    seed=_whole(0, 2**32 - 1),
-    seconds=_number(0, _FINITE),
-    novelty=_record(
+_FIELDS: Final[Mapping[str, _Rule]] = {
+    "format": _text,
+    "format_version": _whole_number(0, 1 << 31),
+    "name": _text,
+    "training_digest": _digest,
+    "training_images": _array((np.uint64,), 1, 0, 2**64),
+    "training_counts": _array(_COUNTS, 1, 1, _MOST_ROWS),
+    "parameters": _mapping(_number(-_FINITE, _FINITE), 100),
+    "scores": _record(**_SCORES),
+    "folds": _whole_number(2, _MOST_ROWS),
+    "seed": _whole_number(0, 2**32 - 1),
+    "seconds": _number(0, _FINITE),
+    "novelty": _record(
         mean=_array(_FLOATS, 1, -_FINITE, _FINITE),
         components=_array(_FLOATS, 2, -_FINITE, _FINITE),
         exemplars=_array(_FLOATS, 2, -_FINITE, _FINITE),
         threshold=_number(float(np.finfo(np.float32).tiny), _FINITE),
-        held_out=_whole(1, _MOST_ROWS),
+        held_out=_whole_number(1, _MOST_ROWS),
     ),
-    class_weight=_one_of(None, "balanced"),
-    scikit_learn=_text,
-    label_names=_listing(_text, 2, _MOST_CLASSES),
-    fingerprint=_digest,
-    provenance=_any,
-    environment=_environment,
-    canary=_array(_FLOATS, 2, -_FINITE, _FINITE),
-    canary_probabilities=_array((np.float64,), 2, 0, _ONE),
-)
+    "class_weight": _one_of(None, "balanced"),
+    "scikit_learn": _text,
+    "label_names": _listing(_text, 2, _MOST_CLASSES),
+    "fingerprint": _digest,
+    "provenance": _any,
+    "environment": _environment,
+    "canary": _array(_FLOATS, 2, -_FINITE, _FINITE, MOST_CANARIES),
+    "canary_probabilities": _array((np.float64,), 2, 0, _ONE, MOST_CANARIES),
+}
+
+_METADATA: Final = _record(**_FIELDS)
+
+FIELDS: Final = frozenset(_FIELDS)
+"""Of the metadata of a head."""

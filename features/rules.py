@@ -15,6 +15,9 @@ _LARGEST: Final = 1e15
 """Of the numbers in a vector: the squares of a great many, added, fit into float32. Those that
 backbones give are below a thousand."""
 
+MOST_CANARIES: Final = 64
+"""Ours are 8. Each passes through the whole classifier whenever a head is loaded."""
+
 Read = Callable[[str], NDArray[Any]]
 """Gives a whole dataset by its name."""
 
@@ -162,8 +165,12 @@ def _files(files: NDArray[np.void]) -> Iterator[str]:
 def _canary(read: Read) -> Iterator[str]:
     canary = read(layout.CANARY).astype(np.float64)
     # Distances are relative to the length of a vector.
-    if not len(canary) or not np.isfinite(canary).all() or not canary.any(axis=1).all():
-        yield "empty, all zero, or not finite"
+    if (
+        not 0 < len(canary) <= MOST_CANARIES
+        or not np.isfinite(canary).all()
+        or not canary.any(axis=1).all()
+    ):
+        yield f"empty, more than {MOST_CANARIES}, all zero, or not finite"
 
 
 def _outside(numbers: NDArray[np.integer], least: int, end: int) -> bool:

@@ -144,7 +144,7 @@ def test_a_skops_file_with_other_types_needs_trust(store, tmp_path, monkeypatch)
     train(store, RandomForestClassifier(3)).save(path)
     assert load_head(path).name == "RandomForestClassifier"  # written here
     monkeypatch.setenv("HEADSTART_STATE", str(tmp_path / "another machine"))
-    with pytest.raises(HeadError, match=r"it holds types .*sklearn\.ensemble.*--trust"):
+    with pytest.raises(HeadError, match=r"it holds parts .*sklearn\.ensemble.*--trust"):
         load_head(path)
     assert load_head(path, trust=True).name == "RandomForestClassifier"
 

@@ -14,17 +14,21 @@ import zipfile
 import joblib
 import numpy as np
 import pytest
+import scipy.sparse
 import skops.io
-from headstart.classify import load_head, persistence, train
+from headstart.classify import load_head, persistence, soundness, train
 from headstart.classify.heads import makeup, rbf
 from headstart.features import HeadError, HeadstartError
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.ensemble import BaggingClassifier
+from sklearn.ensemble import BaggingClassifier, VotingClassifier
+from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.naive_bayes import GaussianNB
-from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, NuSVC
 
@@ -220,12 +224,12 @@ def test_types_of_ours_are_refused_where_no_recipe_puts_them(gift):
 
     for name, change, message in (
         ("logistic", nested, "'StandardScaler' object has no attribute 'mean_'"),
-        ("svm", calibrated_twice, "CalibratedClassifierCV is where a LinearSVC is expected"),
+        ("svm", calibrated_twice, "a CalibratedClassifierCV in the place of a LinearSVC"),
         ("svm", of("calibrated_classifiers_", []), "not enough values"),
         ("svm", of("n_features_in_", 10**9), "numbers of features"),
         ("logistic", of("coef_", np.ones((3, 99))), r"its coef_ is not \(3, 12\)"),
         ("logistic", of("predict_proba", "a"), "attributes in place of methods"),
-        ("logistic", of("n_jobs", 200), "has a n_jobs that no head of ours has"),
+        ("logistic", of("n_jobs", 200), "LogisticRegression with its parameter 'n_jobs' set"),
     ):
         path = gift(name, change)
         with pytest.raises(HeadError, match=message):
@@ -296,6 +300,165 @@ def test_machines_are_found_wherever_they_sit(around):
         makeup.require_sound_machine(found)
 
 
+AROUND = {
+    "search": lambda machine: GridSearchCV(machine, {"gamma": [0.1, 1.0]}, cv=2),
+    "bag": lambda machine: BaggingClassifier(machine, n_estimators=2),
+    "one against the rest": OneVsRestClassifier,
+    "vote": lambda machine: VotingClassifier(
+        [("a", CalibratedClassifierCV(machine, cv=2)), ("b", GaussianNB())], voting="soft"
+    ),
+    "calibrated": lambda machine: CalibratedClassifierCV(machine, cv=2),
+}
+
+
+@pytest.mark.parametrize("around", AROUND)
+@pytest.mark.parametrize("machine", [SVC(), NuSVC(nu=0.1)])
+def test_a_classifier_that_keeps_an_unfitted_machine_loads_again(
+    store, tmp_path, monkeypatch, machine, around
+):
+    head = train(store, AROUND[around](machine))
+    expected = head.predict(store).probabilities
+    monkeypatch.setenv("HEADSTART_STATE", str(tmp_path / "here"))
+    for suffix in (".joblib", ".skops"):
+        path = tmp_path / f"head{suffix}"
+        head.save(path)
+        for here, trust in (("here", False), ("here", True), ("elsewhere", True)):
+            monkeypatch.setenv("HEADSTART_STATE", str(tmp_path / here))
+            loaded = taken(path, trust=trust)
+            np.testing.assert_array_equal(loaded.predict(store).probabilities, expected)
+        assert "--trust" in taken(path) or here == "here"
+        monkeypatch.setenv("HEADSTART_STATE", str(tmp_path / "here"))
+
+
+@pytest.mark.parametrize("machine", [SVC(), NuSVC(nu=0.1)])
+@pytest.mark.parametrize("kind", [np.asarray, scipy.sparse.csr_array])
+def test_a_machine_that_is_not_checked_never_reaches_libsvm(machine, kind):
+    rows = kind(np.eye(4))
+    fitted = copy.deepcopy(machine).fit(rows, [0, 1, 0, 1])
+    del fitted.support_  # libsvm for sparse rows does without
+    assert list(makeup.machines(fitted)) == [fitted]
+    with pytest.raises(AttributeError):
+        makeup.require_sound_machine(fitted)
+    del fitted._dual_coef_
+    for unchecked in (machine, fitted):
+        assert list(makeup.machines([unchecked])) == []
+        for ask in (unchecked.predict, unchecked.decision_function, unchecked._decision_function):
+            with pytest.raises((AttributeError, NotFittedError)):
+                ask(rows)
+        layout = "sparse" if scipy.sparse.issparse(rows) else "dense"
+        for asked in ("predict", "predict_proba", "decision_function"):
+            with pytest.raises(AttributeError):
+                getattr(unchecked, f"_{layout}_{asked}")(rows)
+
+
+@pytest.mark.parametrize(
+    "classifier",
+    [
+        LogisticRegression(),
+        SVC(),
+        make_pipeline(StandardScaler(), SVC()),
+        make_pipeline(StandardScaler(), LogisticRegression()),
+        Pipeline([("scale", StandardScaler()), ("classify", LogisticRegression(C=0.1))]),
+        OneVsRestClassifier(LogisticRegression(solver="liblinear", fit_intercept=False)),
+    ],
+)
+def test_a_sound_classifier_of_another_make_asks_for_trust_and_is_not_called_damaged(
+    store, tmp_path, elsewhere, monkeypatch, classifier
+):
+    path = tmp_path / "head.skops"
+    train(store, classifier).save(path)
+    assert not isinstance(taken(path), str)
+    monkeypatch.setenv("HEADSTART_STATE", str(tmp_path / "yet another machine"))
+    refused = taken(path)
+    assert "this machine did not write it, and it holds parts that no head that" in refused
+    assert refused.endswith("; if you trust its author, add --trust")
+    assert "damaged" not in refused
+    assert not isinstance(taken(path, trust=True), str)
+
+
+def test_what_skops_writes_and_cannot_read_is_not_saved(store, tmp_path):
+    head = train(store)
+    head.pipeline.steps[-1][1].odd = lambda one, other: one @ other.T
+    with pytest.raises(HeadError, match=r"cannot be saved as \.skops .*; save it as \.joblib"):
+        head.save(tmp_path / "head.skops")
+    assert list(tmp_path.glob("head*")) == []
+
+
+def test_more_test_images_than_ours_are_refused(gift):
+    def more(content):
+        metadata = content["metadata"]
+        for name in ("canary", "canary_probabilities"):
+            metadata[name] = np.repeat(metadata[name], 9, axis=0)
+
+    assert "its metadata.canary has 72 rows, not up to 64" in taken(gift(change=more))
+
+
+@pytest.mark.parametrize("name", ["logistic", "svm", "svm-rbf"])
+def test_rows_are_predicted_in_parts_that_fit_into_memory(store, gift, monkeypatch, name):
+    pipeline = load_head(gift(name)).pipeline
+    rows = np.asarray(store.features)
+    expected = soundness.probabilities(pipeline, rows)
+    columns = len(pipeline[:-1].transform(rows).T)
+    assert makeup.columns(pipeline) == max(columns, 3)
+    real, parts = type(pipeline).predict_proba, []
+
+    def counted(self, given):
+        parts.append(len(given))
+        return real(self, given)
+
+    monkeypatch.setattr(type(pipeline), "predict_proba", counted)
+    for budget, most in ((columns * 8 * 7, 7), (1, 1), (columns * 8 * 1000, 60)):
+        monkeypatch.setattr(soundness, "_BYTES_AT_ONCE", budget)
+        parts.clear()
+        np.testing.assert_allclose(soundness.probabilities(pipeline, rows), expected, atol=1e-6)
+        assert max(parts) == most
+        assert sum(parts) == 60
+
+
+def test_pairs_of_classes_count_where_a_machine_votes():
+    labels = [f"{number:03}" for number in range(60)]
+    machine = Pipeline([("classify", SVC())]).fit(np.eye(60, 4), labels)
+    assert makeup.columns(machine) == 60 * 59 // 2
+
+
+@pytest.mark.parametrize("nodes", [1, 10_000])
+def test_surplus_of_any_size_is_refused_before_it_is_built(gift, monkeypatch, nodes):
+    path = gift()
+    contents = members(path)
+
+    def plan(*places, version="4"):
+        def change(plan):
+            plan["content"]["metadata"]["content"]["format_version"]["content"] = version
+            for place in places:
+                holder = functools.reduce(lambda tree, key: tree[key], place, plan)
+                content, keys = holder["content"], holder["key_types"]["content"]
+                one = plan["content"]["metadata"]["content"]["name"]
+                content["more"] = {
+                    "__class__": "list", "__module__": "builtins", "__loader__": "ListNode",
+                    "content": [one] * nodes, "__id__": 999_999,
+                }  # fmt: skip
+                keys.append(keys[0] | {"__id__": 999_998})
+            return plan
+
+        return archived(path, planned(contents, change))
+
+    def keys(plan):
+        holder = plan["content"]["metadata"]["content"]["parameters"]
+        key = plan["content"]["metadata"]["key_types"]["content"][0]
+        holder["key_types"]["content"] += [key | {"__id__": 10**6 + one} for one in range(nodes)]
+        return plan
+
+    monkeypatch.setattr(skops.io, "loads", lambda *given, **more: pytest.fail("it is built"))
+    assert "it is no dictionary of a pipeline and its metadata" in taken(plan([]))
+    metadata = ("content", "metadata")
+    assert "its metadata has more fields than it should" in taken(plan(metadata))
+    assert "head format version 5, this headstart reads version 4" in taken(
+        plan(metadata, version="5")
+    )
+    archived(path, planned(contents, keys))
+    assert "more or fewer keys than values" in taken(path)
+
+
 def test_archives_that_would_take_more_memory_than_they_have_bytes_are_refused(gift):
     path = gift()
     contents = members(path)
@@ -339,7 +502,7 @@ def test_archives_that_would_take_more_memory_than_they_have_bytes_are_refused(g
 def test_objects_too_deep_inside_one_another_are_refused(gift):
     def deep(content):
         for _ in range(40):
-            content["metadata"] = [content["metadata"]]
+            content["metadata"]["name"] = [content["metadata"]["name"]]
 
     with pytest.raises(HeadError, match="too deep inside others"):
         load_head(gift(change=deep))
@@ -404,7 +567,9 @@ def test_pipes_devices_and_folders_are_no_heads_and_nobody_waits_for_them(tmp_pa
     folder.mkdir()
     for path in (pipe, zero, folder, tmp_path / f"missing{suffix}"):
         for trust in (False, True):
-            assert "this head cannot be read: " in taken(path, trust=trust)
+            refused = taken(path, trust=trust)
+            assert "this head cannot be read: " in refused
+            assert refused.endswith(": not a regular file") == path.exists()
 
 
 def test_a_file_beyond_all_heads_is_not_read_without_trust(tmp_path):
@@ -442,7 +607,7 @@ def test_a_list_that_others_can_write_is_not_believed(head, tmp_path, state):
         for mode in modes:
             place.chmod(mode)
             refused = taken(path)
-            assert f"(others can write to {place} (`chmod go-w` keeps them out))" in refused
+            assert f"(others can write to {place} (`chmod go-w` keeps them out); " in refused
             assert "--trust" in refused
         place.chmod(before)
         assert taken(path).name == "logistic"
@@ -459,7 +624,9 @@ def test_a_list_of_another_user_is_not_believed(head, tmp_path, state, monkeypat
         return os.stat_result((*status[:4], 12345, *status[5:10]))
 
     monkeypatch.setattr(os, "fstat", of_another)
-    assert "heads-written belongs to another user" in taken(path)
+    refused = taken(path)
+    assert "heads-written belongs to another user; HEADSTART_STATE may name another" in refused
+    assert "--trust" in refused
 
 
 def test_a_bad_line_in_the_list_harms_no_other(head, tmp_path, state):
@@ -514,12 +681,15 @@ def test_a_list_that_cannot_be_kept_is_told_when_the_head_is_saved(
     pipe = tmp_path / "pipes" / "heads-written"
     pipe.parent.mkdir(0o700)
     os.mkfifo(pipe)
+    listed = tmp_path / "folders" / "heads-written"
+    listed.mkdir(0o700, parents=True)
     open_to_all = tmp_path / "open"
     open_to_all.mkdir()
     open_to_all.chmod(0o777)
     for folder, why in (
         (file / "x", "Not a directory"),
-        (pipe.parent, "heads-written"),
+        (pipe.parent, f"{pipe}: not a regular file"),
+        (listed.parent, f"{listed}: not a regular file"),
         (open_to_all, "others can write to"),
     ):
         monkeypatch.setenv("HEADSTART_STATE", str(folder))
@@ -529,7 +699,10 @@ def test_a_list_that_cannot_be_kept_is_told_when_the_head_is_saved(
         assert said.startswith(f"{path}: loading it will need --trust")
         assert why in said
         assert "HEADSTART_STATE" in said
-        assert "--trust" in taken(path)
+        refused = taken(path)
+        assert "--trust" in refused
+        assert why in refused
+        assert "HEADSTART_STATE" in refused
         assert taken(path, trust=True).name == "logistic"
 
 

@@ -23,6 +23,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC, LinearSVC, NuSVC
 
+from .archive import Foreign
+
 _PRECOMPUTED: Final = "precomputed"
 
 
@@ -31,17 +33,22 @@ def require_ours(pipeline: Any) -> None:
 
     Raises
     ------
+    Foreign
+        If it is made otherwise.
     Exception
-        ValueError if it is made otherwise; nearly any other if it cannot even be looked at.
+        ValueError if its arrays contradict each other; nearly any other if it cannot even be looked
+        at.
     """
-    _require_plain(pipeline, Pipeline, steps=lambda steps: type(steps) is list and len(steps) > 1)
+    _require_plain(pipeline, Pipeline, steps=lambda steps: type(steps) is list)
     if [name for name, _ in pipeline.steps] not in _PIPELINES:
-        raise ValueError("the steps of its pipeline are none of ours")
-    classes = len(pipeline.steps[-1][1].classes_)
-    width = len(pipeline.steps[0][1].mean_)
-    for _, step in pipeline.steps[:-1]:
+        raise Foreign("a Pipeline of other steps")
+    *transformers, last = (step for _, step in pipeline.steps)
+    for step in transformers:
+        if type(step) not in _TRANSFORMERS:
+            raise Foreign(f"a {type(step).__name__} before the classifier")
+    classes, width = len(last.classes_), len(transformers[0].mean_)
+    for step in transformers:
         width = _TRANSFORMERS[type(step)](step, width)
-    last = pipeline.steps[-1][1]
     if type(last) is CalibratedClassifierCV:
         _calibrated(last, classes, width)
     else:
@@ -71,7 +78,7 @@ def _against_support(kernel: Any, width: int) -> int:
     )
     support, gamma = kernel.kw_args["Y"], kernel.kw_args["gamma"]
     _require_array("Y", support, (len(support), width))
-    if not _positive(gamma):
+    if not _is_positive(gamma):
         raise ValueError("its gamma is not a positive number")
     return len(support)
 
@@ -80,8 +87,8 @@ def _landmarks(kernel: Any, width: int) -> int:
     _require_plain(
         kernel,
         Nystroem,
-        gamma=_positive,
-        n_components=_whole,
+        gamma=_is_positive,
+        n_components=_is_count,
         random_state=lambda seed: type(seed) is int,
     )
     count = len(kernel.components_)
@@ -98,7 +105,7 @@ _TRANSFORMERS: Final[dict[type, Callable[[Any, int], int]]] = {
 
 
 def _linear(classifier: Any, kind: type, classes: int, width: int) -> None:
-    _require_plain(classifier, kind, C=_positive, class_weight=_weighting, max_iter=_whole)
+    _require_plain(classifier, kind, C=_is_positive, class_weight=_is_weighting, max_iter=_is_count)
     columns = classes if classes > 2 else 1
     _require_numbers(classifier, {"coef_": (columns, width), "intercept_": (columns,)})
     _require_names(classifier.classes_, classes)
@@ -113,15 +120,15 @@ def _calibrated(classifier: Any, classes: int, width: int) -> None:
     _require_features(classifier, width)
     (inner,) = classifier.calibrated_classifiers_
     if type(inner) is not _CalibratedClassifier or inner.method != "sigmoid":
-        raise ValueError("its calibration is none of ours")
+        raise Foreign("another calibration")
     _require_names(inner.classes, classes)
     machine = inner.estimator
     if type(machine) is SVC:
         _require_plain(
             machine,
             SVC,
-            C=_positive,
-            class_weight=_weighting,
+            C=_is_positive,
+            class_weight=_is_weighting,
             kernel=lambda kernel: kernel == _PRECOMPUTED,
         )
         _require_names(machine.classes_, classes)
@@ -135,38 +142,38 @@ def _calibrated(classifier: Any, classes: int, width: int) -> None:
         raise ValueError("its calibrators are not one for each column")
     for sigmoid in inner.calibrators:
         if type(sigmoid) is not _SigmoidCalibration:
-            raise ValueError("its calibration is none of ours")
+            raise Foreign("another calibration")
         _require_numbers(sigmoid, {"a_": (), "b_": ()})
 
 
 def _require_plain(estimator: Any, kind: type, /, **free: Callable[[Any], bool]) -> None:
     """Refuse another type, attributes in place of methods, and parameters that no recipe sets."""
     if type(estimator) is not kind:
-        raise ValueError(f"a {type(estimator).__name__} is where a {kind.__name__} is expected")
+        raise Foreign(f"a {type(estimator).__name__} in the place of a {kind.__name__}")
     attributes = vars(estimator)
     if any(hasattr(kind, name) for name in attributes):
-        raise ValueError(f"its {kind.__name__} has attributes in place of methods")
+        raise Foreign(f"a {kind.__name__} with attributes in place of methods")
     defaults = Pipeline([]) if kind is Pipeline else kind()
     for name, default in defaults.get_params(deep=False).items():
         value = attributes[name]
-        fine = free[name](value) if name in free else _same(value, default)
+        fine = free[name](value) if name in free else _is_default(value, default)
         if not fine:
-            raise ValueError(f"its {kind.__name__} has a {name} that no head of ours has")
+            raise Foreign(f"a {kind.__name__} with its parameter {name!r} set otherwise")
 
 
-def _same(value: Any, default: Any) -> bool:
+def _is_default(value: Any, default: Any) -> bool:
     return type(value) is type(default) and bool(value == default)
 
 
-def _positive(value: Any) -> bool:
+def _is_positive(value: Any) -> bool:
     return isinstance(value, float) and 0 < value < math.inf
 
 
-def _whole(value: Any) -> bool:
+def _is_count(value: Any) -> bool:
     return type(value) is int and 0 < value < 2**31
 
 
-def _weighting(value: Any) -> bool:
+def _is_weighting(value: Any) -> bool:
     return value is None or value == "balanced"
 
 
@@ -199,15 +206,29 @@ def _require_features(estimator: Any, width: int) -> None:
         raise ValueError(f"the numbers of features of its {type(estimator).__name__} contradict")
 
 
+def columns(pipeline: Any) -> int:
+    """How many numbers a row becomes on its way through a fitted pipeline, at most.
+
+    A kernel gives one for every support vector, a machine one for every pair of classes.
+    """
+    counts = (len(machine.classes_) for machine in machines(pipeline))
+    pairs = max((classes * (classes - 1) // 2 for classes in counts), default=1)
+    return max(pairs, getattr(pipeline.steps[-1][1], "n_features_in_", 1))
+
+
 def machines(thing: Any) -> Iterator[Any]:
-    """Every support vector machine in an estimator, however deep inside others."""
+    """Every fitted support vector machine in an estimator, however deep inside others.
+
+    Those that wrap one also keep the unfitted one that they were given. Whatever is asked of a
+    machine without dual coefficients ends in Python, before libsvm: every call passes them.
+    """
     seen, left = set(), [thing]
     while left:
         one = left.pop()
         if id(one) in seen or isinstance(one, type | ModuleType):
             continue
         seen.add(id(one))
-        if isinstance(one, SVC | NuSVC):
+        if isinstance(one, SVC | NuSVC) and "_dual_coef_" in vars(one):
             yield one
         if isinstance(one, dict):
             left.extend(one.values())
