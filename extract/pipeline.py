@@ -258,11 +258,14 @@ def _require_source(source: str, listing: Sequence[ImageReference]) -> None:
 
 
 def _require_rows(known: Known, listed: Sequence[Listed]) -> None:
-    seen = [file for image in listed if (file := known.found(image.stat)) is not None]
-    if all(file.reason for file in seen):
-        # A unit with vectors is of another source, or of images that cannot be read now.
-        units.discard(units.folder_of(known.out), [one for one in known.units if not one.keys])
-        raise SourceError(
-            f"none of the {len(seen)} images can be used; the first is "
-            f"{os.fsdecode(seen[0].path)}: {seen[0].reason}"
-        )
+    """See that something can be sealed; everything listed has been looked at."""
+    first = None
+    for image in listed:
+        file = known.found(image.stat)
+        if file is not None and not file.reason:
+            return
+        first = first or file
+    # A unit with vectors is of another source, or of images that cannot be read now.
+    units.discard(units.folder_of(known.out), [one for one in known.units if not one.keys])
+    reason = "" if first is None else f"; the first is {os.fsdecode(first.path)}: {first.reason}"
+    raise SourceError(f"none of the {len(listed)} images can be used{reason}")

@@ -26,30 +26,34 @@ def require_little_lost(
     WrongUsage
         If vectors that came from another source would be lost, or more than half of all.
     """
-    contents = known.contents
-    lost = _Lost(contents, known.source, ask=ask)
+    unread = (stat for stat in stats.values() if not stat.stamp)
+    ask = ask or any(known.found(stat) is None for stat in unread)
+    lost = _Lost(known, ask=ask)
     unknown = []
+    if not lost.too_many():
+        return
     for image in images:
         found = known.found(stats[image.path])
-        if found is not None:
-            lost.less(found.digest)
-        else:
+        if found is None:
             unknown.append(image)
-            lost.ask |= not stats[image.path].stamp
+            continue
+        lost.less(found.digest)
+        if not lost.too_many():
+            return
     # Moved and renamed files have their contents, and so the sizes, that are known.
     sizes = {file.stat.size for digest in lost.digests if (file := known.image(digest)) is not None}
     for image in unknown:
-        if not lost.too_many:
+        if not lost.too_many():
             return
         last = known.last(image.path)
         if last is not None or stats[image.path].size in sizes:
             digest = image.digest()
             lost.less(last.digest if last is not None and digest == UNREAD else digest)
-    if lost.too_many:
+    if lost.too_many():
         others = sorted(set(lost.foreign.values()))
         elsewhere = f" (they come from {others[0] or 'elsewhere'})" if others else ""
         raise WrongUsage(
-            f"{known.out}: {len(lost.digests):,} of the {len(contents):,} vectors known for it are "
+            f"{known.out}: {len(lost.digests):,} of the {lost.of:,} vectors known for it are "
             f"of no image in {known.source}{elsewhere} and would be removed; choose another "
             f"output, or have them removed by --remove (in Python remove=True)"
         )
@@ -58,19 +62,18 @@ def require_little_lost(
 class _Lost:
     """The contents that have not been found in the source, as they become fewer."""
 
-    def __init__(self, contents: Mapping[bytes, str], source: str, *, ask: bool) -> None:
-        self.ask = ask
-        self.digests = set(contents)
-        self.foreign = {digest: one for digest, one in contents.items() if one != source}
-        self._half = len(contents) / 2
+    def __init__(self, known: Known, *, ask: bool) -> None:
+        self.digests = known.contents()
+        self.foreign = known.foreign()
+        self.of = len(self.digests)
+        self._ask = ask
 
     def less(self, digest: bytes) -> None:
         """Count a content as found."""
         self.digests.discard(digest)
         self.foreign.pop(digest, None)
 
-    @property
     def too_many(self) -> bool:
         """Whether they are more than go without a question."""
-        enough = 0 if self.ask or self.foreign else self._half
+        enough = 0 if self._ask or self.foreign else self.of / 2
         return len(self.digests) > enough

@@ -66,11 +66,11 @@ def _look(image: ImageReference, known: Known | None, request: Request) -> Looke
     try:
         data, stat = image.read()
     except (Unreadable, MemoryError) as error:
-        seen = dataclasses.replace(seen, reason=_reason(error))
+        seen = seen._replace(reason=_reason(error))
         return Looked(seen, None, time.perf_counter() - started, 0.0)
     read_seconds, computing = time.perf_counter() - started, time.thread_time()
     digest = hashlib.sha256(data).digest()
-    seen = dataclasses.replace(seen, stat=stat, digest=digest)
+    seen = seen._replace(stat=stat, digest=digest)
     twin = known.image(digest) if known else None
     try:
         if twin is not None:
@@ -78,11 +78,11 @@ def _look(image: ImageReference, known: Known | None, request: Request) -> Looke
         else:
             decoded = decode(data, request.size, request.fit)
             pixels, width, height = decoded.pixels, decoded.width, decoded.height
-        seen = dataclasses.replace(seen, width=width, height=height)
+        seen = seen._replace(width=width, height=height)
     except Undecodable as error:
-        seen = dataclasses.replace(seen, reason=_reason(error))
+        seen = seen._replace(reason=_reason(error))
     except MemoryError as error:
-        seen = dataclasses.replace(seen, digest=UNREAD, reason=_reason(error))  # it is tried again
+        seen = seen._replace(digest=UNREAD, reason=_reason(error))  # it is tried again
     return Looked(seen, pixels, read_seconds, time.thread_time() - computing)
 
 

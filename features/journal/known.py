@@ -1,7 +1,7 @@
 """What is known already: the sealed file and the verified units, looked up by file and by key."""
 
+import collections
 import dataclasses
-import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -53,7 +53,6 @@ class Known:
                 unfinished = f"unfinished work in {units.folder_of(out)}"
                 unit.origin.called(unfinished, remedy).require_declared(rest, f"the rest of {out}")
         self._files: dict[FileStat, SeenFile] = {}
-        self._last: dict[bytes, SeenFile] = {}
         self._images: dict[bytes, SeenFile] = {}
         self._places: dict[Key, tuple[int, int]] = {}
         self._index()
@@ -78,10 +77,9 @@ class Known:
     def _remember(self, files: Iterable[SeenFile], environment: Mapping[str, Any]) -> None:
         here = environment.get("source", "") == self.source
         for file in files:
-            if here and file.digest != UNREAD:
-                self._files[file.stat] = self._last[file.path] = file
-            elif here:
-                self._files.setdefault(file.stat, file)
+            if here and (file.digest != UNREAD or file.stat not in self._files):
+                self._files.pop(file.stat, None)  # so that they stay in the order of looking
+                self._files[file.stat] = file
             if not file.reason:
                 self._images[file.digest] = file
 
@@ -107,6 +105,10 @@ class Known:
     def files(self) -> list[SeenFile]:
         """What was found in each file of the present source when it was last read."""
         return list(self._last.values())
+
+    @once
+    def _last(self) -> dict[bytes, SeenFile]:
+        return {file.path: file for file in self._files.values() if file.digest != UNREAD}
 
     @property
     def turn(self) -> int:
@@ -155,26 +157,33 @@ class Known:
         They are new, changed or could not be read. Or they share size and time with another file:
         not every file system has more to tell two such files apart when they are swapped.
         """
-        owners: dict[tuple[int, int], bytes] = {}
-        shared = {
-            (stat.size, stat.mtime_ns)
-            for stat in itertools.chain(stats, self._files)
-            if stat.stamp and owners.setdefault((stat.size, stat.mtime_ns), stat.path) != stat.path
-        }
+        every = {(stat.size, stat.mtime_ns, stat.path) for stat in self._files if stat.stamp}
+        every.update((stat.size, stat.mtime_ns, stat.path) for stat in stats if stat.stamp)
+        owners = collections.Counter((size, time) for size, time, _ in every)
+        shared = {pair for pair, paths in owners.items() if paths > 1}
         return {
             stat.path
             for stat in stats
-            if must_read(self.seen(stat)) or (stat.stamp and (stat.size, stat.mtime_ns) in shared)
+            if must_read(self.seen(stat))
+            or (shared and stat.stamp and (stat.size, stat.mtime_ns) in shared)
         }
 
-    @property
-    def contents(self) -> dict[bytes, str]:
-        """The digest of every image whose vector is known, and the source that it was found in."""
-        stored = "" if self.store is None else str(self.store.environment.get("source", ""))
-        sources = [str(unit.origin.environment.get("source", "")) for unit in self.units]
+    def contents(self) -> set[bytes]:
+        """The digest of every image whose vector is known."""
+        return {digest for digest, _ in self._places}
+
+    def foreign(self) -> dict[bytes, str]:
+        """Those that were found in another source, and in which."""
+        origins = [unit.origin for unit in self.units]
+        if self.store is not None:
+            origins.append(self.store.origin)  # the last, which the place -1 is
+        sources = [str(origin.environment.get("source", "")) for origin in origins]
+        if set(sources) <= {self.source}:
+            return {}
         return {
-            digest: sources[number] if number >= 0 else stored
+            digest: sources[number]
             for (digest, _), (number, _) in self._places.items()
+            if sources[number] != self.source
         }
 
     def vectors(self, keys: Sequence[Key]) -> NDArray[np.floating]:
