@@ -112,7 +112,11 @@ def _keras_json() -> Path:
 
 def _broken_keras(error: Exception) -> BackboneError:
     setting, why = keras_setting(), first_line(error)
-    if setting is None and not isinstance(error, ImportError) and _keras_json().exists():
+    if (
+        setting is None
+        and isinstance(error, ValueError | TypeError | AttributeError)
+        and _keras_json().exists()
+    ):
         setting = str(_keras_json())  # a value that Keras does not know
     if setting is None:
         return BackboneError(

@@ -40,19 +40,22 @@ PROVENANCE_ATTRIBUTE: Final = "provenance"
 FINGERPRINT_ATTRIBUTE: Final = "fingerprint"
 ENVIRONMENT_ATTRIBUTE: Final = "environment"
 CONTENT_DIGEST_ATTRIBUTE: Final = "content_digest"
-TURN_ATTRIBUTE: Final = "turn"  # of units alone
+TURN_ATTRIBUTE: Final = "turn"
 
-ATTRIBUTES: Final = frozenset(
+_ATTRIBUTES: Final = frozenset(
     {
         FORMAT_ATTRIBUTE,
         VERSION_ATTRIBUTE,
         PROVENANCE_ATTRIBUTE,
-        FINGERPRINT_ATTRIBUTE,
         ENVIRONMENT_ATTRIBUTE,
         CONTENT_DIGEST_ATTRIBUTE,
-        TURN_ATTRIBUTE,
     }
 )
+ATTRIBUTES: Final[Mapping[str, frozenset[str]]] = {
+    FORMAT: _ATTRIBUTES | {FINGERPRINT_ATTRIBUTE},
+    UNIT_FORMAT: _ATTRIBUTES | {TURN_ATTRIBUTE},
+}
+"""Those of the root group that a file of each kind may have."""
 
 SPLIT_NAMES: Final = ("none", "train", "validation", "test")
 TRAIN, VALIDATION, TEST = range(1, 4)

@@ -31,7 +31,7 @@ def foreign(file: h5py.File, expected_format: str, file_size: int) -> str:
     found = set(file)
     if found != schema.keys():
         return f"missing or unknown names: {_listed(found ^ schema.keys())}"
-    unknown = set(file.attrs) - layout.ATTRIBUTES
+    unknown = set(file.attrs) - layout.ATTRIBUTES[expected_format]
     if unknown:
         return f"unknown attributes: {_listed(unknown)}"
     for name, column in schema.items():

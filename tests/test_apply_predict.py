@@ -99,11 +99,11 @@ def test_kept_features_are_those_of_extract_and_serve_a_second_head_without_embe
 def test_features_that_are_something_else_already_are_not_replaced(trained, cli):
     before = (trained / "pets.h5").read_bytes()
     done = cli("predict", "pets.joblib", "new", "-o", "a.csv", "--features", "pets.h5")
-    assert f"the features of 18 images of {trained / 'photos'} that are not" in done.failure(2)
+    assert f"(they come from {trained / 'photos'}) and would be removed" in done.failure(2)
     assert (trained / "pets.h5").read_bytes() == before
     one = ("predict", "pets.joblib", "-o", "one.csv", "--features", "one.h5")
     assert cli(*one, "new/red/red00.png").code == 0
-    assert "the features of 1 images of" in cli(*one, "new/red/red01.png").failure(2)
+    assert "1 of the 1 vectors known for it" in cli(*one, "new/red/red01.png").failure(2)
     assert cli(*one, "new/red/red01.png", "new/red/red00.png").code == 0
     done = cli("predict", "pets.joblib", "new", "-o", "a.csv", "--features", "a.csv")
     assert "a.csv: is the output (-o) too" in done.failure(2)

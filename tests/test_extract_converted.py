@@ -13,6 +13,7 @@ from headstart.extract.backbones.request import Request
 from headstart.extract.embedding import Embedding
 from headstart.extract.engines import converted
 from headstart.extract.images.synthetic import synthetic_images
+from headstart.features import BackboneError
 from headstart.features.origin import distance
 
 pytestmark = pytest.mark.skipif(
@@ -61,7 +62,7 @@ def test_a_graph_is_converted_once_and_read_afterwards(monkeypatch, tmp_path):
     assert distance(again.embed(IMAGES), vectors) < 1e-6
     half = Embedding(request(precision="bf16"), "openvino")
     assert half.provenance.weights_digest == first.provenance.weights_digest
-    with pytest.raises(ImportError):
+    with pytest.raises(BackboneError, match="Keras cannot be imported"):
         _ = Embedding(request(size=72), "openvino").provenance
     (place,) = (tmp_path / "graphs").iterdir()
     assert place.name.startswith("MobileNetV2-71-")

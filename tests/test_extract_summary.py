@@ -55,7 +55,9 @@ def test_a_summary_sums_up_the_units_of_all_workers(photos, tmp_path, stub):
     for worker in "ab":
         for busy in (40.0, 20.0):  # the later unit of a worker may be counted first
             tally.add(Done(worker, busy_seconds=busy, embedded=contents, load_seconds=2.0, **how))
-    summary = summarise(store, stub, tally, workers=2, removed=3, sealing=1.0, total=50.0)
+    summary = summarise(
+        store, stub, tally, workers=2, removed=3, unreachable=0, sealing=1.0, total=50.0
+    )
     assert (summary.engine, summary.embedded, summary.removed) == ("keras", 18, 3)
     assert summary.seconds["embed"] == 40 + 40
     assert (summary.seconds["load"], summary.seconds["write"]) == (2.0, 1.0)

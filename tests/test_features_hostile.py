@@ -150,7 +150,7 @@ CHANGES: dict[str, Callable[[h5py.File], None]] = {
     "skipped not UTF-8": skipping((b"\xff\n", b"line\nline")),
     **{
         f"{name} {kind}": attribute(name, value)
-        for name in sorted(layout.ATTRIBUTES)
+        for name in sorted(layout.ATTRIBUTES[layout.FORMAT])
         for kind, value in {
             "missing": None,
             "empty": h5py.Empty("S1"),

@@ -58,7 +58,7 @@ def read(location: bytes) -> tuple[bytes, os.stat_result]:
         after = os.fstat(descriptor)
     if data is None:  # a file of the kernel that has nothing to say now
         raise Unreadable("has no bytes to read now")
-    if _identity(before) != _identity(after):
+    if _changed(before, after):
         raise Unreadable("changed while it was read")
     if len(data) != after.st_size:  # files of the kernel
         raise Unreadable("has another size than it says")
@@ -70,8 +70,11 @@ def _require_regular(status: os.stat_result) -> None:
         raise Unreadable("not a regular file")
 
 
-def _identity(status: os.stat_result) -> tuple[int, int, int]:
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+def _changed(before: os.stat_result, after: os.stat_result) -> bool:
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        return True
+    # A program may have put the date back; but a file that only got or lost a name is the same.
+    return before.st_ctime_ns != after.st_ctime_ns and before.st_nlink == after.st_nlink
 
 
 @dataclasses.dataclass(frozen=True)
