@@ -29,7 +29,6 @@ from .work.losses import require_little_lost
 from .work.summary import summarise
 
 _MOST_WORKERS: Final = 256  # each has a backbone in memory
-_ENDS: Final = units.folder_of(Path("x")).name.removeprefix("x")
 
 
 def extract(
@@ -171,9 +170,11 @@ def run(
     name = sources.name_of(source)
     try:
         with exclusive(path):
-            without = _units_of_others(embedding, path) if fresh else ()
-            known = Known(path, source=name, fresh=fresh, without=without, remedy=remedy)
-            held = [known, *_replaced(path, name)] if fresh else [known]
+            if fresh:
+                known, held = _afresh(embedding, path, name, remedy)
+            else:
+                known = Known(path, source=name, remedy=remedy)
+                held = [known]
             before = {raw for one in held if one.store is not None for raw in one.store.raw_paths}
             if known.origin is not None:
                 embedding.require_fit(known.origin)
@@ -222,7 +223,7 @@ def run(
 def _checked_output(
     out: str | os.PathLike[str], source: Source | Sequence[Source], *, fresh: bool
 ) -> Path:
-    path = durable.require_target(Path(out), _ENDS)
+    path = durable.require_target(Path(out), units.ENDING)
     inputs = [source] if isinstance(source, str | os.PathLike) else source
     if path.exists() and any(os.path.exists(one) and path.samefile(one) for one in inputs):
         raise FeatureFileError(f"{path}: is the source itself; choose another output")
@@ -233,19 +234,20 @@ def _checked_output(
     return path
 
 
-def _units_of_others(embedding: Embedding, out: Path) -> set[str]:
-    """Unfinished work of other settings; what a killed run with these left is still good."""
+def _afresh(embedding: Embedding, out: Path, source: str, remedy: str) -> tuple[Known, list[Known]]:
+    """What is known for a file that is made anew, and everything of which images could be lost.
+
+    Unfinished work of other settings is left out; what a killed run with these left is still good.
+    The file that is going to be replaced counts for its images, if it can be read at all.
+    """
     unfinished = units.verified(units.folder_of(out))
-    return {one.path.name for one in unfinished if not one.origin.fits(embedding.origin())}
-
-
-def _replaced(out: Path, source: str) -> list[Known]:
-    """What the file that is going to be replaced holds, if it can be read at all."""
-    every = {unit.path.name for unit in units.verified(units.folder_of(out))}
+    others = {one.path.name for one in unfinished if not one.origin.fits(embedding.origin())}
+    known = Known(out, source=source, fresh=True, without=others, remedy=remedy, before=unfinished)
+    every = {one.path.name for one in unfinished}
     try:
-        return [Known(out, source=source, without=every)]
+        return known, [known, Known(out, source=source, without=every, before=unfinished)]
     except FeatureFileError:
-        return []
+        return known, [known]
 
 
 def _require_source(source: str, listing: Sequence[ImageReference]) -> None:

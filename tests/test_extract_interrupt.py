@@ -113,7 +113,8 @@ while not future.running():
     time.sleep(0.01)
 threads.abandon()
 """
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=STUCK / 10)
+    done = subprocess.run([sys.executable, "-c", code], check=False, timeout=STUCK / 10)
+    assert done.returncode == 0
 
 
 def test_whoever_waits_for_a_result_that_was_let_go_hears_of_it():

@@ -81,10 +81,7 @@ def _rows(known: Known, listing: Sequence[Listed]) -> _Rows:
         layout.VIEWS: np.zeros(len(found), np.int16),
         layout.DIGESTS: np.frombuffer(digests, np.uint8).reshape(-1, layout.DIGEST_BYTES),
         layout.STATS: np.array(
-            [
-                (stat.size, stat.mtime_ns, stat.stamp, seen.width, seen.height)
-                for stat, seen in ((seen.stat, seen) for _, seen in found)
-            ],
+            [(*seen.stat[1:], seen.width, seen.height) for _, seen in found],
             layout.STATS_DTYPE,
         ),
         layout.SKIPPED: table(skipped),

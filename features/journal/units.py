@@ -37,9 +37,12 @@ UNIT_IMAGES: Final = 256
 units in hand."""
 
 
+ENDING: Final = ".units"
+
+
 def folder_of(out: Path) -> Path:
     """Where the units of the feature file `out` are kept until it is sealed."""
-    return out.with_name(out.name + ".units")
+    return out.with_name(out.name + ENDING)
 
 
 def publish(
