@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -12,8 +12,8 @@ from ..classify.head import THIS_HEAD, Head, load_head
 from ..extract.embedding import Embedding
 from ..extract.engines import AUTO
 from ..extract.pipeline import run
-from ..extract.sources import name_of, scan
-from ..extract.sources.image import Source
+from ..extract.sources import Named, scan
+from ..extract.sources.listing import Listing
 from ..features import durable
 from ..features.digest import ArrayDigest
 from ..features.errors import HeadstartError, WrongUsage
@@ -29,11 +29,12 @@ REMEDY: Final = "Use the backbone weights that the head was trained with (--weig
 
 def predict(
     head: Head | str | os.PathLike[str],
-    source: Source | Sequence[Source] | FeatureStore,
+    source: Named | FeatureStore,
     *,
     out: str | os.PathLike[str] | None = None,
     features: str | os.PathLike[str] | None = None,
     remove: bool = False,
+    columns: Mapping[str, str] | None = None,
     top: int = 1,
     weights: str | os.PathLike[str] | None = None,
     engine: str = AUTO,
@@ -49,8 +50,9 @@ def predict(
     ----------
     head : Head or path
         A trained head, or the file that one was saved in.
-    source : path, sequence of paths, or FeatureStore
-        A folder of images, a CSV manifest, an image or several, or a feature file.
+    source : path, sequence of paths, data frame, Listing or FeatureStore
+        A folder of images, a list of them, an image or several, and more, see
+        `headstart.extract.scan`; or a feature file.
     out : path, optional
         Write the predictions here too, as ``.csv`` or ``.jsonl``; the table appears whole or not
         at all.
@@ -58,6 +60,8 @@ def predict(
         Keep the embeddings in this feature file, and take from it what it holds already.
     remove : bool, default=False
         Let go of what `features` holds of other images; see `headstart.extract.extract`.
+    columns : mapping, optional
+        Which columns of a list are its paths and splits; see `headstart.extract.scan`.
     top : int, default=1
         How many labels per image: the most probable, and ``top - 1`` alternatives.
     weights : path, optional
@@ -79,32 +83,42 @@ def predict(
         If a value is none of those listed, the head cannot be read or trusted, or `out` or
         `features` cannot be written, or is one of the inputs.
     """
-    store = source if isinstance(source, FeatureStore) else None
-    paths: list[Source] = []
-    if not isinstance(source, FeatureStore):
-        paths = [source] if isinstance(source, str | os.PathLike) else list(source)
     if top < 1:
         raise WrongUsage(f"top {top}: at least 1")
-    inputs = [*paths, *([store.path] if store else []), *([] if isinstance(head, Head) else [head])]
-    table = None if out is None else _checked_table(Path(out), inputs)
+    table = None if out is None else Path(out)
+    if table is not None:
+        durable.require_target(table)
+        writer_of(table)  # refuses other endings
     kept = None if features is None else Path(features)
     if kept is not None and table is not None and kept.resolve() == table.resolve():
         raise WrongUsage(f"--features {kept}: is the output (-o) too; name another file")
     trained, origin = given(head, trust=trust)
-    if len(paths) == 1 and is_hdf5(Path(paths[0])):
-        store = FeatureStore(paths[0])
+    store = _feature_file(source)
+    inputs = [*([] if isinstance(head, Head) else [head]), *([store.path] if store else [])]
+    if table is not None and table.exists() and any(table.samefile(one) for one in inputs):
+        raise _is_input(table)
     if store is not None:
         if kept is not None:
             raise WrongUsage(f"--features {kept}: {store.path} is a feature file already")
         order = sorted([*store.paths, *(one.path for one in store.skipped)], key=os.fsencode)
         return _predicted(trained, store, order, top, table)
+    listing = scan(source, columns=columns)
+    if table is not None and listing.holds(table):
+        raise _is_input(table)
     embedding = Embedding.of(origin, weights=weights, engine=engine)
-    with _embedded(embedding, paths, table, kept, remove=remove, progress=progress) as (
-        embedded,
-        order,
-    ):
+    with _embedded(embedding, listing, table, kept, remove=remove, progress=progress) as embedded:
+        order = [os.fsdecode(image.path) for image in listing]
         predictions = _predicted(trained, embedded, order, top, table)
     return dataclasses.replace(predictions, features=kept)
+
+
+def _feature_file(source: Named | FeatureStore) -> FeatureStore | None:
+    if isinstance(source, FeatureStore):
+        return source
+    one = source[0] if isinstance(source, list | tuple) and len(source) == 1 else source
+    if isinstance(one, str | os.PathLike) and is_hdf5(Path(one)):
+        return FeatureStore(one)
+    return None
 
 
 def given(head: Head | str | os.PathLike[str], *, trust: bool) -> tuple[Head, Origin]:
@@ -115,27 +129,21 @@ def given(head: Head | str | os.PathLike[str], *, trust: bool) -> tuple[Head, Or
     return loaded, loaded.origin.called(os.fspath(head), REMEDY)
 
 
-def _checked_table(table: Path, inputs: Sequence[Source]) -> Path:
-    durable.require_target(table)
-    writer_of(table)  # refuses other endings
-    if table.exists() and any(os.path.exists(file) and table.samefile(file) for file in inputs):
-        raise HeadstartError(f"{table}: is one of the inputs; choose another output")
-    return table
+def _is_input(table: Path) -> HeadstartError:
+    return HeadstartError(f"{table}: is one of the inputs; choose another output")
 
 
 @contextlib.contextmanager
 def _embedded(
     embedding: Embedding,
-    sources: Sequence[Source],
+    listing: Listing,
     table: Path | None,
     kept: Path | None,
     *,
     remove: bool,
     progress: bool,
-) -> Iterator[tuple[FeatureStore, list[str]]]:
-    """The features of a source, and its paths in its own order; they stay if anything fails."""
-    source = sources[0] if len(sources) == 1 else sources
-    images = scan(source)
+) -> Iterator[FeatureStore]:
+    """The features of a source; they stay if anything fails."""
     with contextlib.ExitStack() as cleaning:
         if kept is not None:
             file, remedy = kept, "Name another file by --features."
@@ -145,22 +153,22 @@ def _embedded(
             head = embedding.must_fit
             whose = ArrayDigest()
             whose.text(head.provenance.fingerprint if head else "")
-            for one in (name_of(source), *sources):
-                whose.text(os.fspath(one))
+            whose.text(listing.name)
+            for image in listing if listing.by_name else ():
+                whose.text(os.fsdecode(image.path))
             beside = table or Path(cleaning.enter_context(tempfile.TemporaryDirectory())) / "x"
             name = f".{durable.short(beside.name)}.{whose.hexdigest()[:12]}.h5"
             file, remove = beside.with_name(name), True
             remedy = f"Delete {file} and {folder_of(file).name}, and try again."
         store = run(
             embedding,
-            source,
+            listing,
             file,
-            listing=images,
             remove=remove,
             remedy=remedy,
             progress=progress,
         )
-        yield store, [os.fsdecode(image.path) for image in images]
+        yield store
         if kept is None:
             file.unlink()
 

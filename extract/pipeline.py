@@ -1,8 +1,9 @@
 """A source of images -> a sealed feature file: plan what is new, have it done, seal."""
 
+import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -23,16 +24,19 @@ from .backbones.weights import IMAGENET
 from .embedding import Embedding
 from .engines import AUTO
 from .engines.engine import Tuning
-from .sources.image import ImageReference, Source
+from .sources import Named
+from .sources.image import ImageReference
 from .work.catch_up import catch_up
 from .work.losses import require_little_lost
 from .work.summary import summarise
+
+_log = logging.getLogger("headstart")
 
 _MOST_WORKERS: Final = 256  # each has a backbone in memory
 
 
 def extract(
-    source: Source | Sequence[Source],
+    source: Named,
     out: str | os.PathLike[str],
     *,
     backbone: str = "Xception",
@@ -41,6 +45,7 @@ def extract(
     fit: str = "stretch",
     precision: str = PRECISIONS[0],
     labels: str = "folder",
+    columns: Mapping[str, str] | None = None,
     dtype: str = "float32",
     engine: str = AUTO,
     batch: int | None = None,
@@ -59,8 +64,9 @@ def extract(
 
     Parameters
     ----------
-    source : str or path-like, or a sequence of them
-        A folder of images, a CSV manifest or image files; see `headstart.extract.scan`.
+    source : str or path-like, a sequence of them, a data frame or a Listing
+        A folder of images, a list of them, image files, and more; see `headstart.extract.scan`,
+        whose result may be given too.
     out : str or path-like
         The feature file to make or to bring up to date.
     backbone : str, default="Xception"
@@ -78,6 +84,8 @@ def extract(
         and never mix with others.
     labels : {"folder", "none"}, default="folder"
         ``"none"`` leaves the images unlabelled.
+    columns : mapping, optional
+        Which columns of a list are its paths, labels and splits; see `headstart.extract.scan`.
     dtype : {"float32", "float16"}, default="float32"
         Of the stored vectors; float16 halves the file and keeps about three digits.
     engine : {"auto", "keras", "openvino"}, default="auto"
@@ -131,6 +139,7 @@ def extract(
         source,
         out,
         labels=labels,
+        columns=columns,
         fresh=fresh,
         remove=remove,
         rescan=rescan,
@@ -141,11 +150,11 @@ def extract(
 
 def run(
     embedding: Embedding,
-    source: Source | Sequence[Source],
+    source: Named,
     out: str | os.PathLike[str],
     *,
     labels: str = "folder",
-    listing: Sequence[ImageReference] | None = None,
+    columns: Mapping[str, str] | None = None,
     fresh: bool = False,
     remove: bool = False,
     rescan: bool = False,
@@ -156,18 +165,19 @@ def run(
 ) -> FeatureStore:
     """Do the work of `extract` with an embedding; the other parameters and errors are the same.
 
-    `listing` is that of `source`, if it has been scanned already. `remedy` says what to do if `out`
-    holds vectors that do not fit.
+    `remedy` says what to do if `out` holds vectors that do not fit.
     """
     started = time.perf_counter()
-    if not isinstance(source, str | os.PathLike):
-        source = list(source)  # it is gone through several times
     if not 1 <= workers <= _MOST_WORKERS:
         raise WrongUsage(f"workers {workers}: at least 1, and at most {_MOST_WORKERS}")
-    path = _checked_output(out, source, fresh=fresh)
-    images = sources.scan(source, labels) if listing is None else listing
-    images = sorted(images, key=lambda image: image.path)
-    name = sources.name_of(source)
+    path = _checked_output(out, fresh=fresh)
+    listing = sources.scan(source, labels, columns=columns)
+    if listing is not source:  # who looked at it before has seen them
+        for note in listing.notes:
+            _log.warning("%s: %s", listing.name, note)
+    if listing.holds(path):
+        raise FeatureFileError(f"{path}: is the source itself; choose another output")
+    images, name = sorted(listing, key=lambda image: image.path), listing.name
     try:
         with exclusive(path):
             if fresh:
@@ -180,7 +190,7 @@ def run(
                 embedding.require_fit(known.origin)
             stats = {image.path: image.stat() for image in images}
             for one in held if not remove else ():
-                require_little_lost(one, images, stats, ask=sources.is_list(source))
+                require_little_lost(one, images, stats, ask=listing.by_name)
             caught_up = catch_up(
                 known,
                 embedding,
@@ -220,13 +230,8 @@ def run(
     return store
 
 
-def _checked_output(
-    out: str | os.PathLike[str], source: Source | Sequence[Source], *, fresh: bool
-) -> Path:
+def _checked_output(out: str | os.PathLike[str], *, fresh: bool) -> Path:
     path = durable.require_target(Path(out), units.ENDING)
-    inputs = [source] if isinstance(source, str | os.PathLike) else source
-    if path.exists() and any(os.path.exists(one) and path.samefile(one) for one in inputs):
-        raise FeatureFileError(f"{path}: is the source itself; choose another output")
     if fresh and path.exists() and not replaceable(path):
         raise FeatureFileError(
             f"{path}: is not a feature file, so --fresh does not replace it; choose another output"

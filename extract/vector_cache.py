@@ -25,7 +25,8 @@ from ..features.records import FileStat, Listed, must_read
 from . import cache
 from .backbones.request import Request
 from .embedding import Embedding
-from .sources.image import NO_SPLIT, ImageReference
+from .sources.image import ImageReference
+from .sources.tree import NO_SPLIT
 from .work.catch_up import catch_up
 
 _SOURCE: Final = os.path.abspath(os.sep)

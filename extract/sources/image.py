@@ -4,22 +4,10 @@ import dataclasses
 import hashlib
 import os
 import stat
-from typing import Final
+from typing import ClassVar, Final
 
-from ...features.layout import SPLIT_NAMES
 from ...features.records import UNREAD, FileStat
-from ..images.decode import SUFFIXES
-
-Source = str | os.PathLike[str]
-
-NO_SPLIT, TRAIN, VALIDATION, TEST = SPLIT_NAMES
-SPLIT_WORDS: Final = {
-    "train": TRAIN,
-    "val": VALIDATION,
-    "valid": VALIDATION,
-    "validation": VALIDATION,
-    "test": TEST,
-}
+from .tree import NO_SPLIT, is_image_name
 
 MAX_BYTES: Final = 1 << 30
 """Larger files are not photographs; reading one would take the memory of all the others."""
@@ -81,6 +69,9 @@ def _changed(before: os.stat_result, after: os.stat_result) -> bool:
 class ImageReference:
     """An image that the source lists."""
 
+    far: ClassVar[bool] = False
+    """Whether reading it is mostly waiting, so that many are read at a time."""
+
     path: bytes
     """Relative to the source; the name of the image in the feature file."""
     location: bytes
@@ -88,6 +79,11 @@ class ImageReference:
     label: str | None = None
     split: str = NO_SPLIT
     """One of `layout.SPLIT_NAMES`."""
+
+    @property
+    def place(self) -> int:
+        """Where it lies in what can only be read from its start; 0 if that is so of nothing."""
+        return 0
 
     def exists(self) -> bool:
         """Whether it is still where it was listed, be it readable or not."""
@@ -119,7 +115,7 @@ def _stat(path: bytes, status: os.stat_result) -> FileStat:
     # have both in common. Its number and the time of its last change are not theirs to set.
     # (A digest of the three would cost a tenth of looking at a file.)
     own = status.st_ino * _MIX[0] + status.st_ctime_ns * _MIX[1] + status.st_mtime_ns
-    time = min(max(status.st_mtime_ns, -(2**63)), 2**63 - 1)
+    time = min(max(status.st_mtime_ns, -(2**63)), 2**63 - 1) or 1  # 0 is for what has no time
     return FileStat(path, status.st_size, time, own % 2**64 or 1)
 
 
@@ -130,12 +126,7 @@ def absolute(path: bytes) -> bytes:
 
 def is_image(file: bytes) -> bool:
     """Whether a file is an image by its name, and not a folder."""
-    return has_image_name(file) and not os.path.isdir(file)
-
-
-def has_image_name(file: bytes) -> bool:
-    """Whether a name has a suffix of image files."""
-    return os.fsdecode(os.path.splitext(file)[1]).casefold() in SUFFIXES
+    return is_image_name(os.path.basename(os.fsdecode(file))) and not os.path.isdir(file)
 
 
 def tidy(path: bytes, folder: bytes = b"") -> bytes:

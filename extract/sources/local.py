@@ -1,36 +1,22 @@
-"""A folder, a CSV manifest or image files on this machine -> references to images."""
+"""A folder of images, or image files, on this machine -> references to images."""
 
-import csv
+import collections
 import errno
-import io
 import os
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from ...features.errors import SourceError
 from ..images.decode import SUFFIXES
-from .image import (
-    NO_SPLIT,
-    SPLIT_WORDS,
-    ImageReference,
-    Source,
-    Unreadable,
-    has_image_name,
-    is_image,
-    read,
-    tidy,
-)
+from . import passed, tree
+from .image import ImageReference, absolute, is_image, tidy
+from .listing import Listing, Source
 
-_COLUMNS: Final = ("path", "label", "split")
-
-_MOST_SHOWN: Final = 500  # characters of a cell, in a message
-
-_LONGEST_LINE: Final = 1 << 20
-"""Characters; csv itself takes 131,072 a column. A longer line is no manifest's, and could have as
-many columns as there is memory for."""
+_MOST_LINKED: Final = 100_000
+"""Folders that are reached through links: a few that lead to each other make any number."""
 
 
-def files(sources: Sequence[Source]) -> list[ImageReference]:
+def files(sources: Sequence[Source]) -> Listing:
     """Image files, in the order in which they are given."""
     images: dict[bytes, ImageReference] = {}
     for file in map(os.fsencode, sources):
@@ -47,39 +33,120 @@ def files(sources: Sequence[Source]) -> list[ImageReference]:
         images[path] = ImageReference(path, file)
     if not images:
         raise SourceError("no images: the list of files is empty")
-    return list(images.values())
+    return Listing(working_folder(), list(images.values()), by_name=True)
 
 
-def folder(root: bytes) -> Iterator[ImageReference]:
-    """All images below a folder, in no order."""
-    unseen: list[tuple[bytes, list[bytes]]] = [(root, [])]
+def working_folder() -> str:
+    """The folder that relative paths are relative to."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:  # it was deleted: only absolute paths lead anywhere
+        return os.sep
+
+
+class _Folder(NamedTuple):
+    location: bytes
+    parts: tuple[bytes, ...]
+    linked: tuple[str, ...]
+    """Real paths of the folders that the links on the way to it lie in, and at last of it."""
+
+
+def folder(root: bytes) -> Listing:
+    """All images below a folder, by path."""
+    found: list[tuple[tuple[bytes, ...], list[tuple[bytes, bytes]]]] = []
+    over = passed.Over()
+    unlisted: list[bytes] = []
+    for here, entries in _walk(root, over, unlisted):
+        found.append((here.parts, entries))
+    counts: dict[tree.Parts, int] = collections.Counter()
+    for parts, entries in found:
+        counts[tuple(map(os.fsdecode, parts))] += len(entries)
+    meanings, notes = tree.understand(counts)
+    images = []
+    for parts, entries in found:
+        if entries:
+            label, split = meanings[tuple(map(os.fsdecode, parts))]
+            above = b"".join(part + b"/" for part in parts)
+            images += [ImageReference(above + name, path, label, split) for name, path in entries]
+    name = os.fsdecode(root)
+    if not images:
+        raise SourceError(
+            f"{name}: no images in this folder or below it; looked for the suffixes "
+            f"{' '.join(sorted(SUFFIXES))}{over.instead()}"
+        )
+    images.sort(key=lambda image: image.path)
+    return Listing(
+        os.fsdecode(absolute(root)),
+        images,
+        notes=[*notes, *over.notes()],
+        passed_over=over.counts,
+        unlisted=unlisted,
+    )
+
+
+def _walk(
+    root: bytes, over: passed.Over, unlisted: list[bytes]
+) -> Iterator[tuple[_Folder, list[tuple[bytes, bytes]]]]:
+    """Every folder, and name and location of each image directly in it."""
+    unseen = [_Folder(root, (), (os.path.realpath(os.fsdecode(root)),))]
+    linked = 0
     while unseen:
-        parent, parts = unseen.pop()
-        split = SPLIT_WORDS.get(os.fsdecode(parts[0]).casefold(), NO_SPLIT) if parts else NO_SPLIT
-        inside = parts[1:] if split != NO_SPLIT else parts
-        label = os.fsdecode(inside[-1]) if inside else None
+        here = unseen.pop()
+        images: list[tuple[bytes, bytes]] = []
         try:
-            with os.scandir(parent) as entries:
+            with os.scandir(here.location) as entries:
                 for entry in entries:
-                    if entry.name.startswith(b"."):
-                        continue
-                    if _is_folder(entry):
-                        if not entry.is_symlink():  # links to folders can form loops
-                            unseen.append((entry.path, [*parts, entry.name]))
-                    elif has_image_name(entry.name):
-                        path = b"/".join([*parts, entry.name])
-                        yield ImageReference(path, entry.path, label, split)
+                    name = os.fsdecode(entry.name)
+                    if tree.is_others(name):
+                        over.others()
+                    elif _is_folder(entry):
+                        below = _below(here, entry)
+                        if below is None:
+                            over.loop(entry.path)
+                            continue
+                        linked += len(below.linked) > 1
+                        if linked > _MOST_LINKED:
+                            raise SourceError(
+                                f"{os.fsdecode(entry.path)}: more than {_MOST_LINKED:,} folders "
+                                f"are reached through links; they lead to each other"
+                            )
+                        unseen.append(below)
+                    elif tree.is_image_name(name):
+                        images.append((entry.name, entry.path))
+                    elif _leads_nowhere(entry):
+                        unlisted.append(b"/".join([*here.parts, entry.name]))
+                        over.dangling(entry.path)
+                    else:
+                        over.file(name, entry.path)
         except OSError as error:
-            if error.errno == errno.ENAMETOOLONG and parts:
+            if error.errno == errno.ENAMETOOLONG and here.parts:
                 # Nothing can be opened under so long a path, and so nothing is known of it. The
                 # folder is listed itself: reading it will say why there is nothing from it.
-                yield ImageReference(b"/".join(parts), parent, label, split)
+                yield here._replace(parts=here.parts[:-1]), [(here.parts[-1], here.location)]
                 continue
             raise SourceError(
-                f"{os.fsdecode(parent)}: this folder cannot be listed: {error.strerror}; if "
+                f"{os.fsdecode(here.location)}: this folder cannot be listed: {error.strerror}; if "
                 f"it were passed over, its images would be taken for deleted. Make it readable, or "
                 f"list the images to use in a CSV manifest"
             ) from error
+        yield here, images
+
+
+def _below(here: _Folder, entry: os.DirEntry[bytes]) -> _Folder | None:
+    """A folder in a folder; None for a link to one that it lies in itself."""
+    parts, linked = (*here.parts, entry.name), here.linked
+    if entry.is_symlink():
+        target = os.path.realpath(os.fsdecode(entry.path))
+        # From the last link on, or from the root, the way to here is of real folders.
+        this = os.path.realpath(os.fsdecode(here.location))
+        if any(_inside(one, target) for one in (*linked[:-1], this)):
+            return None
+        linked = (*linked[:-1], this, target)
+    return _Folder(entry.path, parts, linked)
+
+
+def _inside(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
 
 
 def _is_folder(entry: os.DirEntry[bytes]) -> bool:
@@ -89,90 +156,5 @@ def _is_folder(entry: os.DirEntry[bytes]) -> bool:
         return False
 
 
-def manifest(file: bytes) -> list[ImageReference]:
-    """The images that a CSV file lists, in its order."""
-    name = os.fsdecode(file)
-    try:
-        data, _ = read(file)
-    except Unreadable as error:
-        raise SourceError(f"{name}: this manifest cannot be used: {error}") from error
-    # utf-8-sig drops the mark that spreadsheets put first; surrogateescape keeps file names that
-    # are not UTF-8, byte for byte.
-    text = io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", "surrogateescape", newline="")
-    reader = csv.DictReader(_lines(text), strict=True)
-    try:
-        columns = [column.strip() for column in reader.fieldnames or []]
-        reader.fieldnames = columns
-        if "path" not in columns:
-            raise SourceError(
-                f"{name}: a manifest needs the column 'path' (and may have 'label' and 'split'); "
-                f"its columns are {_few(columns)}"
-            )
-        twice = [column for column in _COLUMNS if columns.count(column) > 1]
-        if twice:
-            raise SourceError(
-                f"{name}: two columns are called {twice[0]!r}, and nothing says which counts; "
-                f"rename or remove one"
-            )
-        parent = os.path.dirname(file)
-        images: dict[bytes, ImageReference] = {}
-        for row in reader:
-            image = _manifest_row(row, parent, f"{name}, line {reader.line_num}")
-            if image.path in images:
-                raise SourceError(
-                    f"{name}, line {reader.line_num}: {_shown(row['path'])} is listed twice"
-                )
-            images[image.path] = image
-    except csv.Error as error:
-        raise SourceError(f"{name}, line {reader.line_num}: not valid CSV: {error}") from error
-    if not images:
-        raise SourceError(f"{name}: the manifest lists no images")
-    missing = [image for image in images.values() if not os.path.lexists(image.location)]
-    if missing:
-        raise SourceError(
-            f"{name}: {len(missing)} of {len(images)} images listed are not there, first "
-            f"{_shown(os.fsdecode(missing[0].location))}; paths are relative to the manifest's "
-            f"folder"
-        )
-    return list(images.values())
-
-
-def _few(columns: Sequence[str]) -> str:
-    """Names of columns, for a message of one line whatever the file is."""
-    named = ", ".join(repr(column[:40]) for column in columns[:8]) or "none"
-    return f"{named} and {len(columns) - 8} more" if len(columns) > 8 else named
-
-
-def _shown(cell: str) -> str:
-    """A cell, for a message that can be read at a glance whatever the cell holds."""
-    return cell if len(cell) <= _MOST_SHOWN else cell[: _MOST_SHOWN - 3] + "..."
-
-
-def _lines(text: io.TextIOWrapper) -> Iterator[str]:
-    while line := text.readline(_LONGEST_LINE):
-        if len(line) == _LONGEST_LINE:
-            raise csv.Error(f"a line of {_LONGEST_LINE:,} characters or more")
-        yield line
-
-
-def _manifest_row(row: dict[str, str | None], parent: bytes, where: str) -> ImageReference:
-    path = row["path"] or ""
-    if not path or any("\0" in (value or "") for value in (path, row.get("label"))):
-        raise SourceError(f"{where}: the path is empty, or there is a NUL in the line")
-    word = (row.get("split") or "").strip().casefold()
-    if word not in SPLIT_WORDS and word not in ("", NO_SPLIT):
-        raise SourceError(
-            f"{where}: unknown split {_shown(word)!r}; use {', '.join(SPLIT_WORDS)} or leave it "
-            f"empty"
-        )
-    given = path.encode("utf-8", "surrogateescape")
-    raw = tidy(given, parent)
-    if os.path.isabs(raw) and raw == os.path.normpath(raw):
-        inside = os.path.relpath(raw, os.path.abspath(parent))
-        raw = raw if inside.startswith(b"..") else inside
-    return ImageReference(
-        path=raw,
-        location=os.path.join(parent, given),
-        label=(row.get("label") or "").strip() or None,
-        split=SPLIT_WORDS.get(word, NO_SPLIT),
-    )
+def _leads_nowhere(entry: os.DirEntry[bytes]) -> bool:
+    return entry.is_symlink() and not os.path.exists(entry.path)

@@ -55,6 +55,7 @@ def catch_up(
     stats, tally = dict(stats), Tally()
     unsettled = stats.keys() if rescan else known.unsettled(stats.values())
     todo = [image for image in images if image.path in unsettled]
+    todo.sort(key=lambda image: image.place)
     if todo:
         engines.warn_of_slow_bf16(embedding.request.precision)
         with (

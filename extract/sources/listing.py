@@ -1,0 +1,68 @@
+"""Everything that a source was understood to be: its images, and what was passed over."""
+
+import collections
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import overload
+
+from .image import ImageReference
+
+Source = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Listing(Sequence[ImageReference]):
+    """The images of a source, in its order, as `scan` gives them; a sequence of references.
+
+    It is a source itself, so that what was looked at is what is embedded.
+    """
+
+    name: str
+    """What the paths of the images are relative to, as feature files record it."""
+    images: Sequence[ImageReference] = field(repr=False)
+    by_name: bool = False
+    """Whether it is no more than images that were named one by one."""
+    notes: Sequence[str] = ()
+    """Lines about what was understood otherwise than one might think."""
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+    """How many files are not taken, by what they are."""
+    unlisted: Sequence[bytes] = ()
+    """Paths of folders, relative to the source, of which it could not be told what is in them."""
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @overload
+    def __getitem__(self, place: int) -> ImageReference: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[ImageReference]: ...
+    def __getitem__(self, place: int | slice) -> ImageReference | Sequence[ImageReference]:
+        return self.images[place]
+
+    def __iter__(self) -> Iterator[ImageReference]:
+        return iter(self.images)
+
+    @property
+    def classes(self) -> dict[str, int]:
+        """How many images each label has, the commonest first."""
+        counts = collections.Counter(image.label for image in self.images)
+        del counts[None]
+        return {str(label): count for label, count in counts.most_common()}
+
+    @property
+    def splits(self) -> dict[str, int]:
+        """How many images each split has."""
+        return dict(sorted(collections.Counter(image.split for image in self.images).items()))
+
+    def without_labels(self) -> "Listing":
+        """The same images, none with a label."""
+        return replace(self, images=[replace(image, label=None) for image in self.images])
+
+    def holds(self, file: str | os.PathLike[str]) -> bool:
+        """Whether a file is the source itself, or one of the images that were named."""
+        named = [os.fsencode(self.name)]
+        named += [image.location for image in self.images] if self.by_name else []
+        return os.path.exists(file) and any(
+            os.path.exists(one) and os.path.samefile(file, one) for one in named
+        )

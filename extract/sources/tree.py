@@ -1,0 +1,238 @@
+"""Folders below one root, wherever they lie -> what their names mean: labels and splits."""
+
+import collections
+import re
+import unicodedata
+from collections.abc import Collection, Iterable, Mapping
+from typing import Final, NamedTuple
+
+from ...features.layout import SPLIT_NAMES
+from ..images.decode import SUFFIXES
+
+NO_SPLIT, TRAIN, VALIDATION, TEST = SPLIT_NAMES
+
+SPLIT_WORDS: Final = {
+    **dict.fromkeys(("train", "training"), TRAIN),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), VALIDATION),
+    **dict.fromkeys(("test", "testing", "eval", "evaluation"), TEST),
+}
+"""Those of Hugging Face's imagefolder (`data_files.py` of datasets)."""
+
+_SEPARATED: Final = re.compile(r"[-._ 0-9]+|(?<=[a-z])(?=[A-Z])")
+"""What may stand before and after a split word: train_images, test-2, ValidationSet."""
+
+_NEUTRAL: Final = frozenset(
+    (
+        "data dataset full image images img imgs large photo photos pic pics picture pictures raw "
+        "resized sample samples set small split subset tar"
+    ).split()
+)
+"""Words that say no more than that there are images."""
+
+_MOST_NAMES: Final = 5  # in a note
+
+_OTHERS: Final = frozenset(
+    (
+        "__macosx __pycache__ @eadir @recycle @recently-snapshot @tmp #recycle #snapshot "
+        "$recycle.bin recycler recycled lost+found lost.dir found.000 _gsdata_"
+    ).split()
+) | {"system volume information", "network trash folder", "temporary items"}
+"""Folders that systems, network drives and other programs leave between those of people."""
+
+Parts = tuple[str, ...]
+
+
+class Meaning(NamedTuple):
+    """What a folder says of the images that lie in it."""
+
+    label: str | None
+    split: str
+    """One of `layout.SPLIT_NAMES`."""
+
+
+def is_others(name: str) -> bool:
+    """Whether a file or folder of this name is hidden, or another program's own."""
+    return name.startswith(".") or name.casefold() in _OTHERS
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a name has a suffix of image files."""
+    dot = name.rfind(".")
+    return dot > 0 and name[dot:].casefold() in SUFFIXES
+
+
+def split_of(cell: str) -> str | None:
+    """The split that a word means in a list; None if it is no such word."""
+    word = cell.strip().casefold()
+    return NO_SPLIT if word in ("", NO_SPLIT) else SPLIT_WORDS.get(word)
+
+
+def understand(folders: Mapping[Parts, int]) -> tuple[dict[Parts, Meaning], list[str]]:
+    """Labels and splits of folders, by the number of images that lie directly in each; and notes.
+
+    If every image has the word of a split on its path, below whatever wraps all of them, that is
+    its split. The label is the name of the innermost folder that is no split; where that is the
+    same for all images of several folders (``cat/images``, ``dog/images``), that of the one above.
+    A note is a line about what was understood otherwise than one might think.
+    """
+    placed = {parts: tuple(map(_composed, parts)) for parts, count in folders.items() if count}
+    words = _words({name for parts in placed.values() for name in parts})
+    where = _split_places({parts for parts in placed.values() if parts}, words)
+    splits: dict[Parts, str] = {}
+    inside: dict[Parts, Parts] = {}
+    for parts, names in placed.items():
+        place = where.get(names)
+        split = "" if place is None else names[place]
+        splits[parts] = words[split] if split else NO_SPLIT
+        inside[parts] = tuple(name for name in names if not split or name != split)
+    labels, notes = _labels(inside)
+    meanings = {parts: Meaning(labels[parts], splits[parts]) for parts in placed}
+    notes += _about_splits(folders, placed, meanings, words, used=bool(where))
+    notes += _about_classes(folders, meanings)
+    return meanings, notes
+
+
+def about_labels(labels: Iterable[str | None]) -> list[str]:
+    """Notes on labels that may be one class under two names."""
+    same: dict[str, set[str]] = collections.defaultdict(set)
+    for label in {label for label in labels if label is not None}:
+        same[" ".join(label.casefold().split())].add(label)
+    pairs = [sorted(names) for names in same.values() if len(names) > 1]
+    return [
+        f"the classes {_listed(names, 'and')} differ only in capitals or spaces; they are taken "
+        f"for {len(names)} classes"
+        for names in sorted(pairs)
+    ]
+
+
+def _composed(name: str) -> str:
+    # As a Mac writes it, a name with an accent is another string of bytes, and the same name.
+    return unicodedata.normalize("NFC", name)
+
+
+def _words(names: Collection[str]) -> dict[str, str]:
+    """Those of the names that are the word of a split, and which."""
+    found: dict[str, str] = {}
+    rests: dict[Parts, dict[str, str]] = collections.defaultdict(dict)
+    for name in names:
+        tokens = [token.casefold() for token in _SEPARATED.split(name) if token]
+        words = [token for token in tokens if token in SPLIT_WORDS]
+        rest = tuple(token for token in tokens if token not in SPLIT_WORDS)
+        if len(words) != 1:
+            continue
+        if set(rest) <= _NEUTRAL:
+            found[name] = SPLIT_WORDS[words[0]]
+        else:
+            rests[rest][name] = SPLIT_WORDS[words[0]]
+    # seg_train is a split beside seg_test; "train station" alone is none.
+    for group in rests.values():
+        if len(set(group.values())) > 1:
+            found |= group
+    return found
+
+
+def _split_places(paths: Collection[Parts], words: Mapping[str, str]) -> dict[Parts, int]:
+    """Where each path has its split; nothing if some path has none."""
+    places = {
+        parts: [place for place, name in enumerate(parts) if name in words] for parts in paths
+    }
+    if not places or not all(places.values()):
+        return {}
+    # Where all have one at the same depth, that is it: `test/train` is of the class test if there
+    # is a `blood/train`; a wrapping folder called `val` around `train` and `test` is none.
+    common = set.intersection(*map(set, places.values()))
+    varied = [depth for depth in common if len({parts[depth] for parts in paths}) > 1]
+    if common:
+        depth = min(varied or common)
+        return dict.fromkeys(paths, depth)
+    return {parts: found[0] for parts, found in places.items()}
+
+
+def _labels(inside: Mapping[Parts, Parts]) -> tuple[dict[Parts, str | None], list[str]]:
+    parents: dict[str, set[Parts]] = collections.defaultdict(set)
+    for names in inside.values():
+        if names:
+            parents[names[-1]].add(names[-2:-1])
+    seen_through = {
+        name
+        for name, above in parents.items()
+        if () not in above
+        and len(above) > 1
+        and (len(parents) == 1 or set(_SEPARATED.split(name.casefold())) <= _NEUTRAL)
+    }
+    labels = {
+        parts: None if not names else names[-2] if names[-1] in seen_through else names[-1]
+        for parts, names in inside.items()
+    }
+    if not seen_through:
+        return labels, []
+    return labels, [
+        f"folders called {_listed(sorted(seen_through))} are no classes; those above them are"
+    ]
+
+
+def _about_splits(
+    folders: Mapping[Parts, int],
+    placed: Mapping[Parts, Parts],
+    meanings: Mapping[Parts, Meaning],
+    words: Mapping[str, str],
+    *,
+    used: bool,
+) -> list[str]:
+    notes = []
+    labels = sorted({one.label for one in meanings.values() if one.label} & words.keys())
+    if words and not used:
+        without = next(
+            parts for parts, names in sorted(placed.items()) if names and not {*names} & {*words}
+        )
+        named = _listed(
+            sorted({name for names in placed.values() for name in names if name in words})
+        )
+        as_class = " and taken for a class" if labels else ""
+        notes.append(
+            f"{named} looks like a split, and is not used as one{as_class}, because other images "
+            f"(in {'/'.join(without)}) are in none; split all of them or none, or move it elsewhere"
+        )
+    elif labels:
+        notes.append(f"{_listed(labels)} is named like a split, and taken for a class")
+    unlabelled: collections.Counter[str] = collections.Counter()
+    for parts, meaning in meanings.items():
+        if meaning.label is None:
+            unlabelled[meaning.split] += folders[parts]
+    some = any(meaning.label is not None for meaning in meanings.values())
+    for split, count in sorted(unlabelled.items()):
+        if split != NO_SPLIT:
+            notes.append(f"{_images(count)} of {split} {_have(count)} no label")
+        elif some:
+            notes.append(f"{_images(count)} beside the folders {_have(count)} no label")
+    return notes
+
+
+def _about_classes(folders: Mapping[Parts, int], meanings: Mapping[Parts, Meaning]) -> list[str]:
+    notes = about_labels(meaning.label for meaning in meanings.values())
+    parents = {parts[:depth] for parts in folders for depth in range(len(parts))}
+    empty = sorted(parts for parts, count in folders.items() if not count and parts not in parents)
+    if empty and meanings:
+        names = _listed(["/".join(parts) for parts in empty])
+        notes.append(f"{_folders(len(empty))} no images: {names}")
+    return notes
+
+
+def _listed(names: Collection[str], last: str = "or") -> str:
+    shown = [repr(name) for name in names][:_MOST_NAMES]
+    more = len(names) - len(shown)
+    if more:
+        return f"{', '.join(shown)} and {more:,} more"
+    return f" {last} ".join([*([", ".join(shown[:-1])] if shown[:-1] else []), *shown[-1:]])
+
+
+def _images(count: int) -> str:
+    return f"{count:,} image" + ("" if count == 1 else "s")
+
+
+def _have(count: int) -> str:
+    return "has" if count == 1 else "have"
+
+
+def _folders(count: int) -> str:
+    return "1 folder holds" if count == 1 else f"{count:,} folders hold"
