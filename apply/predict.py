@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import logging
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,8 @@ from ..features.opening import is_hdf5
 from ..features.origin import Origin
 from ..features.store import FeatureStore
 from .predictions import Predictions, writer_of
+
+_log = logging.getLogger("headstart")
 
 REMEDY: Final = "Use the backbone weights that the head was trained with (--weights FILE)."
 """What to do where a backbone does not fit a head."""
@@ -102,7 +105,9 @@ def predict(
             raise WrongUsage(f"--features {kept}: {store.path} is a feature file already")
         order = sorted([*store.paths, *(one.path for one in store.skipped)], key=os.fsencode)
         return _predicted(trained, store, order, top, table)
-    listing = scan(source, columns=columns)
+    listing = scan(source, "none", columns=columns)
+    for note in listing.notes:
+        _log.warning("%s: %s", listing.name, note)
     if table is not None and listing.holds(table):
         raise _is_input(table)
     embedding = Embedding.of(origin, weights=weights, engine=engine)

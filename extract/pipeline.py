@@ -27,7 +27,7 @@ from .engines.engine import Tuning
 from .sources import Named
 from .sources.image import ImageReference
 from .work.catch_up import catch_up
-from .work.losses import require_little_lost
+from .work.losses import require_little_lost, require_reachable
 from .work.summary import summarise
 
 _log = logging.getLogger("headstart")
@@ -173,7 +173,7 @@ def run(
     path = _checked_output(out, fresh=fresh)
     listing = sources.scan(source, labels, columns=columns)
     if listing is not source:  # who looked at it before has seen them
-        for note in listing.notes:
+        for note in (*listing.notes, *listing.label_notes):
             _log.warning("%s: %s", listing.name, note)
     if listing.holds(path):
         raise FeatureFileError(f"{path}: is the source itself; choose another output")
@@ -188,6 +188,8 @@ def run(
             before = {raw for one in held if one.store is not None for raw in one.store.raw_paths}
             if known.origin is not None:
                 embedding.require_fit(known.origin)
+            if not remove:
+                require_reachable(known, listing.unlisted)
             stats = {image.path: image.stat() for image in images}
             for one in held if not remove else ():
                 require_little_lost(one, images, stats, ask=listing.by_name)

@@ -37,7 +37,8 @@ class FileStat(NamedTuple):
     size: int
     """Bytes."""
     mtime_ns: int
-    """Nanoseconds since 1970, or the nearest that 64 bits hold: file systems know later years."""
+    """Nanoseconds since 1970, or the nearest that 64 bits hold: file systems know later years. 0
+    for what is no file of its own: its stamp says all."""
     stamp: int
     """Whatever else changes with the file, in 64 bits. 0 if there is nothing else to go by: the
     file is not there, or its path says what it is."""

@@ -17,7 +17,7 @@ from .child import once
 from .errors import FeatureFileError
 from .opening import opened, origin_of, text_attribute, whole
 from .origin import HasOrigin, Origin
-from .records import Key, SeenFile, keys, seen_files
+from .records import Key, SeenFile, keys, must_read, seen_files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +26,9 @@ class Skipped:
 
     path: str
     reason: str
+    transient: bool = False
+    """Its bytes could not be read, or not then: the next run tries again. Others, it does not try
+    again until they change."""
 
 
 def _dataset(name: str) -> "once[NDArray[Any]]":
@@ -142,7 +145,10 @@ class FeatureStore(HasOrigin):
     @property
     def skipped(self) -> list[Skipped]:
         """Path and reason of each image that could not be embedded, sorted by path."""
-        return [Skipped(os.fsdecode(file.path), file.reason) for file in self.skipped_files]
+        return [
+            Skipped(os.fsdecode(file.path), file.reason, must_read(file))
+            for file in self.skipped_files
+        ]
 
     @property
     def images(self) -> int:

@@ -17,27 +17,6 @@ def rows(images):
     return [(image.path.decode(), image.label, image.split) for image in images]
 
 
-def test_the_label_is_the_parent_folder_and_a_first_folder_may_be_a_split(tmp_path):
-    touch(
-        tmp_path,
-        "loose.jpg", "cat/1.jpg", "a/b/cat/2.PNG", "train/3.jpg", "train/dog/4.jpeg",
-        "Validation/dog/5.tif", "val/dog/6.webp", "valid/dog/7.bmp", "test/dog/8.gif",
-        "dog/test/9.jpg",
-    )  # fmt: skip
-    assert rows(scan(tmp_path)) == [
-        ("Validation/dog/5.tif", "dog", "validation"),
-        ("a/b/cat/2.PNG", "cat", "none"),
-        ("cat/1.jpg", "cat", "none"),
-        ("dog/test/9.jpg", "test", "none"),
-        ("loose.jpg", None, "none"),
-        ("test/dog/8.gif", "dog", "test"),
-        ("train/3.jpg", None, "train"),
-        ("train/dog/4.jpeg", "dog", "train"),
-        ("val/dog/6.webp", "dog", "validation"),
-        ("valid/dog/7.bmp", "dog", "validation"),
-    ]
-
-
 def test_labels_none_ignores_the_folders(tmp_path):
     assert rows(scan(touch(tmp_path, "cat/1.jpg"), "none")) == [("cat/1.jpg", None, "none")]
 
@@ -46,12 +25,6 @@ def test_paths_are_sorted_by_bytes_whatever_the_file_system_says(tmp_path):
     names = ["b/1.jpg", "a/img10.jpg", "a/img2.jpg", "B/1.jpg", "a.jpg", "\u00e4/1.jpg"]
     found = [image.path for image in scan(touch(tmp_path, *names))]
     assert found == sorted(name.encode() for name in names)
-
-
-def test_hidden_files_other_files_and_linked_folders_are_passed_over(tmp_path):
-    touch(tmp_path, "cat/1.jpg", "cat/._1.jpg", ".cache/2.jpg", "cat/notes.txt")
-    (tmp_path / "loop").symlink_to(tmp_path)
-    assert rows(scan(tmp_path)) == [("cat/1.jpg", "cat", "none")]
 
 
 def test_names_that_are_not_utf8_keep_their_bytes(tmp_path):
@@ -73,7 +46,7 @@ def test_a_folder_without_images_names_the_suffixes_looked_for(tmp_path):
 def test_a_source_that_is_not_there_or_no_source_is_refused(tmp_path):
     with pytest.raises(SourceError, match="nowhere: no such folder"):
         scan(tmp_path / "nowhere")
-    with pytest.raises(SourceError, match=r"notes\.txt: neither a folder of images nor a CSV"):
+    with pytest.raises(SourceError, match=r"notes\.txt: neither a folder of images nor"):
         scan(touch(tmp_path, "notes.txt") / "notes.txt")
 
 
@@ -116,60 +89,21 @@ def test_a_rule_for_labels_that_does_not_exist_is_refused(tmp_path):
         scan(touch(tmp_path, "cat/1.jpg"), "bogus")
 
 
-def manifest(tmp_path, text, encoding="utf-8"):
-    file = tmp_path / "list.csv"
-    file.write_bytes(text.encode(encoding))
-    return file
-
-
-def test_a_manifest_names_paths_labels_and_splits_in_any_order_of_columns(tmp_path):
-    touch(tmp_path, "x/1.jpg", "x/2.jpg", "x/new\nline.jpg", "noext")
-    file = manifest(
-        tmp_path,
-        'label,extra,path,split\ncat,?,x/2.jpg,train\n,?,x/1.jpg,\ndog,?,"x/new\nline.jpg",VAL\n'
-        "dog,?,noext,none\n",
-        "utf-8-sig",
-    )
-    assert rows(scan(file)) == [  # as listed
-        ("x/2.jpg", "cat", "train"),
-        ("x/1.jpg", None, "none"),
-        ("x/new\nline.jpg", "dog", "validation"),
-        ("noext", "dog", "none"),
-    ]
-
-
-def test_one_image_has_one_name_however_a_manifest_spells_it(tmp_path):
-    touch(tmp_path, "x/1.jpg", "x/2.jpg")
-    text = f"path , label\nx/../x/1.jpg, cat\n{tmp_path}/x/2.jpg,dog\n"
-    assert rows(scan(manifest(tmp_path, text))) == [
-        ("x/1.jpg", "cat", "none"),
-        ("x/2.jpg", "dog", "none"),
-    ]
-    with pytest.raises(SourceError, match=r"line 3.*listed twice"):
-        scan(manifest(tmp_path, "path\nx/1.jpg\n./x/1.jpg\n"))
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("file,label\n1.jpg,cat\n", r"needs the column 'path'.*'file', 'label'"),
-        ("", "needs the column 'path'.*none"),
-        ("path\n", "lists no images"),
-        ("path\n1.jpg\ngone.jpg\n", r"1 of 2 images listed are not there, first .*gone\.jpg"),
-        ("path,split\n1.jpg,tset\n", "line 2: unknown split 'tset'"),
-        ("path\n1.jpg\n1.jpg\n", r"line 3: 1\.jpg is listed twice"),
-        ('path\n"1.jpg\n', "not valid CSV"),
-        ("path,label\n,cat\n", "line 2: the path is empty"),
-    ],
-)
-def test_a_bad_manifest_is_refused_with_the_line(tmp_path, text, message):
-    touch(tmp_path, "1.jpg")
-    with pytest.raises(SourceError, match=message):
-        scan(manifest(tmp_path, text))
-
-
 def test_folder_and_manifest_of_the_same_photographs_agree(data):
     folder = data / "images" / "cats_vs_dogs"
     listed, walked = scan(folder / "manifest.csv"), scan(folder)
     assert sorted(rows(listed)) == sorted(rows(walked))
     assert len(walked) == 600
+
+
+def test_a_listing_is_a_source_itself_and_says_how_many_images_are_what(tmp_path):
+    touch(tmp_path, "train/cat/1.jpg", "train/dog/2.jpg", "test/dog/3.jpg", "test/dog/x.heic")
+    listing = scan(tmp_path)
+    assert scan(listing) is listing
+    assert rows(scan(listing, "none")) == [(path, None, split) for path, _, split in rows(listing)]
+    assert listing.name == str(tmp_path)
+    assert listing.classes == {"dog": {"test": 1, "train": 1}, "cat": {"train": 1}}
+    assert listing.splits == {"train": 2, "test": 1}
+    assert scan(tmp_path / "test").splits == {"none": 1}
+    assert listing[1] == listing.images[1]
+    assert len(listing[:2]) == 2

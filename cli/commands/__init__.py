@@ -13,6 +13,7 @@ def headstart(debug: bool) -> None:
 
     \b
     headstart demo                                  see it work, on built-in data
+    headstart scan photos/                          what is understood: classes, splits
     headstart extract photos/ -o pets.h5            once, the slow part
     headstart train pets.h5 -o pets.joblib          seconds, as often as you like
     headstart predict pets.joblib new/ -o new.csv
@@ -21,7 +22,7 @@ def headstart(debug: bool) -> None:
 
 
 for _command in (
-    *(features.extract, features.info, features.verify),
+    *(features.scan, features.extract, features.info, features.verify),
     *(heads.train, heads.evaluate, heads.compare),
     *(models.predict, models.export, models.demo),
 ):

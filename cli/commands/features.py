@@ -1,15 +1,43 @@
-"""The commands that make and look at feature files: extract, info, verify."""
+"""The commands that make and look at feature files, and at sources: scan, extract, info, verify."""
 
 from pathlib import Path
 from typing import Any
 
 import click
 
-from .options import ENGINE, FILE, JSON, REMOVE, TRUST, choice, number, out
+from .options import (
+    ENGINE,
+    FILE,
+    JSON,
+    LABELS,
+    REMOVE,
+    SOURCES,
+    TRUST,
+    choice,
+    columns,
+    number,
+    out,
+)
 
 
 @click.command()
-@click.argument("source")
+@SOURCES
+@LABELS
+@columns
+@JSON
+def scan(sources: tuple[str, ...], as_json: bool, **how: Any) -> None:
+    """Say what SOURCE is understood to be: images, classes, splits, and what is passed over.
+
+    Nothing is embedded or written. `extract` says the same before it begins.
+    """
+    from ...extract import scan
+    from ..printing import sources as printed
+
+    printed.listing(scan(_one(sources), **how), as_json=as_json)
+
+
+@click.command()
+@SOURCES
 @out("FILE.h5", "The feature file.")
 @choice("--backbone", "Xception", "NAME", "Any image classifier of keras.applications.")
 @choice(
@@ -26,7 +54,8 @@ from .options import ENGINE, FILE, JSON, REMOVE, TRUST, choice, number, out
     "f32|bf16",
     "Arithmetic of the backbone; bf16 is about twice as fast on processors that have it.",
 )
-@choice("--labels", "folder", "folder|none", "Take labels from folders (or the manifest), or none.")
+@LABELS
+@columns
 @choice("--dtype", "float32", "float32|float16", "Type of the stored vectors.")
 @ENGINE
 @number("--batch", "Images per call [default: chosen].")
@@ -46,20 +75,37 @@ from .options import ENGINE, FILE, JSON, REMOVE, TRUST, choice, number, out
     "--strict", is_flag=True, help="Exit with 1 if any image was skipped, or cannot be read."
 )
 @JSON
-def extract(source: str, out: str, strict: bool, as_json: bool, **settings: Any) -> int:
+def extract(
+    sources: tuple[str, ...],
+    out: str,
+    labels: str,
+    columns: dict[str, str],
+    strict: bool,
+    as_json: bool,
+    **settings: Any,
+) -> int:
     """Embed the images of SOURCE once, into one feature file.
 
-    SOURCE is a folder (the label of an image is the name of its folder; a first folder named
-    train, val or test is its split), a CSV manifest with the columns path, label, split, or an
-    image. Run the same command again to go on after an interruption, or to take in new images.
+    SOURCE is a folder (the label of an image is the name of its folder; folders named train, val or
+    test are its split), a list (CSV or TSV, with columns for path, label and split; - for paths on
+    standard input), an image or several. What is understood is printed first. Run the same command
+    again to go on after an interruption, or to take in new images.
     """
-    from ...extract import extract
+    from ...extract import extract, scan
     from ..printing import features as printed
+    from ..printing import sources as understood
 
-    store = extract(source, out, progress=True, **settings)
-    printed.extraction(store, as_json=as_json)
+    listing = scan(_one(sources), labels, columns=columns)
+    if not as_json:
+        understood.listing(listing)
+    store = extract(listing, out, progress=True, **settings)
+    printed.extraction(store, listing, as_json=as_json)
     summary = store.summary
     return 1 if strict and summary.skipped + summary.unreachable else 0
+
+
+def _one(sources: tuple[str, ...]) -> str | tuple[str, ...]:
+    return sources[0] if len(sources) == 1 else sources
 
 
 @click.command()

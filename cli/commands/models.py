@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from .options import ENGINE, HEAD, JSON, REMOVE, TRUST, WEIGHTS, number, out
+from .options import ENGINE, HEAD, JSON, REMOVE, TRUST, WEIGHTS, columns, number, out
 
 
 @click.command()
@@ -18,6 +18,7 @@ from .options import ENGINE, HEAD, JSON, REMOVE, TRUST, WEIGHTS, number, out
     help="Keep the features of the images, so that another head predicts them in no time.",
 )
 @REMOVE
+@columns
 @number("--top", "How many of the most probable labels to give.", 1)
 @WEIGHTS
 @ENGINE
@@ -33,7 +34,8 @@ def predict(head: str, sources: tuple[str, ...], out: str, as_json: bool, **how:
     from ...apply import predict
     from ..printing import models as printed
 
-    predictions = predict(head, sources, out=out, progress=True, **how)
+    source = sources[0] if len(sources) == 1 else sources
+    predictions = predict(head, source, out=out, progress=True, **how)
     printed.predictions(predictions, out, as_json=as_json)
 
 

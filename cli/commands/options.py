@@ -1,8 +1,9 @@
 """Options that several commands have, and short ways to declare the others."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import click
 
@@ -29,6 +30,22 @@ def out(metavar: str, text: str) -> Callable[[Command], Command]:
     return click.option("-o", "--out", required=True, metavar=metavar, help=text)
 
 
+def columns(command: Command) -> Command:
+    """Options for the columns of a list; they come as one mapping, `columns`."""
+    names = ("path", "label", "split")
+
+    @functools.wraps(command)
+    def gathered(*arguments: Any, **options: Any) -> Any:
+        found = {name: options.pop(f"{name}_column") for name in names}
+        given = {name: column for name, column in found.items() if column is not None}
+        return command(*arguments, columns=given, **options)
+
+    for name in reversed(names):
+        text = f"Column of a list that has the {name}s [default: found by its name]."
+        gathered = click.option(f"--{name}-column", metavar="NAME", help=text)(gathered)
+    return cast(Command, gathered)
+
+
 HEAD: Final = click.argument("head", metavar="HEAD")
 FILE: Final = click.argument("file", metavar="FILE.h5")
 JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
@@ -36,6 +53,10 @@ TRUST: Final = click.option(
     "--trust",
     is_flag=True,
     help="Load a head that this machine did not write. A .joblib file runs the code in it.",
+)
+SOURCES: Final = click.argument("sources", metavar="SOURCE", nargs=-1, required=True)
+LABELS: Final = choice(
+    "--labels", "folder", "folder|none", "Take labels from folders (or the list), or none."
 )
 FOLDS: Final = number("--folds", "Folds of cross-validation.", 5, least=2)
 SEED: Final = number("--seed", "Seed of the shuffling.", 0, least=0, most=2**32 - 1)

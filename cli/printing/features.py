@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 
 from ...features import FeatureStore, Provenance
 from ...features.layout import NO_LABEL, SPLIT_NAMES
+from . import sources
 from .text import count, lines, print_json
 
 if TYPE_CHECKING:  # `info` has no use for what makes a feature file
+    from ...extract.sources.listing import Listing
     from ...extract.work.summary import Summary
 
 _LIMITS: Final = {
@@ -23,11 +25,11 @@ _LIMITS: Final = {
 }
 
 
-def extraction(store: FeatureStore, *, as_json: bool) -> None:
+def extraction(store: FeatureStore, listing: "Listing", *, as_json: bool) -> None:
     """After `extract`."""
     summary: Summary = store.summary
     if as_json:
-        print_json(dataclasses.asdict(summary))
+        print_json(dataclasses.asdict(summary) | {"source": sources.values(listing)})
         return
     seconds, images = summary.seconds, count(len(store), "image")
     lines(
@@ -81,7 +83,8 @@ def store(store: FeatureStore, *, list_skipped: bool, as_json: bool) -> None:
         print_json(values | ({"skipped_files": skipped} if list_skipped else {}))
         return
     if list_skipped:
-        lines(*(f"{one['path']}\t{one['reason']}" for one in skipped))
+        again = {True: " (the next run tries again)", False: ""}
+        lines(*(f"{one['path']}\t{one['reason']}{again[one['transient']]}" for one in skipped))
         return
     lines(
         f"{store.path}: {count(store.images, 'image')} x {store.dimension} "

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import overload
 
+from ...features.layout import SPLIT_NAMES
 from .image import ImageReference
 
 Source = str | os.PathLike[str]
@@ -24,7 +25,9 @@ class Listing(Sequence[ImageReference]):
     by_name: bool = False
     """Whether it is no more than images that were named one by one."""
     notes: Sequence[str] = ()
-    """Lines about what was understood otherwise than one might think."""
+    """Lines about images that one might miss."""
+    label_notes: Sequence[str] = ()
+    """Lines about labels and splits that may be other than one thinks."""
     passed_over: Mapping[str, int] = field(default_factory=dict)
     """How many files are not taken, by what they are."""
     unlisted: Sequence[bytes] = ()
@@ -44,20 +47,27 @@ class Listing(Sequence[ImageReference]):
         return iter(self.images)
 
     @property
-    def classes(self) -> dict[str, int]:
-        """How many images each label has, the commonest first."""
-        counts = collections.Counter(image.label for image in self.images)
-        del counts[None]
-        return {str(label): count for label, count in counts.most_common()}
+    def classes(self) -> dict[str, dict[str, int]]:
+        """How many images of each split each label has, the commonest label first."""
+        found: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
+        for image in self.images:
+            if image.label is not None:
+                found[image.label][image.split] += 1
+        return {
+            label: dict(counts)
+            for label, counts in sorted(found.items(), key=lambda one: (-one[1].total(), one[0]))
+        }
 
     @property
     def splits(self) -> dict[str, int]:
         """How many images each split has."""
-        return dict(sorted(collections.Counter(image.split for image in self.images).items()))
+        counts = collections.Counter(image.split for image in self.images)
+        return {split: counts[split] for split in SPLIT_NAMES if split in counts}
 
     def without_labels(self) -> "Listing":
         """The same images, none with a label."""
-        return replace(self, images=[replace(image, label=None) for image in self.images])
+        images = [replace(image, label=None) for image in self.images]
+        return replace(self, images=images, label_notes=())
 
     def holds(self, file: str | os.PathLike[str]) -> bool:
         """Whether a file is the source itself, or one of the images that were named."""

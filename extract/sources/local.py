@@ -78,8 +78,9 @@ def folder(root: bytes) -> Listing:
     return Listing(
         os.fsdecode(absolute(root)),
         images,
-        notes=[*notes, *over.notes()],
-        passed_over=over.counts,
+        notes=over.notes(),
+        label_notes=notes,
+        passed_over=dict(sorted(over.counts.items())),
         unlisted=unlisted,
     )
 

@@ -169,7 +169,7 @@ def listed(
         image = _Row(rows, roles, where, cells).image(root)
         before = images.setdefault(image.path, (image, where))
         if before[1] != where:
-            if before[0] != image:
+            if (before[0].label, before[0].split) != (image.label, image.split):
                 raise SourceError(
                     f"{rows.name}, {where}: {_shown(cells[roles.path])} is listed twice, first in "
                     f"{before[1]}, with another label or split"
@@ -184,8 +184,9 @@ def listed(
             f"{rows.name}: {len(missing):,} of {len(found):,} images listed are not there, first "
             f"{_shown(os.fsdecode(missing[0].location))}; {root.searched()}"
         )
+    missed = []
     if missing:
-        notes.append(
+        missed.append(
             f"{len(missing):,} of {len(found):,} images listed are not there, first "
             f"{_shown(os.fsdecode(missing[0].path))}; they are skipped"
         )
@@ -194,7 +195,8 @@ def listed(
         root.name,
         found,
         by_name=by_name,
-        notes=notes,
+        notes=missed,
+        label_notes=notes,
         passed_over={"listed again": again} if again else {},
     )
 

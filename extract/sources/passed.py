@@ -13,6 +13,8 @@ _SNIFFED: Final = 20
 
 _HEAD: Final = 32
 
+_OTHERS: Final = "hidden, or of other programs"
+
 
 class Over:
     """Counts what is passed over."""
@@ -27,7 +29,7 @@ class Over:
 
     def others(self) -> None:
         """Count a hidden file or folder, or one of another program."""
-        self.counts["hidden, or of other programs"] += 1
+        self.counts[_OTHERS] += 1
 
     def file(self, name: str, location: bytes) -> None:
         """Count a file that is no image by its name."""
@@ -90,8 +92,12 @@ def _head_of(location: bytes) -> bytes:
 
 
 def _files(count: int, suffix: str) -> str:
-    kind = suffix if suffix.startswith(".") else f"files {suffix}"
-    return f"{count:,} {kind} {'is' if count == 1 else 'are'}"
+    kind = f"{count:,} {suffix}" if suffix.startswith(".") else f"{_some(count)} {suffix}"
+    return f"{kind} {'is' if count == 1 else 'are'}"
+
+
+def _some(count: int) -> str:
+    return "1 file" if count == 1 else f"{count:,} files"
 
 
 def _links(found: list[str]) -> str:

@@ -4,7 +4,8 @@ import dataclasses
 import os
 from typing import IO, Protocol
 
-from .image import FileStat, ImageReference
+from ...features.records import FileStat
+from .image import ImageReference
 
 
 class Place(Protocol):

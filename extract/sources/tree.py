@@ -23,8 +23,8 @@ _SEPARATED: Final = re.compile(r"[-._ 0-9]+|(?<=[a-z])(?=[A-Z])")
 
 _NEUTRAL: Final = frozenset(
     (
-        "data dataset full image images img imgs large photo photos pic pics picture pictures raw "
-        "resized sample samples set small split subset tar"
+        "data dataset frames full image images img imgs jpeg jpegimages jpg large original photo "
+        "photos pic pics picture pictures png raw resized sample samples set small split subset tar"
     ).split()
 )
 """Words that say no more than that there are images."""
@@ -85,7 +85,7 @@ def understand(folders: Mapping[Parts, int]) -> tuple[dict[Parts, Meaning], list
         split = "" if place is None else names[place]
         splits[parts] = words[split] if split else NO_SPLIT
         inside[parts] = tuple(name for name in names if not split or name != split)
-    labels, notes = _labels(inside)
+    labels, notes = _labels(inside, words)
     meanings = {parts: Meaning(labels[parts], splits[parts]) for parts in placed}
     notes += _about_splits(folders, placed, meanings, words, used=bool(where))
     notes += _about_classes(folders, meanings)
@@ -148,7 +148,9 @@ def _split_places(paths: Collection[Parts], words: Mapping[str, str]) -> dict[Pa
     return {parts: found[0] for parts, found in places.items()}
 
 
-def _labels(inside: Mapping[Parts, Parts]) -> tuple[dict[Parts, str | None], list[str]]:
+def _labels(
+    inside: Mapping[Parts, Parts], words: Mapping[str, str]
+) -> tuple[dict[Parts, str | None], list[str]]:
     parents: dict[str, set[Parts]] = collections.defaultdict(set)
     for names in inside.values():
         if names:
@@ -158,6 +160,7 @@ def _labels(inside: Mapping[Parts, Parts]) -> tuple[dict[Parts, str | None], lis
         for name, above in parents.items()
         if () not in above
         and len(above) > 1
+        and not {one for names in above for one in names} & words.keys()
         and (len(parents) == 1 or set(_SEPARATED.split(name.casefold())) <= _NEUTRAL)
     }
     labels = {

@@ -1,6 +1,7 @@
 """What a run would take out of a file: a source that is mistyped or half gone is not a wish."""
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 
 from ...features.errors import WrongUsage
 from ...features.journal.known import Known
@@ -57,6 +58,24 @@ def require_little_lost(
             f"of no image in {known.source}{elsewhere} and would be removed; choose another "
             f"output, or have them removed by --remove (in Python remove=True)"
         )
+
+
+def require_reachable(known: Known, folders: Iterable[bytes]) -> None:
+    """Refuse a source with links to nowhere where there were folders of known images.
+
+    Raises
+    ------
+    WrongUsage
+        With the first of them: its images would be taken for deleted.
+    """
+    for folder in folders:
+        lost = sum(file.path.startswith(folder + b"/") for file in known.files)
+        if lost:
+            raise WrongUsage(
+                f"{known.source}: {os.fsdecode(folder)} is a link to what is not there now, and "
+                f"{lost:,} images below it are known to {known.out}; make it available again, or "
+                f"have them removed by --remove (in Python remove=True)"
+            )
 
 
 class _Lost:

@@ -157,8 +157,8 @@ class Known:
         They are new, changed or could not be read. Or they share size and time with another file:
         not every file system has more to tell two such files apart when they are swapped.
         """
-        every = {(stat.size, stat.mtime_ns, stat.path) for stat in self._files if stat.stamp}
-        every.update((stat.size, stat.mtime_ns, stat.path) for stat in stats if stat.stamp)
+        dated = (stat for stat in (*self._files, *stats) if stat.stamp and stat.mtime_ns)
+        every = {(stat.size, stat.mtime_ns, stat.path) for stat in dated}
         owners = collections.Counter((size, time) for size, time, _ in every)
         shared = {pair for pair, paths in owners.items() if paths > 1}
         return {

@@ -1,0 +1,306 @@
+"""Lists as people have them: separators, encodings, columns, names without a suffix."""
+
+import io
+import os
+import re
+import sys
+import unicodedata
+
+import pytest
+from headstart.extract import pipeline, scan
+from headstart.features import SourceError, WrongUsage
+
+PHOTOS = ("x/1.jpg", "x/2.jpg", "x/3.jpg")
+
+
+def touch(folder, *paths):
+    for path in paths:
+        file = folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"x")
+    return folder
+
+
+def rows(images):
+    return [(image.path.decode(), image.label, image.split) for image in images]
+
+
+@pytest.fixture
+def listed(tmp_path):
+    """Write a list beside three photographs and scan it."""
+    touch(tmp_path, *PHOTOS)
+
+    def write(text, encoding="utf-8", name="list.csv", **how):
+        file = tmp_path / name
+        file.write_bytes(text if isinstance(text, bytes) else text.encode(encoding))
+        return scan(file, **how)
+
+    return write
+
+
+MEANT = [("x/1.jpg", "cat", "none"), ("x/2.jpg", "dog", "none")]
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("path,label\nx/1.jpg,cat\nx/2.jpg,dog\n", "utf-8"),
+        ("path,label\r\nx/1.jpg,cat\r\nx/2.jpg,dog\r\n", "utf-8-sig"),
+        ("path\tlabel\r\nx/1.jpg\tcat\r\nx/2.jpg\tdog\r\n", "utf-16"),  # as Excel's Unicode Text
+        ("path;label\nx/1.jpg;cat\nx/2.jpg;dog\n", "utf-8"),
+        ("path;label\nx/1.jpg;cat\nx/2.jpg;dog\n", "utf-16-be-mark"),
+        ("\ufeffpath , label\n\nx/1.jpg, cat\n\n\nx/2.jpg,dog,,\n,\n", "utf-8"),
+        ('"path","label"\n"x/1.jpg","cat"\n"x/2.jpg","dog"', "utf-8"),
+        ("path,label\rx/1.jpg,cat\rx/2.jpg,dog\r", "utf-8"),  # as old Macs end lines
+        ('"path, as we say",label\nx/1.jpg,cat\nx/2.jpg,dog\n', "utf-8"),
+    ],
+)
+def test_separators_marks_and_ends_of_lines_do_not_matter(listed, text, encoding):
+    if encoding == "utf-16-be-mark":
+        text, encoding = b"\xfe\xff" + text.encode("utf-16-be"), ""
+    how = {"columns": {"path": "path, as we say"}} if b"as we say" in str(text).encode() else {}
+    assert rows(listed(text, encoding, **how)) == MEANT
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["file_name,label", "filename,class", "image,category", "Image ID,Breed", "id,breed", "IMAGE,X",
+     "Filepath,Target", "name,label", "img_path,species", "file,whatever it is", "Path,Label"],
+)  # fmt: skip
+def test_columns_have_their_usual_names_and_a_lone_second_one_is_the_label(listed, header):
+    assert rows(listed(f"{header}\nx/1.jpg,cat\nx/2.jpg,dog\n")) == MEANT
+
+
+def test_other_columns_are_named_by_the_user(listed, tmp_path, stub):
+    text = "slide,size,tissue,cohort\nx/1.jpg,9,cat,training\nx/2.jpg,8,dog,eval\n"
+    columns = {"path": "slide", "label": "tissue", "split": "cohort"}
+    meant = [("x/1.jpg", "cat", "train"), ("x/2.jpg", "dog", "test")]
+    assert rows(listed(text, columns=columns)) == meant
+    assert rows(listed(text, columns={**columns, "path": "Slide"})) == meant
+    with pytest.raises(SourceError, match=r"name the one with the images by --path-column"):
+        listed(text)
+    with pytest.raises(SourceError, match=r"--label-column 'tisue': .*'slide', 'size', 'tissue'"):
+        listed(text, columns={"path": "slide", "label": "tisue"})
+    with pytest.raises(WrongUsage, match="folder"):
+        listed(text, columns={"folder": "slide"})
+    with pytest.raises(WrongUsage, match="only lists have columns"):
+        scan(tmp_path / "x", columns=columns)
+
+
+def test_of_several_columns_for_one_thing_the_likelier_counts_and_it_is_said(listed):
+    listing = listed("id,path,category,label\n7,x/1.jpg,pet,cat\n8,x/2.jpg,pet,dog\n")
+    assert rows(listing) == MEANT
+    (note,) = listing.label_notes
+    assert "the column 'label' is taken for the label, and not 'category'; --label" in note
+    listing = listed("path,width,height\nx/1.jpg,9,9\nx/2.jpg,9,9\n")
+    assert [image.label for image in listing] == [None, None]
+    assert "no column is taken for the label" in listing.label_notes[0]
+
+
+def test_a_list_without_names_of_columns_is_understood_and_said(listed):
+    for text in ("x/1.jpg,cat\nx/2.jpg,dog\n", "cat;x/1.jpg\ndog;x/2.jpg\n"):
+        listing = listed(text)
+        assert rows(listing) == MEANT
+        assert "no line with names of columns" in listing.label_notes[0]
+    assert rows(listed("x/1.jpg,train,cat\nx/2.jpg,test,dog\n")) == [
+        ("x/1.jpg", "cat", "train"),
+        ("x/2.jpg", "dog", "test"),
+    ]
+    assert [row[0] for row in rows(listed("x/1.jpg\nx/2.jpg\n"))] == ["x/1.jpg", "x/2.jpg"]
+
+
+def test_words_and_flags_of_splits(listed):
+    text = "path,split\nx/1.jpg,Training\nx/2.jpg, dev\nx/3.jpg,none\n"
+    assert [split for _, _, split in rows(listed(text))] == ["train", "validation", "none"]
+    text = "name,label,is_valid\nx/1.jpg,cat,False\nx/2.jpg,dog,True\nx/3.jpg,dog,\n"
+    assert [split for _, _, split in rows(listed(text))] == ["train", "validation", "train"]
+
+
+def test_a_name_is_looked_for_by_its_stem_in_the_list_s_folder_and_those_in_it(tmp_path):
+    touch(tmp_path, "train/000bec180.jpg", "train/0021f9ceb.JPG", "here.png", "notes.txt")
+    touch(tmp_path, "train/deep/no.jpg", "images/other.jpeg", ".cache/here.png", "images/here.txt")
+    file = tmp_path / "labels.csv"
+    file.write_text(
+        "id,breed\n000bec180,collie\n0021f9ceb,pug\nother,pug\nhere,pug\nother.jpeg,pug\n"
+        "deep/no,pug\ngone,pug\n".replace("other.jpeg,pug\n", "")
+    )
+    listing = scan(file)
+    assert rows(listing) == [
+        ("train/000bec180.jpg", "collie", "none"),
+        ("train/0021f9ceb.JPG", "pug", "none"),
+        ("images/other.jpeg", "pug", "none"),
+        ("here.png", "pug", "none"),
+        ("train/deep/no.jpg", "pug", "none"),
+        ("gone", "pug", "none"),
+    ]
+    assert listing.notes == ["1 of 6 images listed are not there, first gone; they are skipped"]
+
+
+@pytest.mark.parametrize(
+    ("files", "cell"),
+    [
+        (("train/1.jpg", "test/1.jpg"), "1"),
+        (("1.png", "1.jpg"), "1"),
+        (("a/1.jpg", "b/1.jpg"), "1.jpg"),
+    ],
+)
+def test_a_name_that_may_be_two_images_is_refused_with_both(tmp_path, files, cell):
+    touch(tmp_path, *files)
+    (tmp_path / "l.csv").write_text(f"id,label\n{cell},cat\n")
+    with pytest.raises(SourceError, match="line 2, column 'id': ") as refused:
+        scan(tmp_path / "l.csv")
+    assert all(str(tmp_path / file) in str(refused.value) for file in files)
+
+
+def test_paths_of_windows_and_of_macs_are_found(tmp_path):
+    (tmp_path / "Käse").mkdir()
+    decomposed = unicodedata.normalize("NFD", "Käse/Hündchen.jpg")
+    touch(tmp_path, decomposed, "a/b/1.jpg")
+    (tmp_path / "l.csv").write_text("path,label\na\\b\\1.jpg,x\nKäse/Hündchen.jpg,x\n")
+    assert [image.path.decode() for image in scan(tmp_path / "l.csv")] == ["a/b/1.jpg", decomposed]
+
+
+def test_images_that_are_not_there_are_skipped_with_the_reason(listed, tmp_path, stub):
+    listed("path,label\nx/1.jpg,cat\nx/2.jpg,dog\nx/gone.jpg,dog\n")
+    for path in PHOTOS[:2]:
+        from PIL import Image
+
+        Image.new("RGB", (9, 9), (PHOTOS.index(path), 9, 9)).save(tmp_path / path)
+    store = pipeline.run(stub, tmp_path / "list.csv", tmp_path / "out.h5")
+    assert store.paths == ["x/1.jpg", "x/2.jpg"]
+    (skipped,) = store.skipped
+    assert (skipped.path, skipped.transient) == ("x/gone.jpg", True)
+    assert "No such file" in skipped.reason
+
+
+@pytest.mark.parametrize("gone", [2, 3])
+def test_a_list_most_of_whose_images_are_elsewhere_is_refused_with_the_root(listed, tmp_path, gone):
+    text = "path\n" + "".join(f"{'y' * (k < gone) or 'x'}/{k + 1}.jpg\n" for k in range(3))
+    with pytest.raises(SourceError, match=rf"{gone} of 3 images listed are not there") as refused:
+        listed(text)
+    assert f"paths are relative to {tmp_path}" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("mug,cup\n1,cat\n", r"needs the column 'path'.*'mug', 'cup'.*--path-column"),
+        ("", "needs the column 'path'.*none"),
+        ("path\n", "lists no images"),
+        ("path,split\nx/1.jpg,tset\n", "line 2, column 'split': unknown split 'tset'"),
+        ("path,label\nx/1.jpg,a\nx/1.jpg,b\n", r"line 3: x/1\.jpg is listed twice, first in li"),
+        ("path\n./x/1.jpg\nx/1.jpg\n\nx/y/../1.jpg,a\n", r"line 5: 2 columns, where .* has 1"),
+        ('path\n"x/1.jpg\n', "line 2: not valid CSV"),
+        ("path,label\nx/1.jpg,a\n\n,cat\n", "line 4, column 'path': the path is empty"),
+        ("path,label\nx/1.jpg,Portland, Oregon\n", "line 2: 3 columns, where the first line has 2"),
+        ('path,label\nx/1.jpg,a\n"3" bolt.jpg",b\nx/2.jpg,b\n', "line 3: not valid CSV"),
+        ('path,label\n"x/1\n.jpg",a\n"3" bolt.jpg",b\n', "line 4: not valid CSV"),
+        ("path,label,Label\nx/1.jpg,a,b\n", "two columns are called 'label'"),
+        ("path,path\nx/1.jpg,x/2.jpg\n", "two columns are called 'path'"),
+        ("file name,file_name\nx/1.jpg,x/2.jpg\n", "two columns are called 'file name'"),
+        ("path,label\nx/1.jpg,K\u00e4se\n".encode("cp1252"), "line 2, column 'label': .*UTF-8"),
+        ("path,label\nx/1.jpg,a\n".encode("utf-16-le"), "line 1: holds NULs; save .* UTF-8"),
+        (b"\xff\xfep\0a\0t\0h\0\n\0\x00\xd8\n\0", "not valid UTF-16"),
+        ("path\n" + "a/" * 2100 + "x.jpg\n", "line 2, column 'path': a path of more than 4,096"),
+    ],
+)  # fmt: skip
+def test_a_bad_list_is_refused_with_line_and_column(listed, tmp_path, text, message):
+    with pytest.raises(SourceError, match=message) as refused:
+        listed(text)
+    assert str(tmp_path / "list.csv") in str(refused.value)
+    assert "\0" not in str(refused.value)
+
+
+def test_an_image_that_is_listed_twice_alike_counts_once(listed):
+    listing = listed("path,label\nx/1.jpg,cat\nx/2.jpg,dog\n./x/1.jpg,cat\n")
+    assert rows(listing) == MEANT
+    assert listing.passed_over == {"listed again": 1}
+
+
+def test_labels_in_two_unicode_forms_are_one_class_and_in_two_cases_two(listed):
+    decomposed = unicodedata.normalize("NFD", "Hündchen")
+    listing = listed(f"path,label\nx/1.jpg,Hündchen\nx/2.jpg,{decomposed}\nx/3.jpg,hündchen\n")
+    assert set(listing.classes) == {"Hündchen", "hündchen"}
+    assert any("differ only in capitals" in note for note in listing.label_notes)
+
+
+class Series(list):
+    def to_list(self):
+        return list(self)
+
+
+class Frame:
+    """What the data frames of all libraries have."""
+
+    def __init__(self, **columns):
+        self._columns, self.columns = columns, list(columns)
+
+    def __getitem__(self, name):
+        return Series(self._columns[name])
+
+
+@pytest.fixture(params=["any", "pandas", "polars"])
+def frame(request):
+    if request.param == "any":
+        return Frame
+    library = pytest.importorskip(request.param)
+    return lambda **columns: library.DataFrame(columns)
+
+
+def test_a_data_frame_is_a_list(frame, tmp_path, monkeypatch, stub, photos):
+    monkeypatch.chdir(photos)
+    table = frame(
+        file_name=["blue/blue00.png", "red/red01.png", "red/red02.png"],
+        breed=["b", "r", None],
+        split=["train", "test", None],
+    )
+    assert rows(scan(table)) == [
+        ("blue/blue00.png", "b", "train"),
+        ("red/red01.png", "r", "test"),
+        ("red/red02.png", None, "none"),
+    ]
+    store = pipeline.run(stub, table, tmp_path / "out.h5")
+    assert store.label_names == ["b", "r"]
+    with pytest.raises(SourceError, match="the data frame, row 1, column 'split': unknown split"):
+        scan(frame(path=["blue/blue00.png"] * 2, split=["test", "tset"]))
+    with pytest.raises(SourceError, match=r"the data frame: .*'pathe'.*--path-column"):
+        scan(frame(pathe=["blue/blue00.png"], size=[3], height=[4]))
+
+
+def test_numbers_in_a_data_frame_are_names_and_labels(frame, tmp_path, monkeypatch):
+    monkeypatch.chdir(touch(tmp_path, "train/1.jpg", "train/22.jpg"))
+    assert rows(scan(frame(id=[1, 22], target=[0, 1]))) == [
+        ("train/1.jpg", "0", "none"),
+        ("train/22.jpg", "1", "none"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "data", [b"x/1.jpg\nx/2.jpg\n", b"x/1.jpg\r\n\r\nx/2.jpg", b"x/1.jpg\0x/2.jpg\0"]
+)
+def test_paths_come_on_standard_input(tmp_path, monkeypatch, data):
+    monkeypatch.chdir(touch(tmp_path, *PHOTOS))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+    listing = scan("-")
+    assert rows(listing) == [("x/1.jpg", None, "none"), ("x/2.jpg", None, "none")]
+    assert listing.by_name
+
+
+def test_odd_names_come_through_standard_input_byte_for_byte(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = [b"caf\xe9, and more.jpg", b'"quoted".jpg', b"two words.jpg", b"new\nline.jpg"]
+    for name in names:
+        with open(os.path.join(os.fsencode(tmp_path), name), "wb"):
+            pass
+    data = b"\0".join([*names, b""])
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+    assert [image.path for image in scan("-")] == names
+
+
+def test_no_paths_on_standard_input_are_an_error_in_a_line(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    with pytest.raises(SourceError, match=r"standard input: .*lists no images"):
+        scan("-")
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(SourceError, match=re.escape("standard input")):
+        scan("-")
