@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-import logging
+import functools
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -12,8 +12,8 @@ from typing import Final
 from ..classify.head import THIS_HEAD, Head, load_head
 from ..extract.embedding import Embedding
 from ..extract.engines import AUTO
-from ..extract.pipeline import run
-from ..extract.sources import Named, scan
+from ..extract.pipeline import log_notes, run
+from ..extract.sources import Named, is_source, scan
 from ..extract.sources.listing import Listing
 from ..features import durable
 from ..features.digest import ArrayDigest
@@ -23,8 +23,6 @@ from ..features.opening import is_hdf5
 from ..features.origin import Origin
 from ..features.store import FeatureStore
 from .predictions import Predictions, writer_of
-
-_log = logging.getLogger("headstart")
 
 REMEDY: Final = "Use the backbone weights that the head was trained with (--weights FILE)."
 """What to do where a backbone does not fit a head."""
@@ -92,24 +90,20 @@ def predict(
     if table is not None:
         durable.require_target(table)
         writer_of(table)  # refuses other endings
+        store = source.path if isinstance(source, FeatureStore) else source
+        if is_source(table, store) or is_source(table, head):
+            raise HeadstartError(f"{table}: is one of the inputs; choose another output")
     kept = None if features is None else Path(features)
     if kept is not None and table is not None and kept.resolve() == table.resolve():
         raise WrongUsage(f"--features {kept}: is the output (-o) too; name another file")
     trained, origin = given(head, trust=trust)
     store = _feature_file(source)
-    inputs = [*([] if isinstance(head, Head) else [head]), *([store.path] if store else [])]
-    if table is not None and table.exists() and any(table.samefile(one) for one in inputs):
-        raise _is_input(table)
     if store is not None:
         if kept is not None:
             raise WrongUsage(f"--features {kept}: {store.path} is a feature file already")
         order = sorted([*store.paths, *(one.path for one in store.skipped)], key=os.fsencode)
         return _predicted(trained, store, order, top, table)
-    listing = scan(source, "none", columns=columns)
-    for note in listing.notes:
-        _log.warning("%s: %s", listing.name, note)
-    if table is not None and listing.holds(table):
-        raise _is_input(table)
+    listing = scan(source, columns=columns)
     embedding = Embedding.of(origin, weights=weights, engine=engine)
     with _embedded(embedding, listing, table, kept, remove=remove, progress=progress) as embedded:
         order = [os.fsdecode(image.path) for image in listing]
@@ -132,10 +126,6 @@ def given(head: Head | str | os.PathLike[str], *, trust: bool) -> tuple[Head, Or
         return head, head.origin.called(THIS_HEAD, REMEDY)
     loaded = load_head(head, trust=trust)
     return loaded, loaded.origin.called(os.fspath(head), REMEDY)
-
-
-def _is_input(table: Path) -> HeadstartError:
-    return HeadstartError(f"{table}: is one of the inputs; choose another output")
 
 
 @contextlib.contextmanager
@@ -172,6 +162,7 @@ def _embedded(
             remove=remove,
             remedy=remedy,
             progress=progress,
+            seen=functools.partial(log_notes, labels=False),
         )
         yield store
         if kept is None:

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from ..classify import Head, compare, train_all
-from ..extract import extract, scan
+from ..extract import extract
 from ..extract.pixels import pixels_of
 from ..features import BackboneError, FeatureStore, HeadstartError
 from .printing import features, heads, sources
@@ -73,9 +73,9 @@ def _write_digits(folder: Path) -> None:
 
 
 def _extract(images: Path, out: Path) -> FeatureStore:
-    listing = scan(images)
-    sources.listing(listing)
-    embed = functools.partial(extract, listing, out, size=_SIZE, fresh=True, progress=True)
+    embed = functools.partial(
+        extract, images, out, size=_SIZE, fresh=True, progress=True, seen=sources.listing
+    )
     lines(f"Embedding them once with Xception at {_SIZE} pixels ...")
     try:
         store, used = embed(weights="imagenet"), "imagenet (pretrained)."
@@ -86,7 +86,7 @@ def _extract(images: Path, out: Path) -> FeatureStore:
         )
         store = embed(weights="random")
         used = "random. With your own photographs use imagenet weights."
-    features.extraction(store, listing, as_json=False)
+    features.extraction(store, as_json=False)
     lines(f"Weights used: {used}")
     return store
 

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from .pipeline import extract
 from .sources import scan
+from .sources.listing import Listing
 from .work.summary import Summary
 
 if TYPE_CHECKING:
     from .transformer import ImageEmbedder
 
-__all__ = ["ImageEmbedder", "Summary", "extract", "scan"]
+__all__ = ["ImageEmbedder", "Listing", "Summary", "extract", "scan"]
 
 
 def __getattr__(name: str) -> Any:

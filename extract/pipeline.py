@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +26,7 @@ from .engines import AUTO
 from .engines.engine import Tuning
 from .sources import Named
 from .sources.image import ImageReference
+from .sources.listing import Listing
 from .work.catch_up import catch_up
 from .work.losses import require_little_lost, require_reachable
 from .work.summary import summarise
@@ -33,6 +34,12 @@ from .work.summary import summarise
 _log = logging.getLogger("headstart")
 
 _MOST_WORKERS: Final = 256  # each has a backbone in memory
+
+
+def log_notes(listing: Listing, *, labels: bool = True) -> None:
+    """Log what one might not expect of a source; of its `labels`, too."""
+    for note in (*listing.notes, *(listing.label_notes if labels else ())):
+        _log.warning("%s: %s", listing.name, note)
 
 
 def extract(
@@ -56,6 +63,7 @@ def extract(
     rescan: bool = False,
     workers: int = 1,
     progress: bool = False,
+    seen: Callable[[Listing], None] = log_notes,
 ) -> FeatureStore:
     """Embed every image of a source once and keep the vectors in one file.
 
@@ -109,6 +117,9 @@ def extract(
         each with its own backbone in memory, pay where one cannot. The file comes out the same.
     progress : bool, default=False
         Show a progress bar on standard error.
+    seen : callable, optional
+        Called with the `headstart.extract.Listing` of the source before anything is embedded; by
+        default what one might not expect of it is logged.
 
     Returns
     -------
@@ -145,6 +156,7 @@ def extract(
         rescan=rescan,
         workers=workers,
         progress=progress,
+        seen=seen,
     )
 
 
@@ -162,6 +174,7 @@ def run(
     unit_images: int = UNIT_IMAGES,
     remedy: str = REMEDY,
     progress: bool = False,
+    seen: Callable[[Listing], None] = log_notes,
 ) -> FeatureStore:
     """Do the work of `extract` with an embedding; the other parameters and errors are the same.
 
@@ -170,13 +183,8 @@ def run(
     started = time.perf_counter()
     if not 1 <= workers <= _MOST_WORKERS:
         raise WrongUsage(f"workers {workers}: at least 1, and at most {_MOST_WORKERS}")
-    path = _checked_output(out, fresh=fresh)
+    path = _checked_output(out, source, fresh=fresh)
     listing = sources.scan(source, labels, columns=columns)
-    if listing is not source:  # who looked at it before has seen them
-        for note in (*listing.notes, *listing.label_notes):
-            _log.warning("%s: %s", listing.name, note)
-    if listing.holds(path):
-        raise FeatureFileError(f"{path}: is the source itself; choose another output")
     images, name = sorted(listing, key=lambda image: image.path), listing.name
     try:
         with exclusive(path):
@@ -193,6 +201,7 @@ def run(
             stats = {image.path: image.stat() for image in images}
             for one in held if not remove else ():
                 require_little_lost(one, images, stats, ask=listing.by_name)
+            seen(listing)
             caught_up = catch_up(
                 known,
                 embedding,
@@ -232,8 +241,10 @@ def run(
     return store
 
 
-def _checked_output(out: str | os.PathLike[str], *, fresh: bool) -> Path:
+def _checked_output(out: str | os.PathLike[str], source: Named, *, fresh: bool) -> Path:
     path = durable.require_target(Path(out), units.ENDING)
+    if sources.is_source(path, source):
+        raise FeatureFileError(f"{path}: is the source itself; choose another output")
     if fresh and path.exists() and not replaceable(path):
         raise FeatureFileError(
             f"{path}: is not a feature file, so --fresh does not replace it; choose another output"

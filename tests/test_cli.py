@@ -49,7 +49,8 @@ def failed(outcome, code=1):
 def test_the_whole_path_with_a_real_backbone(here, cli, fill_photos, real_backbone):
     done = cli("extract", "photos", "-o", "pets.h5", *SMALL)
     assert done.code == 0
-    assert done.out.startswith("pets.h5: 18 images x 1280 features, 2 labels (blue, red)")
+    assert "photos: 18 images, 2 classes" in done.out.splitlines()[0]
+    assert "\npets.h5: 18 images x 1280 features, 2 labels (blue, red)\n" in done.out
     assert "random weights" in done.out
     done = cli("train", "pets.h5", "-o", "pets.joblib")
     assert "5-fold cross-validation, 18 images:" in done.out
@@ -233,7 +234,7 @@ def test_info_on_a_head_shows_its_scores_and_settings(trained, cli):
 )
 def test_bad_input_gets_one_line_and_leaves_nothing_behind(trained, cli, arguments, message):
     (trained / "empty").mkdir()
-    (trained / "list.csv").write_text("file,label\n")
+    (trained / "list.csv").write_text("mug,cup\n")
     before = {path: path.is_file() and path.read_bytes() for path in trained.rglob("*")}
     usage = "use one of" in message or "did you mean" in message or "too small" in message
     usage = usage or "split 'tset'" in message or "w.h5" in message or "use 'bal" in message

@@ -139,7 +139,7 @@ def test_small_inputs_see_the_whole_jpeg(monkeypatch):
     [
         (b"", "empty file"),
         (b"<!DOCTYPE html>", "not an image in one of the formats"),
-        (b"%!PS-Adobe-3.0 EPSF", "not an image in one of the formats"),
+        (b"%!PS-Adobe-3.0 EPSF", "a page of PDF or EPS; draw as PNG"),
         (encoded(GRADIENT, "JPEG")[:-400], "truncated"),
         (encoded(GRADIENT, "PNG")[:-100], "truncated|damaged"),
         (encoded(np.zeros((8, 8), np.float32), "TIFF"), "32-bit pixels"),

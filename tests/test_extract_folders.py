@@ -2,6 +2,7 @@
 
 import os
 import unicodedata
+from pathlib import Path
 
 import pytest
 from headstart.extract import pipeline, scan
@@ -288,3 +289,8 @@ def test_names_in_two_unicode_forms_are_one_class(tmp_path, write_image, stub):
     store = pipeline.run(stub, tmp_path / "photos", tmp_path / "out.h5")
     assert store.label_names == ["Hündchen", "Kätzchen"]
     assert len(FeatureStore(tmp_path / "out.h5")) == 4
+
+
+def test_every_layout_stands_in_the_papers():
+    papers = (Path(__file__).resolve().parents[1] / "docs" / "sources.md").read_text("utf-8")
+    assert [name for name in LAYOUTS if f"| {name} | `" not in papers] == []

@@ -78,8 +78,6 @@ def scan(sources: tuple[str, ...], as_json: bool, **how: Any) -> None:
 def extract(
     sources: tuple[str, ...],
     out: str,
-    labels: str,
-    columns: dict[str, str],
     strict: bool,
     as_json: bool,
     **settings: Any,
@@ -91,15 +89,14 @@ def extract(
     standard input), an image or several. What is understood is printed first. Run the same command
     again to go on after an interruption, or to take in new images.
     """
-    from ...extract import extract, scan
+    from ...extract import Listing, extract
     from ..printing import features as printed
     from ..printing import sources as understood
 
-    listing = scan(_one(sources), labels, columns=columns)
-    if not as_json:
-        understood.listing(listing)
-    store = extract(listing, out, progress=True, **settings)
-    printed.extraction(store, listing, as_json=as_json)
+    seen: list[Listing] = []
+    told = seen.append if as_json else understood.listing
+    store = extract(_one(sources), out, progress=True, seen=told, **settings)
+    printed.extraction(store, as_json=as_json, source=[understood.values(one) for one in seen])
     summary = store.summary
     return 1 if strict and summary.skipped + summary.unreachable else 0
 

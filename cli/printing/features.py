@@ -9,11 +9,9 @@ from numpy.typing import NDArray
 
 from ...features import FeatureStore, Provenance
 from ...features.layout import NO_LABEL, SPLIT_NAMES
-from . import sources
 from .text import count, lines, print_json
 
 if TYPE_CHECKING:  # `info` has no use for what makes a feature file
-    from ...extract.sources.listing import Listing
     from ...extract.work.summary import Summary
 
 _LIMITS: Final = {
@@ -25,11 +23,13 @@ _LIMITS: Final = {
 }
 
 
-def extraction(store: FeatureStore, listing: "Listing", *, as_json: bool) -> None:
-    """After `extract`."""
+def extraction(
+    store: FeatureStore, *, as_json: bool, source: Sequence[Mapping[str, Any]] = ()
+) -> None:
+    """After `extract`; JSON says what the source was understood to be, too."""
     summary: Summary = store.summary
     if as_json:
-        print_json(dataclasses.asdict(summary) | {"source": sources.values(listing)})
+        print_json(dataclasses.asdict(summary) | {"source": next(iter(source), None)})
         return
     seconds, images = summary.seconds, count(len(store), "image")
     lines(

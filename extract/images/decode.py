@@ -1,40 +1,16 @@
 """Bytes of an image file -> RGB pixels of the size a backbone wants, or the reason why not."""
 
 import dataclasses
-import io
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import (
-    BmpImagePlugin,
-    GifImagePlugin,
-    Image,
-    JpegImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    UnidentifiedImageError,
-    WebPImagePlugin,
-)
+from PIL import BmpImagePlugin, Image, JpegImagePlugin, UnidentifiedImageError
 
-from . import limits, metadata, shrink
+from . import foreign, formats, limits, metadata, shrink
+from .formats import FORMATS as FORMATS
+from .formats import SUFFIXES as SUFFIXES
 from .limits import Undecodable as Undecodable
-
-FORMATS: Final = {
-    JpegImagePlugin.JpegImageFile.format: (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
-    PngImagePlugin.PngImageFile.format: (".png",),
-    GifImagePlugin.GifImageFile.format: (".gif",),
-    BmpImagePlugin.BmpImageFile.format: (".bmp",),
-    WebPImagePlugin.WebPImageFile.format: (".webp",),
-    TiffImagePlugin.TiffImageFile.format: (".tif", ".tiff"),
-}
-"""Pillow's name of each format that may be decoded, and its file suffixes.
-
-Each decoder is native code that strangers' bytes reach, so the list is short on purpose. Importing
-the plugins here spares Pillow from loading every one it has.
-"""
-
-SUFFIXES: Final = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 
 FITS: Final = ("stretch", "crop", "pad")
 _REDUCED_FROM: Final = 150
@@ -77,34 +53,41 @@ def decode(data: bytes, size: int, fit: str = "stretch") -> Decoded:
     if not data:
         raise Undecodable("empty file (0 bytes)")
     try:
+        # Pillow would take the preview in the raw data of a camera for its image.
+        if data.startswith(foreign.MAY_BE_RAW) and (reason := foreign.raw(data)):
+            raise Undecodable(reason)
         bare = metadata.bare(data)
-        with Image.open(io.BytesIO(bare.data), formats=list(FORMATS)) as image:
+        with formats.opened(bare.data) as image:
             stored = image.size
+            takes = bare.scans, bare.piece, bare.beside
             limits.check_work(image, bare.scans, bare.piece)
             if image.mode in ("I", "F"):
-                raise Undecodable("32-bit pixels have no agreed white: save it with 8 or 16 bits")
-            # It has an effect on JPEG alone; those that are large are reduced for any input.
-            if (
-                size >= _REDUCED_FROM
-                or limits.needed(image, stored, bare.scans, bare.piece) > limits.LARGE
+                raise Undecodable(foreign.NO_WHITE)
+            # A large JPEG is reduced for any input. (Of HEIC, this would take a thumbnail.)
+            if isinstance(image, JpegImagePlugin.JpegImageFile) and (
+                size >= _REDUCED_FROM or limits.needed(image, stored, *takes) > limits.LARGE
             ):
                 least = KEPT * max(size, _REDUCED_FROM)
                 image.draft(None, (least, least))
-            with limits.room(limits.needed(image, stored, bare.scans, bare.piece)):
+            with limits.room(limits.needed(image, stored, *takes)):
                 image.load()
                 if image.format == BmpImagePlugin.BmpImageFile.format:
                     _make_invisible_opaque(image)
-                pixels = np.asarray(shrink.square(image, size, fit, bare.orientation))
+                turn = formats.turn(image) or bare.orientation
+                pixels = np.asarray(shrink.square(image, size, fit, turn))
             width, height = stored
-            if bare.orientation in shrink.TURNED:
+            if turn in shrink.TURNED:
                 width, height = height, width
             return Decoded(pixels, width, height)
     except Undecodable:
         raise
+    except formats.Missing as error:
+        raise Undecodable(str(error)) from error
     except UnidentifiedImageError as error:
         raise Undecodable(
-            f"not an image in one of the formats {', '.join(FORMATS)}, or damaged from its start "
-            f"(which is {data[:8]!r})"
+            foreign.reason(data)
+            or f"not an image in one of the formats {', '.join(FORMATS)}, or damaged from its "
+            f"start (which is {data[:8]!r})"
         ) from error
     except Image.DecompressionBombError as error:
         raise Undecodable(limits.TOO_MANY_PIXELS) from error

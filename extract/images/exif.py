@@ -8,11 +8,12 @@ import dataclasses
 import itertools
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 UPRIGHT: Final = 1
 _ORIENTATION: Final = 0x0112
+_WITHIN: Final = 330  # directories within a directory
 _INTEGERS: Final = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 16: "Q"}
 _WIDTH, _HEIGHT, _COMPRESSION, _ROWS_PER_STRIP = 256, 257, 259, 278
 _STRIPS, _STRIP_LENGTHS = 273, 279
@@ -49,21 +50,22 @@ class Directory:
     """Whether the data has all the entries that the directory says."""
 
     @property
-    def _room(self) -> int:
+    def room(self) -> int:
+        """Bytes of an offset."""
         return 8 if self.big else 4
 
     def packed(self, entries: Sequence[Entry]) -> bytes:
         """A directory of some of the entries, of the length of this one, with none to follow."""
         count = struct.pack(self.order + ("Q" if self.big else "H"), len(entries))
         table = count + b"".join(entry.packed for entry in entries)
-        length = len(count) + sum(len(entry.packed) for entry in self.entries) + self._room
+        length = len(count) + sum(len(entry.packed) for entry in self.entries) + self.room
         return table.ljust(length, b"\0")
 
     def value(self, entry: Entry, data: bytes) -> bytes:
         """The value of an entry of bytes or integers, or what the data has of it."""
-        field = entry.packed[-self._room :]
+        field = entry.packed[-self.room :]
         length = entry.count * struct.calcsize(_INTEGERS.get(entry.kind, "B"))
-        if length <= self._room:
+        if length <= self.room:
             return field[:length]
         start = int.from_bytes(field, "little" if self.order == "<" else "big")
         return data[start : start + length]
@@ -78,17 +80,17 @@ class Directory:
     def integer(self, entry: Entry) -> int:
         """The first of the integers that an entry holds in itself, or 0."""
         code = _INTEGERS.get(entry.kind)
-        if code is None or not 1 <= entry.count <= self._room // struct.calcsize(code):
+        if code is None or not 1 <= entry.count <= self.room // struct.calcsize(code):
             return 0
-        return int(struct.unpack_from(self.order + code, entry.packed[-self._room :])[0])
+        return int(struct.unpack_from(self.order + code, entry.packed[-self.room :])[0])
 
-    def _by_tag(self) -> dict[int, Entry]:
+    def by_tag(self) -> dict[int, Entry]:
         """As in libtiff, the first of several entries of one tag counts."""
         return {entry.tag: entry for entry in reversed(self.entries)}
 
     def piece(self) -> tuple[int, int]:
         """Width and height of what libtiff decodes at once; 0 is one that makes no sense."""
-        numbers = {tag: self.integer(entry) for tag, entry in self._by_tag().items()}
+        numbers = {tag: self.integer(entry) for tag, entry in self.by_tag().items()}
         if _TILE_WIDTH in numbers or _TILE_HEIGHT in numbers:
             return numbers.get(_TILE_WIDTH, 0), numbers.get(_TILE_HEIGHT, 0)
         height = numbers.get(_HEIGHT, 0)
@@ -99,7 +101,7 @@ class Directory:
 
         Compressed data never has FF followed by DA, and what else has it is rare and short.
         """
-        entries = self._by_tag()
+        entries = self.by_tag()
         compression = entries.get(_COMPRESSION)
         if compression is None or self.integer(compression) not in _JPEGS:
             return 1
@@ -121,12 +123,47 @@ class Directory:
 
 def first_directory(data: bytes) -> Directory | None:
     """Find it, if there is one; an entry that the data has no room for is none."""
+    return next(_directories(data), None)
+
+
+def directories(data: bytes, most: int) -> list[Directory]:
+    """The first directories, one after the other, each before those within it."""
+    found: list[Directory] = []
+    for directory in _directories(data):
+        found.append(directory)
+        for entry in directory.entries:
+            if entry.tag == _WITHIN:
+                value = directory.integers(entry, data)[: most - len(found)]
+                found += [one for start in value if (one := _directory(data, start))]
+        if len(found) >= most:
+            break
+    return found[:most]
+
+
+def _directories(data: bytes) -> Iterator[Directory]:
+    """Those of a file in turn; it is for who asks to stop, as they may go round in a circle."""
     order = {b"II": "<", b"MM": ">"}.get(data[:2])
     if order is None:
-        return None
+        return
     try:
         big = struct.unpack_from(order + "H", data, 2)[0] == 43
         (start,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
+        while directory := _directory(data, start):
+            yield directory
+            end = start + len(directory.packed(()))
+            (start,) = struct.unpack(
+                order + ("Q" if big else "I"), data[end - directory.room : end]
+            )
+            if not (start and directory.whole):
+                return
+    except struct.error:
+        return
+
+
+def _directory(data: bytes, start: int) -> Directory | None:
+    try:
+        order = {b"II": "<", b"MM": ">"}[data[:2]]
+        big = struct.unpack_from(order + "H", data, 2)[0] == 43
         (count,) = struct.unpack_from(order + ("Q" if big else "H"), data, start)
         first, form = (start + 8, "HHQ8s") if big else (start + 2, "HHI4s")
         length = struct.calcsize(order + form)

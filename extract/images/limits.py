@@ -9,6 +9,7 @@ from typing import Final, TypeGuard
 from PIL import BmpImagePlugin, Image, JpegImagePlugin, TiffImagePlugin, WebPImagePlugin
 
 from ...features.child import after_fork
+from . import formats
 
 MAX_PIXELS: Final = 178_956_970
 """The limit of Pillow itself, which warns from half of it on: half a gigabyte of RGB."""
@@ -43,6 +44,8 @@ _MOST_PADDED: Final = 16_000_000
 _SAMPLE_BYTES: Final = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
 _BITS, _COLOURS, _YCBCR = 258, 262, 6  # of a TIFF
 _WEBP_BYTES: Final = 20  # two canvases, the decoder's own, a copy and the image, of four bytes each
+CODED_BYTES: Final = 6  # a pixel of a coded picture of HEIF or AVIF, in what its decoder keeps
+_CANVAS_BYTES: Final = 12  # a pixel of what such pictures are put together and made RGB in
 _LINE_BYTES: Final = 16  # a pointer a line, and lines end on four bytes
 _FILTER_BYTES: Final = 16  # of Pillow's resampling, a pixel of a side
 
@@ -99,14 +102,17 @@ def _decoded(size: tuple[int, int], pixels: int, piece: Piece) -> int:
     return total
 
 
-def needed(image: Image.Image, stored: tuple[int, int], scans: int, piece: Piece = None) -> int:
+def needed(
+    image: Image.Image, stored: tuple[int, int], scans: int, piece: Piece = None, beside: int = 0
+) -> int:
     """Bytes that loading and shrinking an opened image takes at most, as it will be decoded.
 
-    `stored` is its size in the file, which a JPEG need not be decoded at.
+    `stored` is its size in the file, which a JPEG need not be decoded at; `beside` is what the file
+    itself says that its decoder takes.
     """
     pixels = stored[0] * stored[1]
     total = image.height * (image.width * _SAMPLE_BYTES.get(image.mode, 4) + _LINE_BYTES)
-    total += _FILTER_BYTES * sum(image.size)
+    total += _FILTER_BYTES * sum(image.size) + beside
     if isinstance(image, WebPImagePlugin.WebPImageFile):
         total = _WEBP_BYTES * pixels
     elif isinstance(image, JpegImagePlugin.JpegImageFile) and (
@@ -115,6 +121,8 @@ def needed(image: Image.Image, stored: tuple[int, int], scans: int, piece: Piece
         total += 2 * _coefficients(image.layer, pixels)
     elif piece and _in_pieces(image):
         total += math.prod(piece) * _piece_bytes(image, scans)
+    elif image.format in (formats.AVIF, formats.HEIF):
+        total += _CANVAS_BYTES * pixels
     return total
 
 

@@ -4,30 +4,17 @@ Viewers show a picture whatever its text, its colour profile or its date look li
 gets to see them here. Only the orientation is read, and one that makes no sense means upright.
 """
 
-import dataclasses
 import re
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import Final
 
-from . import exif
+from . import boxes, exif, formats, jpeg2000
+from .bare import Bare, without
 from .exif import UPRIGHT
 
 _TEXT_LIMIT: Final = 1 << 20  # bytes of one inflated text: an orientation stands at its start
-
-
-@dataclasses.dataclass(frozen=True)
-class Bare:
-    """The bytes that say what the pixels are."""
-
-    data: bytes
-    orientation: int = UPRIGHT
-    """As EXIF counts: 1 is upright, 2 to 8 have to be flipped or turned."""
-    scans: int = 1
-    """How often a JPEG, or one within a TIFF, goes over its pixels."""
-    piece: tuple[int, int] | None = None
-    """Width and height of what a TIFF is decoded in: its tiles or strips."""
 
 
 def bare(data: bytes) -> Bare:
@@ -35,7 +22,7 @@ def bare(data: bytes) -> Bare:
     for start, strip in _FORMATS:
         if data.startswith(start):
             return strip(data)
-    return Bare(data)
+    return boxes.bare(data) if data.startswith(b"ftyp", 4) else Bare(data)
 
 
 # JPEG: segments up to the first scan; what libjpeg takes them for is taken from its jdmarker.c.
@@ -69,7 +56,7 @@ def _jpeg(data: bytes) -> Bare:
             orientation = exif.orientation(block) or exif.of_xmp(packet) or UPRIGHT
             # One scan that has all components is read to its end, and nothing after it.
             scans = 1 if data[start + 2] == components else _scans(data, found.start())
-            return Bare(_without(data, cuts), orientation, scans)
+            return Bare(without(data, cuts), orientation, scans)
         if code in _SEQUENTIAL:
             components = data[start + 7] if end >= start + 8 else -1
         if code in _PASSED_OVER:
@@ -143,7 +130,7 @@ def _png(data: bytes) -> Bare:
             cuts.append((at, min(end, len(data))))
         at = end
     orientation = exif.orientation(block) or exif.of_xmp(packet) or UPRIGHT
-    return Bare(_without(data, cuts), orientation)
+    return Bare(without(data, cuts), orientation)
 
 
 def _fits(length: int, colours: int, entries: int) -> bool:
@@ -267,19 +254,7 @@ def _gif(data: bytes) -> Bare:
         if data[at + 1] != 0xF9 or data[at + 2] < 4:
             cuts.append((at, min(end, len(data))))
         at = end
-    return Bare(_without(data, cuts))
-
-
-def _without(data: bytes, cuts: Sequence[tuple[int, int]]) -> bytes:
-    return b"".join(_between(data, cuts)) if cuts else data
-
-
-def _between(data: bytes, cuts: Sequence[tuple[int, int]]) -> Iterator[memoryview]:
-    view, at = memoryview(data), 0
-    for start, end in cuts:
-        yield view[at:start]
-        at = end
-    yield view[at:]
+    return Bare(without(data, cuts))
 
 
 _FORMATS: Final[tuple[tuple[bytes | tuple[bytes, ...], Callable[[bytes], Bare]], ...]] = (
@@ -288,4 +263,5 @@ _FORMATS: Final[tuple[tuple[bytes | tuple[bytes, ...], Callable[[bytes], Bare]],
     (b"RIFF", _webp),
     ((b"II", b"MM"), _tiff),
     ((b"GIF87a", b"GIF89a"), _gif),
+    (formats.STARTS_OF_JPEG_2000, jpeg2000.bare),
 )

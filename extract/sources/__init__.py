@@ -87,3 +87,12 @@ def _listed(source: Named, columns: Mapping[str, str]) -> Listing:
         f"{name}: neither a folder of images nor a CSV manifest (a file ending in "
         f".csv) nor an image ({' '.join(sorted(SUFFIXES))})"
     )
+
+
+def is_source(file: str | os.PathLike[str], source: object) -> bool:
+    """Whether a file is a source, or one of those in it that are given one by one."""
+    named = [source] if isinstance(source, str | os.PathLike) else source
+    if not isinstance(named, list | tuple) or not os.path.exists(file):
+        return False
+    paths = [one for one in named if isinstance(one, str | os.PathLike) and os.path.exists(one)]
+    return any(os.path.samefile(file, path) for path in paths)

@@ -68,11 +68,3 @@ class Listing(Sequence[ImageReference]):
         """The same images, none with a label."""
         images = [replace(image, label=None) for image in self.images]
         return replace(self, images=images, label_notes=())
-
-    def holds(self, file: str | os.PathLike[str]) -> bool:
-        """Whether a file is the source itself, or one of the images that were named."""
-        named = [os.fsencode(self.name)]
-        named += [image.location for image in self.images] if self.by_name else []
-        return os.path.exists(file) and any(
-            os.path.exists(one) and os.path.samefile(file, one) for one in named
-        )

@@ -1,13 +1,18 @@
-"""References to images -> what each was found to be, read and decoded before it is needed."""
+"""References to images -> what each was found to be, read and decoded before it is needed.
+
+Reading from this machine is done by the threads that decode. Reading from far away is mostly
+waiting: many images are read at a time, and the threads that decode take what has come.
+"""
 
 import collections
 import dataclasses
+import functools
 import hashlib
-import itertools
 import time
-from collections.abc import Iterable, Iterator
+import weakref
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +22,23 @@ from ...features.records import UNREAD, FileStat, SeenFile
 from ..backbones.request import Request
 from ..images.decode import Undecodable, decode
 from ..sources.image import ImageReference, Unreadable
+from ..sources.remote import RemoteReference
+from .threads import Threads
 
 AHEAD: Final = 64
 """Images of a unit that are decoded before they are needed: 17 MB at 299 pixels."""
+
+FAR_AHEAD: Final = 128
+"""The same for images that are far, of which some are still on their way: two for each of the
+`READERS`, so that none waits for an image that is late."""
+
+FAR_BYTES: Final = 256 << 20
+"""No more is on its way, but for a single image, so that large images cannot fill the memory."""
+
+READERS: Final = 64
+"""Threads that read what cannot be begun and left to itself, as members of archives."""
+
+_Data = tuple[bytes, FileStat]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,32 +58,96 @@ def look_ahead(
     images: Iterable[ImageReference], known: Known | None, request: Request, threads: Executor
 ) -> Iterator[Looked]:
     """Look at images in threads, in their order; the first are submitted at once."""
+    results = _looked(images, known, request, threads)
+    next(results)  # begins; so whoever drops it before its first result ends what has begun, too
+    return (looked for looked in results if looked is not None)
+
+
+def _looked(
+    images: Iterable[ImageReference], known: Known | None, request: Request, threads: Executor
+) -> Iterator[Looked | None]:
     coming = iter(images)
-    waiting: collections.deque[Future[Looked]] = collections.deque()
+    waiting: collections.deque[tuple[Future[Looked], int]] = collections.deque()
+    far = _Far()
+    held: ImageReference | None = None
+    bytes_ahead = 0
 
-    def begin(count: int) -> None:
-        for image in itertools.islice(coming, count):
-            waiting.append(threads.submit(_look, image, known, request))
+    def begin() -> None:
+        nonlocal held, bytes_ahead
+        while (image := held or next(coming, None)) is not None:
+            held, reading, size = None, None, 0
+            if image.far:
+                size = image.stat().size
+            if len(waiting) >= (FAR_AHEAD if image.far else AHEAD) or (
+                bytes_ahead and size and bytes_ahead + size > FAR_BYTES
+            ):
+                held = image
+                return
+            if image.far:
+                reading = far.begin(image)
+            waiting.append((threads.submit(_look, image, known, request, reading), size))
+            bytes_ahead += size
 
-    def results() -> Iterator[Looked]:
-        try:
-            while waiting:
-                looked = waiting.popleft().result()
-                begin(1)
-                yield looked
-        finally:
-            for future in waiting:
-                future.cancel()
+    try:
+        begin()
+        yield None
+        while waiting:
+            future, size = waiting.popleft()
+            looked = future.result()
+            bytes_ahead -= size
+            begin()
+            yield looked
+    finally:
+        for future, _ in waiting:
+            future.cancel()
+        far.close()
 
-    begin(AHEAD)
-    return results()
+
+class _Far:
+    """Reading of images that are far away: begun here, waited for elsewhere."""
+
+    def __init__(self) -> None:
+        self._readers: Threads | None = None
+        self._begun: weakref.WeakSet[Future[Any]] = weakref.WeakSet()
+
+    def begin(self, image: ImageReference) -> Callable[[], _Data]:
+        """Begin to read an image; what is returned waits for it, and raises as `read` does."""
+        if isinstance(image, RemoteReference):
+            try:
+                bytes_ = image.begin()
+            except Unreadable:
+                return image.read  # says it again
+            if bytes_ is not None:
+                self._begun.add(bytes_)
+                return functools.partial(_ended, image, bytes_)
+        if self._readers is None:
+            self._readers = Threads(READERS, "read")
+        data = self._readers.submit(image.read)
+        self._begun.add(data)
+        return data.result
+
+    def close(self) -> None:
+        """Let go of what is still on its way."""
+        for future in tuple(self._begun):
+            future.cancel()
+        if self._readers is not None:
+            self._readers.abandon()
 
 
-def _look(image: ImageReference, known: Known | None, request: Request) -> Looked:
+def _ended(image: RemoteReference, data: "Future[bytes]") -> _Data:
+    return image.ended(data.result())
+
+
+def _look(
+    image: ImageReference,
+    known: Known | None,
+    request: Request,
+    reading: Callable[[], _Data] | None = None,
+) -> Looked:
     started = time.perf_counter()
     seen, pixels = SeenFile(FileStat(image.path, 0, 0, 0), UNREAD, 0, 0), None
     try:
-        data, stat = image.read()
+        data, stat = image.read() if reading is None else reading()
     except (Unreadable, MemoryError) as error:
         seen = seen._replace(reason=_reason(error))
         return Looked(seen, None, time.perf_counter() - started, 0.0)

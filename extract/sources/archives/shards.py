@@ -1,0 +1,114 @@
+"""Archives that belong together: names with braces, what their names say, labels beside images."""
+
+import json
+import os
+import re
+import unicodedata
+from collections.abc import Sequence
+from typing import Final
+
+from ....features.errors import SourceError
+from .. import manifest, tree
+
+SUFFIXES: Final = (
+    *(".zip", ".tar"),
+    *(".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz"),
+)
+
+BESIDE: Final = (".cls", ".json")
+"""Members that say what is in the image of the same name (WebDataset)."""
+
+MOST_BESIDE: Final = 1 << 20
+"""Bytes of such a member; larger ones are data of other kinds."""
+
+_MOST_NAMES: Final = 100_000
+
+_BRACES: Final = re.compile(r"\{([^{}]*)\}")
+_RANGE: Final = re.compile(r"(\d+)\.\.(\d+)(?:\.\.(\d+))?")
+_NUMBERED: Final = re.compile(r"[-_. ]*(?:part[-_. ]*)?\d+(?:[-_. ]*of[-_. ]*\d+)?$", re.IGNORECASE)
+"""What tells one shard from the next: train-00000-of-00010, photos_part2."""
+
+
+def expanded(name: str) -> list[str]:
+    """The names that one with braces stands for: ``a-{00..12}.tar``, ``{train,val}.zip``."""
+    names, done = [""], 0
+    for braces in _BRACES.finditer(name):
+        choices = _chosen(braces[1]) or [braces[0]]
+        if len(names) * len(choices) > _MOST_NAMES:
+            raise SourceError(f"{name}: more than {_MOST_NAMES:,} names")
+        before = name[done : braces.start()]
+        names = [one + before + choice for one in names for choice in choices]
+        done = braces.end()
+    return [one + name[done:] for one in names]
+
+
+def _chosen(inside: str) -> Sequence[str]:
+    numbers = _RANGE.fullmatch(inside)
+    if numbers is None:
+        return inside.split(",") if "," in inside else []
+    first, last, step = int(numbers[1]), int(numbers[2]), int(numbers[3] or 1) or 1
+    if abs(last - first) // step > _MOST_NAMES:
+        raise SourceError(f"{{{inside}}}: more than {_MOST_NAMES:,} names")
+    width = max(map(len, numbers.groups("")[:2])) if "0" in (numbers[1][0], numbers[2][0]) else 0
+    sign = 1 if last >= first else -1
+    return [f"{number:0{width}}" for number in range(first, last + sign, sign * step)]
+
+
+def tops(names: Sequence[str]) -> list[tuple[str, ...]]:
+    """What the names of several archives say, as if each were a folder around what is in it.
+
+    ``train-000.tar`` and ``train-001.tar`` are ``train``; ``cat.zip`` and ``dog.zip`` are two; and
+    ``photos-1.zip`` and ``photos-2.zip`` say nothing.
+    """
+    stems = [_NUMBERED.sub("", _stem(name)) for name in names]
+    meanings, _ = tree.understand({(stem,): 1 for stem in stems if stem})
+    said = len(set(stems)) > 1 and all(stems)
+    said = said or any(meaning.split != tree.NO_SPLIT for meaning in meanings.values())
+    return [(stem,) if said and stem else () for stem in stems]
+
+
+def _stem(name: str) -> str:
+    base = name.rpartition("/")[2]
+    longest = max((one for one in SUFFIXES if base.lower().endswith(one)), key=len, default="")
+    return base[: len(base) - len(longest)]
+
+
+def key(path: bytes) -> bytes:
+    """What an image and the members beside it have in common: all up to the first dot."""
+    folder, slash, name = path.rpartition(b"/")
+    return folder + slash + name.partition(b".")[0]
+
+
+def label(suffix: str, data: bytes) -> str | None:
+    """The label that a member beside an image says, if it does."""
+    try:
+        text = data.decode("utf-8-sig")
+        if suffix == ".json":
+            found = json.loads(text)
+            text = _labelled(found) if isinstance(found, dict) else ""
+        text.encode()
+    except (ValueError, RecursionError):  # not UTF-8, or no JSON
+        return None
+    text = unicodedata.normalize("NFC", text.strip())
+    return None if "\0" in text or "\n" in text else text or None
+
+
+def _labelled(record: dict[str, object]) -> str:
+    plain = {manifest._plain(name): value for name, value in record.items()}
+    for name in manifest._USUAL["label"]:
+        value = plain.get(name)
+        if isinstance(value, str | int) and not isinstance(value, bool) and str(value).strip():
+            return str(value)
+    return ""
+
+
+def paths(names: Sequence[str]) -> list[str]:
+    """What each of several archives is called in the paths of its images: shortly, and apart."""
+    short = [name.rpartition("/")[2] for name in names]
+    if len(set(short)) == len(short):
+        return short
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise SourceError(f"{twice}: is given twice")
+    start = len(os.path.commonpath(names)) + 1
+    return [name[start:] for name in names]

@@ -1,0 +1,126 @@
+"""Whatever fsspec opens, by its URL -> references to the images there."""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from ....features.errors import SourceError, WrongUsage
+from .. import manifest, table, tree
+from ..image import Unreadable
+from ..listing import Listing
+from . import folder
+from .beside import AskedReference, RemoteBeside, asked, is_address, settled
+from .reference import RemotePlace, RemoteReference
+from .store import Store, anew, public
+
+__all__ = [
+    "RemotePlace",
+    "RemoteReference",
+    "asked",
+    "files",
+    "is_address",
+    "is_remote",
+    "listed",
+    "settled",
+]
+
+_URL: Final = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]+::)*([A-Za-z][A-Za-z0-9+.-]+)://")
+_LOCAL: Final = ("file", "local")
+
+
+def is_remote(name: str) -> bool:
+    """Whether a source is a URL, of this machine's own files excepted (``file://``)."""
+    found = _URL.match(name)
+    return found is not None and found[1].casefold() not in _LOCAL and not os.path.lexists(name)
+
+
+def listed(name: str, columns: Mapping[str, str]) -> Listing:
+    """The images at a URL: of a folder, a list, an archive, or an image.
+
+    Raises
+    ------
+    SourceError
+        In one line: if it is not there or not open to the user, or cannot be reached.
+    MissingExtra
+        If the library that opens it is not installed.
+    """
+    from .. import archives
+
+    anew()
+    _require_known(name)
+    path = name.partition("?")[0].partition("#")[0] if _is_web(name) else name
+    if path.casefold().endswith(tuple(map(os.fsdecode, manifest.ENDINGS))):
+        return _list(name, path, columns)
+    if columns:
+        raise WrongUsage(
+            f"columns {', '.join(columns.values())}: only lists have columns (.csv, .tsv)"
+        )
+    if archives.is_archive(path):
+        return archives.listed(public(name), [_place(one) for one in archives.names(name)])
+    if tree.is_image_name(path.rpartition("/")[2]):
+        return files([name])
+    return folder.folder(Store(name))
+
+
+def files(names: Sequence[str]) -> Listing:
+    """Images at URLs, in the order in which they are given."""
+    images: dict[bytes, AskedReference] = {}
+    for name in names:
+        _require_known(name)
+        image = asked(name, None, tree.NO_SPLIT)
+        if image.path in images:
+            raise SourceError(f"{public(name)}: is given twice")
+        images[image.path] = image
+    for image in images.values():
+        error = image.answer.exception()
+        if isinstance(error, Unreadable):
+            raise folder.cannot(Store(os.fsdecode(image.path)), error)
+    protocol = names[0].partition("://")[0]
+    return settled(Listing(f"{protocol}://", list(images.values()), by_name=True))
+
+
+def _is_web(name: str) -> bool:
+    return name.casefold().startswith(("http://", "https://"))
+
+
+def _require_known(name: str) -> None:
+    try:
+        from fsspec.registry import known_implementations, registry
+    except ImportError:
+        Store(name).listing  # noqa: B018 - says what to install
+        raise
+    found = _URL.match(name)
+    protocol = found[1].casefold() if found else ""
+    if protocol not in known_implementations and protocol not in registry:
+        raise SourceError(
+            f"{public(name)}: {protocol}:// is no protocol that is known; such are s3://, gs://, "
+            f"az:// and https://"
+        )
+
+
+def _place(name: str) -> RemotePlace:
+    reference = asked(name, None, tree.NO_SPLIT)
+    error = reference.answer.exception()
+    if isinstance(error, Unreadable):
+        raise folder.cannot(Store(name), error)
+    image = reference.now()
+    if image.size is None:
+        raise SourceError(
+            f"{public(name)}: the server does not say how large this file is, so that it cannot be "
+            f"read in parts; download it"
+        )
+    return RemotePlace(image.store, image.key, image.size, image.stamp, public(name))
+
+
+def _list(name: str, path: str, columns: Mapping[str, str]) -> Listing:
+    reference = asked(name, None, tree.NO_SPLIT)
+    error = reference.answer.exception()
+    try:
+        if isinstance(error, Unreadable):
+            raise error
+        data, _ = reference.now().read()
+    except Unreadable as failed:
+        raise folder.cannot(Store(name), failed) from failed
+    root = RemoteBeside(path.rpartition("/")[0] + "/", public(name))
+    return settled(manifest.listed(table.of_bytes(data, public(name)), root, columns))

@@ -1,0 +1,188 @@
+"""A folder on a server -> references to the images below it."""
+
+import collections
+import secrets
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import unquote
+
+from ....features.errors import SourceError
+from ...images.decode import SUFFIXES
+from .. import passed, tree
+from ..beside import LONGEST_PATH
+from ..image import Unreadable
+from ..listing import Listing
+from . import retry
+from .reference import RemoteReference, stamp_of
+from .store import Store, attempted
+
+_WITHOUT_PAGES: Final = ("http", "https")
+"""Protocols without listings but for pages of links, and without sizes on them."""
+
+_File = tuple[str, bytes, str, Mapping[str, Any]]
+"""Relative path, the same as bytes, what the file system calls it, and what it says of it."""
+
+
+def files(store: Store) -> dict[str, tuple[str, Mapping[str, Any]]]:
+    """Every file below the URL of a store: relative path -> its name there, and what is said of it.
+
+    Raises
+    ------
+    SourceError
+        In one line, whatever the library says.
+    """
+    fs, web = store.listing, store.protocol in _WITHOUT_PAGES
+    root = store.root.partition("?")[0].rstrip("/")
+    found = attempted_listing(store, root + "/" if web else root, fs)
+    below: dict[str, tuple[str, Mapping[str, Any]]] = {}
+    for name, info in found.items():
+        relative = name[len(root) + 1 :] if name.startswith(root + "/") else ""
+        if web:  # pages link to orders of themselves, and to places in themselves
+            relative = unquote(relative.partition("?")[0].partition("#")[0])
+        if relative and not relative.endswith("/") and info.get("type") != "directory":
+            below.setdefault(relative, (name, info))
+    return below
+
+
+def attempted_listing(store: Store, root: str, fs: Any) -> dict[str, Mapping[str, Any]]:
+    """What the file system finds below a root; where it passes over what fails, it must not."""
+    from fsspec.asyn import AsyncFileSystem
+    from fsspec.spec import AbstractFileSystem
+
+    kind = type(fs)
+    walks = (
+        kind._find is AsyncFileSystem._find
+        if isinstance(fs, AsyncFileSystem)
+        else kind.find is AbstractFileSystem.find
+    )
+    strict = {"on_error": "raise"} if walks else {}
+
+    def find() -> dict[str, Mapping[str, Any]]:
+        fs.invalidate_cache()
+        return dict(fs.find(root, detail=True, **strict))
+
+    try:
+        # The others have their own ways of trying a page again.
+        return attempted(find) if store.protocol in _WITHOUT_PAGES else find()
+    except Exception as error:  # of anybody's library
+        raise cannot(store, error) from error
+
+
+def cannot(store: Store, error: BaseException) -> SourceError:
+    """Why a URL gives nothing, in one line."""
+    if isinstance(error, SourceError):
+        return error
+    cause = error.__cause__ or error if isinstance(error, Unreadable) else error
+    names = {kind.__name__ for kind in type(cause).__mro__}
+    status = retry.status_of(cause)
+    if "NoCredentialsError" in names or "DefaultCredentialsError" in names:
+        what = (
+            "no credentials were found; give them as for the library itself (for s3:// "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or FSSPEC_S3_ANON=true for "
+            "what is public)"
+        )
+    elif status == 404:
+        what = "there is no such bucket, folder or file (404); check the spelling"
+    elif status in (401, 403):
+        what = f"{retry.told(cause)}; check the credentials, and the rights that they give"
+    elif retry.passing(cause):
+        what = (
+            f"not reached: {retry.told(cause)}; check the network and the address, then run the "
+            f"same command again"
+        )
+    else:
+        what = f"cannot be listed: {retry.told(cause)}"
+    return SourceError(f"{store.name}: {what}")
+
+
+def folder(store: Store) -> Listing:
+    """All images below a folder, by path; what is understood is as for a folder on this machine."""
+    over = passed.Over(head=lambda _: b"")
+    found: dict[tree.Parts, list[_File]] = collections.defaultdict(list)
+    hidden: set[str] = set()
+    long = 0
+    for relative, (key, info) in files(store).items():
+        parts = [part for part in relative.split("/") if part]
+        others = next((n for n, part in enumerate(parts) if tree.is_others(part)), None)
+        path = relative.encode("utf-8", "backslashreplace")
+        if others is not None:
+            hidden.add("/".join(parts[: others + 1]))
+        elif not tree.is_image_name(parts[-1] if parts else ""):
+            over.file(parts[-1] if parts else relative, path)
+        elif len(path) > LONGEST_PATH or "\0" in relative:
+            long += 1
+        else:
+            found[tuple(parts[:-1])].append((relative, path, key, info))
+    for _ in hidden:
+        over.others()
+    if long:
+        over.counts[f"paths of more than {LONGEST_PATH:,} bytes"] = long
+    meanings, notes = tree.understand({parts: len(found[parts]) for parts in found})
+    images, unstamped = _referenced(store, found, meanings)
+    if not images:
+        raise SourceError(
+            f"{store.name}: no images in this folder or below it; looked for the suffixes "
+            f"{' '.join(sorted(SUFFIXES))}{over.instead()}"
+        )
+    images.sort(key=lambda image: image.path)
+    if long:
+        notes.append(
+            f"{long:,} paths are longer than {LONGEST_PATH:,} bytes, or have a NUL in them, and "
+            f"are passed over"
+        )
+    notes += about_unstamped(unstamped)
+    return Listing(store.name, images, notes=[*notes, *over.notes()], passed_over=over.counts)
+
+
+def about_unstamped(count: int) -> list[str]:
+    """A note on images of which nothing tells whether they have changed."""
+    if not count:
+        return []
+    told = f"of {count:,} images the server says neither etag nor date"
+    return [f"{told}; they are read again by every run"]
+
+
+def unknown_stamp() -> int:
+    """A stamp that was never there before: nothing tells whether the file has changed."""
+    return secrets.randbits(63) | 1
+
+
+def _referenced(
+    store: Store,
+    found: Mapping[tree.Parts, list[_File]],
+    meanings: Mapping[tree.Parts, tree.Meaning],
+) -> tuple[list[RemoteReference], int]:
+    """References, and how many have no stamp of their own."""
+    images: list[RemoteReference] = []
+    unstamped = 0
+    # Pages of links have no sizes: each file is asked for, many at a time.
+    every = [(key, info) for several in found.values() for _, _, key, info in several]
+    bare = [key for key, info in every if info.get("size") is None]
+    asked = store.infos(bare)
+    for parts, several in found.items():
+        label, split = meanings[parts]
+        for relative, path, key, listed in several:
+            info, stamp = asked.get(key, listed), 0
+            if isinstance(info, Unreadable):
+                # Linked and not there: as a link to nowhere. Of what cannot be told now, reading
+                # will say why.
+                gone = retry.status_of(info.__cause__ or info) in (404, 410)
+                info, stamp = {}, 0 if gone else unknown_stamp()
+            else:
+                stamp = stamp_of(info)
+                unstamped += not stamp
+                stamp = stamp or unknown_stamp()
+            location = f"{store.name.rstrip('/')}/{relative}".encode("utf-8", "backslashreplace")
+            images.append(
+                RemoteReference(
+                    path,
+                    location,
+                    label,
+                    split,
+                    store=store,
+                    key=key,
+                    size=info.get("size"),
+                    stamp=stamp,
+                )
+            )
+    return images, unstamped
