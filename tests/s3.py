@@ -98,6 +98,8 @@ class _Server:
         elif key.startswith("put/"):
             name = key.removeprefix("put/")
             self.objects[name], self.etags[name] = body, _etag(body)
+        elif key == "reset":
+            self.objects, self.etags, self.faults = {}, {}, {}
         elif key == "clear":
             self.answered, self.most = {}, 0
         self.keys = sorted(self.objects)
@@ -210,6 +212,10 @@ class Server:
 
     def clear(self) -> None:
         self._ask("clear")
+
+    def reset(self) -> None:
+        """Let there be no objects and no faults."""
+        self._ask("reset")
 
     def _ask(self, what: str, body: bytes = b"") -> dict:
         request = urllib.request.Request(f"{self.url}/_control/{what}", body, method="POST")

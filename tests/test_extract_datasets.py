@@ -352,6 +352,9 @@ def test_images_without_a_class_have_no_label_and_a_line_says_so(built):
     extra, label = images.notes
     assert "'extra' is none of train, validation and test" in extra
     assert "the images have none (" in label
+    said = tfds.listed(f"tfds:{built}/odd/plain/1.0.0[test=extra,none=train]")
+    assert said.splits == {"none": 6, "test": 3}
+    assert len(said.notes) == 1
 
 
 def test_a_class_that_is_not_known_is_no_label(built):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import http.server
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
-from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from headstart.extract import pipeline
 from headstart.extract.backbones.request import Request
 from headstart.extract.sources import local, remote
 from headstart.extract.sources.image import Unreadable
-from headstart.extract.sources.remote import retry
+from headstart.extract.sources.remote import reader, retry
 from headstart.extract.sources.remote.reference import RemotePlace, stamp_of
 from headstart.extract.sources.remote.store import Store, public
 from headstart.extract.work import readahead
@@ -39,13 +39,22 @@ def _no_waiting(monkeypatch):
     monkeypatch.setattr(retry, "_FIRST_WAIT", 0.001)
 
 
-@pytest.fixture
-def bucket(photos, monkeypatch):
-    """The photos of `photos` as a bucket."""
-    with s3.serving(photos) as server:
-        for name, value in server.environment().items():
-            monkeypatch.setenv(name, value)
+@pytest.fixture(scope="module")
+def served():
+    with s3.serving() as server:
         yield server
+
+
+@pytest.fixture
+def bucket(served, photos, monkeypatch):
+    """The photos of `photos` as a bucket."""
+    served.reset()
+    for path in photos.rglob("*.png"):
+        served.put(str(path.relative_to(photos)), path.read_bytes())
+    served.clear()
+    for name, value in served.environment().items():
+        monkeypatch.setenv(name, value)
+    return served
 
 
 def listed(name, **columns):
@@ -61,7 +70,9 @@ def look(images):
         return list(readahead.look_ahead(images, None, REQUEST, threads))
 
 
-def test_a_bucket_gives_the_rows_of_the_folder_that_it_was_filled_from(bucket, photos, stub, tmp_path):
+def test_a_bucket_gives_the_rows_of_the_folder_that_it_was_filled_from(
+    bucket, photos, stub, tmp_path
+):
     far = embed(stub, "s3://photos", tmp_path / "far.h5")
     near = pipeline.run(stub, photos, tmp_path / "near.h5", unit_images=5)
     assert list(far.paths) == list(near.paths)
@@ -83,15 +94,14 @@ def test_what_is_unchanged_by_etag_is_not_read_again(bucket, stub, tmp_path, wri
 def test_splits_hidden_files_and_others_are_understood_as_on_this_machine(
     tmp_path, write_image, monkeypatch
 ):
-    names = "a/train/cat/1.png a/test/dog images/2.png a/train/dog/3.PNG a/test/cat/ä#?%20.png"
     for number, name in enumerate(["a/train/cat/1.png", "a/test/dog/images 1/2.png"]):
         write_image(tmp_path / "there" / name, number)
     for number, name in enumerate(["a/train/dog/3.png", "a/test/cat/ä#%20 +&.png"]):
         write_image(tmp_path / "there" / name, 10 + number)
     write_image(tmp_path / "there/a/.ipynb_checkpoints/1.png", 20)
     write_image(tmp_path / "there/a/.ipynb_checkpoints/2.png", 21)
-    (tmp_path / "there/a/notes.heic").write_bytes(b"x")
-    assert names
+    (tmp_path / "there/a/notes.psd").write_bytes(b"x")
+    write_image(tmp_path / "there/a/test/top.png", 22)
     with s3.serving(tmp_path / "there") as server:
         for name, value in server.environment().items():
             monkeypatch.setenv(name, value)
@@ -107,6 +117,7 @@ def test_splits_hidden_files_and_others_are_understood_as_on_this_machine(
 def test_a_folder_is_not_what_only_begins_with_its_name(bucket, tmp_path, write_image):
     bucket.put("red2/1.png", b"x")
     assert {one.label for one in listed("s3://photos/red")} == {None}
+    assert listed("s3://photos/red/").name == listed("s3://photos/red").name == "s3://photos/red"
     assert len(listed("s3://photos/red")) == 9
 
 
@@ -133,12 +144,24 @@ def test_a_fault_that_stays_skips_one_image_until_the_next_run(bucket, stub, tmp
     assert set(bucket.answered()) == {"", "red/red03.png"}
 
 
+def test_a_server_that_is_gone_is_not_waited_for_by_every_image(bucket, monkeypatch):
+    monkeypatch.setattr(reader, "AT_A_TIME", 4)
+    images = listed("s3://photos")
+    bucket.fail(any=["503 SlowDown"] * 1000)
+    assert all(looked.file.reason.endswith(retry.AGAIN) for looked in look(images))
+    bucket.clear()
+    assert all(looked.file.reason.endswith(retry.AGAIN) for looked in look(images))
+    assert set(bucket.answered().values()) == {1}
+    bucket.fail()
+    assert all(looked.file.reason == "" for looked in look(images))
+
+
 @pytest.mark.parametrize(
     ("fault", "said"),
     [("403 AccessDenied", "access is denied (403"), ("404 NoSuchKey", "it is not there (404")],
 )
 def test_a_fault_that_does_not_pass_is_not_tried_again(bucket, fault, said):
-    (image,) = listed("s3://photos/red/red03.png")
+    (image,) = listed("S3://photos/red/red03.png")
     bucket.clear()
     bucket.fail_keys({"red/red03.png": [fault] * 100})
     with pytest.raises(Unreadable) as caught:
@@ -153,7 +176,7 @@ def test_what_has_changed_since_it_was_listed_is_not_taken_for_what_was_listed(b
     whole, _ = images[0].read()
     for other in (whole + b"more", whole[:-4], b""):
         bucket.put("red/red00.png", other)
-        with pytest.raises(Unreadable, match="changed since it was listed|cannot be read"):
+        with pytest.raises(Unreadable, match="changed since it was listed"):
             images[0].read()
 
 
@@ -182,11 +205,15 @@ def test_references_pickle_small_and_read_themselves_elsewhere(bucket, photos):
     images = listed("s3://photos")
     sent = pickle.dumps(list(images))
     assert len(sent) < 250 * len(images)
-    program = "import pickle, sys\nfor one in pickle.load(sys.stdin.buffer): print(one.digest().hex())"
+    program = (
+        "import pickle, sys\nfor one in pickle.load(sys.stdin.buffer): print(one.digest().hex())"
+    )
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", program], input=sent, capture_output=True, check=True
     )
-    assert done.stdout.decode().split() == [image.digest().hex() for image in local.folder(os.fsencode(photos))]
+    assert done.stdout.decode().split() == [
+        image.digest().hex() for image in local.folder(os.fsencode(photos))
+    ]
     assert done.stderr == b""
 
 
@@ -216,7 +243,9 @@ def test_a_list_names_what_is_not_there_and_what_may_be_two(bucket):
 
 
 def test_an_address_signed_here_is_the_one_that_s3fs_signs(bucket):
-    for number, key in enumerate(["a b/ä+&=%.png", "x/../y.png", "a//b.png", "~/'(1)*.png", "日本.png"]):
+    for number, key in enumerate(
+        ["a b/ä+&=%.png", "x/../y.png", "a//b.png", "~/'(1)*.png", "日本.png"]
+    ):
         bucket.put(key, b"%d" % number)
     reader = Store("s3://photos")._reader()
 
@@ -227,7 +256,14 @@ def test_an_address_signed_here_is_the_one_that_s3fs_signs(bucket):
 
     from fsspec.asyn import sync
 
-    for key in ["red/red00.png", "a b/ä+&=%.png", "x/../y.png", "a//b.png", "~/'(1)*.png", "日本.png"]:
+    for key in [
+        "red/red00.png",
+        "a b/ä+&=%.png",
+        "x/../y.png",
+        "a//b.png",
+        "~/'(1)*.png",
+        "日本.png",
+    ]:
         made, patterned, theirs = sync(reader.fs.loop, addresses, key)
         assert made == patterned
         without = [one.partition("&X-Amz-Date=")[0] for one in (made, theirs)]
@@ -237,9 +273,11 @@ def test_an_address_signed_here_is_the_one_that_s3fs_signs(bucket):
 
 def test_what_cannot_be_read_by_a_signed_address_is_read_by_s3fs(bucket, monkeypatch):
     images = listed("s3://photos/red")
-    monkeypatch.setattr(
-        "headstart.extract.sources.remote.signed._Pattern.address", lambda *_: bucket.url + "/no/x"
-    )
+
+    async def wrong(addresses, path):
+        return f"{bucket.url}/no/{path}"
+
+    monkeypatch.setattr("headstart.extract.sources.remote.signed.Addresses.of", wrong)
     assert [looked.file.reason for looked in look(images)] == [""] * 9
     assert not images[0].store._reader()._signed
 
@@ -267,7 +305,11 @@ from headstart.extract.sources import remote
 pipeline.Embedding = lambda *_: StubEmbedding()
 pipeline.run.__kwdefaults__["unit_images"] = 4
 scan = sources.scan
-sources.scan = lambda source, *_, **__: remote.listed(source, {}) if "://" in str(source) else scan(source)
+
+def scan_also(source, *more, **named):
+    return remote.listed(source, {}) if "://" in str(source) else scan(source, *more, **named)
+
+sources.scan = scan_also
 if __name__ == "__main__":
     main(["extract", "s3://photos", "-o", "pets.h5"])
 """
@@ -297,7 +339,9 @@ def test_ctrl_c_ends_a_run_at_once_though_answers_are_waited_for(bucket, tmp_pat
         process.kill()
     assert process.returncode == 130
     lines = [line for line in told.splitlines() if line and "%" not in line and "it/s" not in line]
-    assert not [line for line in lines if "Traceback" in line or "nclosed" in line or "Task" in line]
+    assert not [
+        line for line in lines if "Traceback" in line or "nclosed" in line or "Task" in line
+    ]
     assert len(list(folder.glob("*.h5"))) >= 2
 
 
@@ -305,7 +349,7 @@ def test_ctrl_c_ends_a_run_at_once_though_answers_are_waited_for(bucket, tmp_pat
     ("name", "said"),
     [
         ("s3://nothing-there/cats", "no such bucket, folder or file (404)"),
-        ("s3://photos/nowhere", "no images in this folder"),
+        ("s3://photos/nowhere", "there is nothing below this address"),
         ("s3://photos/no.png", "no such bucket, folder or file (404)"),
         ("s3://photos/no.csv", "no such bucket, folder or file (404)"),
         ("nfs5://x/y", "nfs5:// is no protocol that is known"),
@@ -319,7 +363,9 @@ def test_what_is_not_there_is_said_in_one_line(bucket, name, said):
     assert "\n" not in str(caught.value)
 
 
-def test_rights_that_are_missing_and_servers_that_are_down_are_said_in_one_line(bucket, monkeypatch):
+def test_rights_that_are_missing_and_servers_that_are_down_are_said_in_one_line(
+    bucket, monkeypatch
+):
     bucket.fail(any=["403 AccessDenied"] * 50)
     with pytest.raises(SourceError, match=r"s3://photos: access is denied \(403.*credentials"):
         listed("s3://photos")
@@ -340,7 +386,8 @@ def test_credentials_that_are_missing_are_said_in_one_line(bucket, monkeypatch, 
 
 def test_a_library_that_is_missing_is_said_with_the_command_that_installs_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "s3fs", None)
-    monkeypatch.setattr("fsspec.registry._registry", {})
+    monkeypatch.setattr(sys.modules["fsspec.registry"], "_registry", {})
+    monkeypatch.setattr(sys.modules["fsspec.registry"], "registry", {})
     with pytest.raises(MissingExtra, match=r'install "headstart\[remote\]"'):
         listed("s3://photos/without/the/library")
     monkeypatch.setitem(sys.modules, "fsspec", None)
@@ -383,7 +430,11 @@ def test_one_image_and_a_list_on_the_web_need_no_listing(web, photos):
     rows = f"path,label\nred/red00.png,a\n{web}/blue/blue00.png,b\nred/none.png,c\n"
     (photos / "list.csv").write_text(rows)
     images = listed(f"{web}/list.csv")
-    assert [image.path for image in images] == [b"red/red00.png", b"blue/blue00.png", b"red/none.png"]
+    assert [image.path for image in images] == [
+        b"red/red00.png",
+        b"blue/blue00.png",
+        b"red/none.png",
+    ]
     assert [image.exists() for image in images] == [True, True, False]
     assert images[1].read()[0] == (photos / "blue/blue00.png").read_bytes()
     with pytest.raises(SourceError, match=r"no.png: there is no such .*\(404\)"):
@@ -401,11 +452,38 @@ def test_memory_is_a_folder_too(photos):
     files.rm("/remote-test", recursive=True)
 
 
+def test_urls_may_be_chained(bucket, photos, tmp_path):
+    packed = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", photos))
+    bucket.put("packed.zip", packed.read_bytes())
+    images = listed("zip://::s3://photos/packed.zip")
+    assert [(one.path, one.label) for one in images] == [
+        (one.path, one.label) for one in local.folder(os.fsencode(photos))
+    ]
+    assert all(looked.file.reason == "" for looked in look(images))
+    (image,) = listed("zip://red/red00.png::s3://photos/packed.zip")
+    assert image.read()[0] == (photos / "red/red00.png").read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "gztar"])
+def test_an_archive_is_read_where_it_lies(bucket, photos, tmp_path, kind):
+    packed = Path(shutil.make_archive(str(tmp_path / "packed"), kind, photos))
+    bucket.put(packed.name, packed.read_bytes())
+    images, near = listed(f"s3://photos/{packed.name}"), local.folder(os.fsencode(photos))
+    assert sorted((one.label, one.digest()) for one in images) == sorted(
+        (one.label, one.digest()) for one in near
+    )
+    assert all(looked.file.reason == "" for looked in look(images))
+    with pytest.raises(SourceError, match=r"no\.[a-z.]+: there is no such"):
+        listed("s3://photos/no" + "".join(packed.suffixes))
+
+
 def test_a_place_reads_as_a_file_does(bucket):
     data = np.random.default_rng(0).bytes(1_500_000)
     bucket.put("some.tar", data)
     info = Store("s3://photos").listing.info("photos/some.tar")
-    place = RemotePlace(Store("s3://photos"), "photos/some.tar", info["size"], 1, "s3://photos/some.tar")
+    place = RemotePlace(
+        Store("s3://photos"), "photos/some.tar", info["size"], 1, "s3://photos/some.tar"
+    )
     with pickle.loads(pickle.dumps(place)).open() as file:
         assert file.read(10) == data[:10]
         file.seek(-20, os.SEEK_END)
@@ -415,7 +493,7 @@ def test_a_place_reads_as_a_file_does(bucket):
         file.seek(0)
         assert file.read() == data
     bucket.put("some.tar", data[:1000])
-    with place.open() as file, pytest.raises(Unreadable, match="changed|range|416"):
+    with place.open() as file, pytest.raises(Unreadable, match="changed since it was listed"):
         file.seek(1_000_000)
         file.read(10)
 
@@ -431,6 +509,8 @@ def test_a_stamp_is_of_the_content_and_else_of_the_time():
 def test_addresses_are_shown_without_what_is_secret():
     assert public("https://me:pass@host/x.png") == "https://host/x.png"
     assert public("https://host/x.png?sig=abc&sv=1") == "https://host/x.png"
+    assert public("https://token@host/x.png") == "https://host/x.png"
+    assert public("abfs://container@account/x.png") == "abfs://container@account/x.png"
     assert public("https://host/x.png?id=1") == "https://host/x.png?id=1"
 
 
@@ -447,7 +527,7 @@ def test_moto_gives_the_same_as_the_folder(photos, monkeypatch, write_image):
     threaded = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0)
     threaded.start()
     try:
-        host, port = threaded.get_host_and_port()
+        _, port = threaded.get_host_and_port()
         for name, value in s3.Server(port).environment().items():
             monkeypatch.setenv(name, value)
         import fsspec
@@ -461,7 +541,6 @@ def test_moto_gives_the_same_as_the_folder(photos, monkeypatch, write_image):
         assert [(i.path, i.label) for i in far] == [(i.path, i.label) for i in near]
         assert [one.read()[0] for one in far] == [one.read()[0] for one in near]
         assert far[0].store._reader()._signed
-        assert quote("x")
         with pytest.raises(SourceError, match="no such bucket"):
             listed("s3://moto-nothing")
     finally:

@@ -97,7 +97,7 @@ def test_folder_and_manifest_of_the_same_photographs_agree(data):
 
 
 def test_a_listing_is_a_source_itself_and_says_how_many_images_are_what(tmp_path):
-    touch(tmp_path, "train/cat/1.jpg", "train/dog/2.jpg", "test/dog/3.jpg", "test/dog/x.heic")
+    touch(tmp_path, "train/cat/1.jpg", "train/dog/2.jpg", "test/dog/3.jpg", "test/dog/x.psd")
     listing = scan(tmp_path)
     assert scan(listing) is listing
     assert rows(scan(listing, "none")) == [(path, None, split) for path, _, split in rows(listing)]

@@ -21,6 +21,8 @@ MAY_IMPORT = {
 }
 HEAVY = {"tensorflow", "keras", "openvino", "jax", "torch", "onnx", "onnxruntime", "tf2onnx"}
 HEAVY |= {"matplotlib", "dask", "ray", "fsspec", "starlette", "uvicorn", "jinja2", "pandas"}
+HEAVY |= {"tensorflow_datasets", "datasets", "pyarrow", "array_record", "pillow_heif", "aiohttp"}
+HEAVY |= {"s3fs", "botocore", "aiobotocore"}
 MOST_LINES, MOST_ENTRIES = 300, 14
 
 FILES = [path for folder in MAY_IMPORT for path in sorted((ROOT / folder).rglob("*.py"))]

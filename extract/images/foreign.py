@@ -15,6 +15,13 @@ class Kind(NamedTuple):
     """How such files begin."""
     brands: tuple[bytes, ...] = ()
     """How such files of boxes call themselves."""
+    what: str = ""
+    """What a file is, where its suffix says so already."""
+
+    @property
+    def reason(self) -> str:
+        """Why one file cannot be used."""
+        return f"{self.what}; {self.advice}" if self.what else self.advice
 
 
 _RAW: Final = Kind(
@@ -51,7 +58,7 @@ NO_WHITE: Final = "32-bit pixels have no agreed white: save it with 8 or 16 bits
 
 _KINDS: Final = (
     *(
-        Kind(formats.NOT_HERE[name], " ".join(suffixes))
+        Kind(formats.NOT_HERE[name][1], " ".join(suffixes), what=formats.NOT_HERE[name][0])
         for name, suffixes in formats.LATER.items()
         if name not in formats.FORMATS
     ),
@@ -92,9 +99,10 @@ _KINDS: Final = (
         (b"DDS ", b"BPG\xfb", b"II\xbc\x01"),
     ),
     Kind(
-        "an archive; give it as the source itself, or unpack",
+        "give it as the source itself, or unpack",
         ".zip .tar .tgz .parquet",
         (b"PK\3\4", b"PAR1", b"\x1f\x8b"),
+        what="an archive",
     ),
     Kind(
         "a pointer of Git LFS in place of the image; git lfs pull",
@@ -144,7 +152,7 @@ def reason(data: bytes) -> str | None:
     """Why a file that no decoder opens cannot be used; None if its content does not say."""
     for kind in _KINDS:
         if kind.starts and data.startswith(kind.starts):
-            return kind.advice
+            return kind.reason
     if data.startswith(b"DICM", 128):
         return _DICOM.advice
     if data[:4] == b"RIFF" and data[8:12] == b"AVI ":
@@ -156,7 +164,7 @@ def reason(data: bytes) -> str | None:
     said = formats.brands(data)
     for kind in (_RAW, _FILM):
         if said and said[0] in kind.brands:
-            return kind.advice
+            return kind.reason
     return None
 
 

@@ -59,12 +59,13 @@ the plugins here spares Pillow from loading every one it has.
 
 SUFFIXES: Final = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 
+_UPGRADE: Final = "this Pillow cannot read it: python3 -m pip install -U pillow"
 NOT_HERE: Final = {
-    AVIF: "AVIF, which this Pillow does not read; python3 -m pip install -U pillow",
-    JPEG_2000: "JPEG 2000, which this Pillow does not read; python3 -m pip install -U pillow",
-    HEIF: f"HEIC, which needs an extra; {install_command('heif')}",
+    AVIF: ("AVIF", _UPGRADE),
+    JPEG_2000: ("JPEG 2000", _UPGRADE),
+    HEIF: ("HEIC", f"install the extra: {install_command('heif')}"),
 }
-"""Why an image of a format that may be decoded is not, and what to do about it."""
+"""What an image is whose format may be decoded and is not, and what to do about it."""
 
 HEIF_BRANDS: Final = frozenset(
     (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
@@ -116,7 +117,7 @@ def opened(data: bytes) -> ImageFile.ImageFile:
     if name is None:
         return Image.open(file, formats=list(_AT_HAND))
     if name not in FORMATS:
-        raise Missing(NOT_HERE[name])
+        raise Missing("; ".join(NOT_HERE[name]))
     try:
         if name == HEIF:
             from pillow_heif import HeifImageFile
@@ -129,7 +130,7 @@ def opened(data: bytes) -> ImageFile.ImageFile:
         else:
             from PIL import Jpeg2KImagePlugin  # noqa: F401
     except ImportError as error:
-        raise Missing(f"{NOT_HERE[name]} ({error})") from error
+        raise Missing(f"{'; '.join(NOT_HERE[name])} ({error})") from error
     return Image.open(file, formats=[name])
 
 

@@ -6,17 +6,22 @@ from typing import Any, Final
 
 from ...features.errors import SourceError, WrongUsage
 from ..images.decode import SUFFIXES
-from . import local, manifest
-from .image import is_image
+from . import archives, local, manifest, remote, tree
+from .datasets import huggingface, tfds
+from .image import absolute, is_image
 from .listing import Listing, Source
+from .place import LocalPlace
 
 LABEL_RULES: Final = ("folder", "none")
 
 Named = Source | Sequence[Source] | Listing | Any
 """What names images: see `scan`. (Any: a data frame, whose library need not be installed.)"""
 
-_BY_PREFIX: Final[Mapping[str, Callable[[str], Listing]]] = {}
-"""Sources that are no files on this machine, by what stands before their first colon."""
+_DATA_SETS: Final[Mapping[str, Callable[[str, Mapping[str, str]], Listing]]] = {
+    "tfds": tfds.listed,
+    "hf": huggingface.listed,
+}
+"""Data sets that libraries know by name, by what stands before the first colon."""
 
 
 def scan(
@@ -56,37 +61,82 @@ def scan(
 
 
 def _listed(source: Named, columns: Mapping[str, str]) -> Listing:
+    if isinstance(source, str | os.PathLike):
+        return _called(os.fsdecode(source), columns)
     if manifest.is_frame(source):
         return manifest.of_frame(source, columns)
-    if isinstance(source, str | os.PathLike):
-        name, root = os.fsdecode(source), os.fsencode(source)
-        if name == "-" and not columns:
-            return manifest.of_input()
-        if manifest.is_list(root):
-            return manifest.of_file(root, columns)
+    _require_none(columns)
+    return source if isinstance(source, Listing) else _several(source)
+
+
+def _called(name: str, columns: Mapping[str, str]) -> Listing:
+    """The images of a source that has a name."""
+    kind = name.partition(":")[0]
+    if kind in _DATA_SETS and not os.path.lexists(name):
+        return _DATA_SETS[kind](name, columns)
+    if remote.is_remote(name):
+        return remote.listed(name, columns)
+    if manifest.is_list(os.fsencode(name)):
+        return manifest.of_file(os.fsencode(name), columns)
+    parquet = _parquet(name)
+    if parquet:
+        return huggingface.of_parquet(parquet, os.path.abspath(name), columns)
+    _require_none(columns)
+    return _local(name)
+
+
+def _require_none(columns: Mapping[str, str]) -> None:
     if columns:
         raise WrongUsage(
-            f"columns {', '.join(columns.values())}: only lists have columns (.csv, .tsv, .txt)"
+            f"columns {', '.join(columns.values())}: only lists and data sets have columns"
         )
-    if isinstance(source, Listing):
-        return source
-    if not isinstance(source, str | os.PathLike):
-        return local.files(source)
-    by_prefix = _BY_PREFIX.get(name.partition(":")[0])
-    if by_prefix is not None:
-        return by_prefix(name)
+
+
+def _local(name: str) -> Listing:
+    root = os.fsencode(name)
+    if name == "-":
+        return manifest.of_input()
+    if archives.is_archive(name):
+        places = [LocalPlace(absolute(os.fsencode(one))) for one in archives.names(name)]
+        return archives.listed(os.fsdecode(absolute(root)), places)
     if os.path.isdir(root):
         return local.folder(root)
     if not os.path.exists(root):
         raise SourceError(
-            f"{name}: no such folder or file; give a folder of images, a CSV manifest or an image"
+            f"{name}: no such folder or file; give a folder of images, a list of them (.csv), an "
+            f"archive or an image"
         )
     if is_image(root):
-        return local.files([source])
+        return local.files([name])
     raise SourceError(
-        f"{name}: neither a folder of images nor a CSV manifest (a file ending in "
-        f".csv) nor an image ({' '.join(sorted(SUFFIXES))})"
+        f"{name}: neither a folder of images nor a list of them (a file ending in .csv or .tsv), "
+        f"an archive (.zip, .tar, .tar.gz ...) or an image ({' '.join(sorted(SUFFIXES))})"
     )
+
+
+def _several(sources: Sequence[Source]) -> Listing:
+    names = list(map(os.fsdecode, sources))
+    if len(names) > 1 and all(map(archives.is_archive, names)):
+        paths = [os.path.abspath(one) for name in names for one in archives.names(name)]
+        places = [LocalPlace(os.fsencode(path)) for path in paths]
+        return archives.listed(os.path.commonpath(paths), places)
+    if names and all(map(remote.is_remote, names)):
+        return remote.files(names)
+    return local.files(names)
+
+
+def _parquet(name: str) -> list[str]:
+    """The parquet files of a source: itself, or those of a folder that has nothing else."""
+    if name.lower().endswith(".parquet") and os.path.isfile(name):
+        return [name]
+    if not os.path.isdir(name):
+        return []
+    try:
+        found = sorted(entry for entry in os.listdir(name) if not tree.is_others(entry))
+    except OSError:  # listing it will say why
+        return []
+    files = [os.path.join(name, entry) for entry in found if entry.lower().endswith(".parquet")]
+    return files if len(files) == len(found) else []
 
 
 def is_source(file: str | os.PathLike[str], source: object) -> bool:

@@ -14,6 +14,9 @@ from ..place import LocalPlace, Place
 from .members import Direct, Member
 from .unpacked import Unpacked
 
+_MOST_SIZE: Final = 2**63 - 1
+"""That a feature file holds; an archive can say any."""
+
 _MOST_OPEN: Final = 4  # archives of one process; a packed one keeps up to 32 MiB
 
 
@@ -78,7 +81,8 @@ class MemberReference(ImageReference):
         """Its size, and a stamp of the archive and its header as they were listed."""
         said = self.archive.seal + repr(self.member.numbers).encode()
         digest = hashlib.blake2b(said, digest_size=8).digest()
-        return FileStat(self.path, self.member.size, 0, int.from_bytes(digest, "big") or 1)
+        size = min(self.member.size, _MOST_SIZE)
+        return FileStat(self.path, size, 0, int.from_bytes(digest, "big") or 1)
 
     def read(self) -> tuple[bytes, FileStat]:
         """Its bytes, from an archive that this process keeps open."""

@@ -126,17 +126,16 @@ class Scan:
                 if self._count > _MOST_MEMBERS:
                     raise Unreadable(f"more than {_MOST_MEMBERS:,} members; divide it")
                 around, _, name = path.rpartition(b"/")
+                if kind == FOLDER:
+                    around, name = path.rstrip(b"/"), b""
                 folder = folders.get(around)
                 if folder is None:
                     folder = folders[around] = self._meet(around, above, top)
                 self._here = member, reader
-                if name and kind != FOLDER:
+                if name:
                     self._one(archive, folder, name, kind, member)
-        except tarred.More:
-            self._notes.append(
-                f"{archive.place.name} goes on after its end, as if archives had been joined; what "
-                f"comes after it is not read"
-            )
+        except tarred.Odd as odd:
+            self._notes.append(f"{archive.place.name} {odd}")
         finally:
             reader.close()
 

@@ -1,7 +1,6 @@
 """Archives that belong together: names with braces, what their names say, labels beside images."""
 
 import json
-import os
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -20,6 +19,11 @@ BESIDE: Final = (".cls", ".json")
 
 MOST_BESIDE: Final = 1 << 20
 """Bytes of such a member; larger ones are data of other kinds."""
+
+_LONGEST_LABEL: Final = 1000
+
+_SURE: Final = 9
+"""Of the usual names of labels; a "type" or "tag" of a record is more often something else."""
 
 _MOST_NAMES: Final = 100_000
 
@@ -90,12 +94,13 @@ def label(suffix: str, data: bytes) -> str | None:
     except (ValueError, RecursionError):  # not UTF-8, or no JSON
         return None
     text = unicodedata.normalize("NFC", text.strip())
-    return None if "\0" in text or "\n" in text else text or None
+    said = 0 < len(text) <= _LONGEST_LABEL and "\0" not in text and "\n" not in text
+    return text if said else None
 
 
 def _labelled(record: dict[str, object]) -> str:
     plain = {manifest._plain(name): value for name, value in record.items()}
-    for name in manifest._USUAL["label"]:
+    for name in ("cls", *manifest._USUAL["label"][:_SURE]):
         value = plain.get(name)
         if isinstance(value, str | int) and not isinstance(value, bool) and str(value).strip():
             return str(value)
@@ -110,5 +115,7 @@ def paths(names: Sequence[str]) -> list[str]:
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise SourceError(f"{twice}: is given twice")
-    start = len(os.path.commonpath(names)) + 1
-    return [name[start:] for name in names]
+    folders = [name.split("/")[:-1] for name in names]
+    alike = [len(set(level)) == 1 for level in zip(*folders, strict=False)]
+    common = [*alike, False].index(False)
+    return ["/".join(name.split("/")[common:]) for name in names]

@@ -51,8 +51,8 @@ class Member(NamedTuple):
         return data
 
 
-class More(Exception):
-    """After its end there is more: archives that were joined, or one that was overwritten."""
+class Odd(Exception):
+    """What a person should know of an archive whose members have all been met."""
 
 
 def entries(archive: Scanned) -> Iterator[Entry]:
@@ -62,8 +62,8 @@ def entries(archive: Scanned) -> Iterator[Entry]:
     ------
     Unreadable
         If it is no tar file, damaged, or cut short.
-    More
-        At last, if it goes on after its end.
+    Odd
+        At last, if its end is none.
     """
     name: bytes | None = None
     pax: dict[bytes, bytes] = {}
@@ -71,7 +71,10 @@ def entries(archive: Scanned) -> Iterator[Entry]:
     while block := archive.at(begin, _BLOCK):
         if block == _ZEROS:
             if archive.at(begin + _BLOCK, _AFTER_END).strip(b"\0"):
-                raise More
+                raise Odd(
+                    "goes on after its end, as if archives had been joined; what comes after it is "
+                    "not read"
+                )
             return
         size, kind, data = _size(block, begin), block[156:157], begin + _BLOCK
         if kind in (b"L", b"K", b"x", b"X", b"g"):
@@ -84,7 +87,7 @@ def entries(archive: Scanned) -> Iterator[Entry]:
             continue
         check, size, wrong = zlib.crc32(block), _number_of(pax, b"size", size, begin), ""
         path = _path(block, name, pax)
-        if kind == b"S" or b"GNU.sparse.major" in pax or b"GNU.sparse.map" in pax:
+        if kind == b"S" or any(key.startswith(b"GNU.sparse.") for key in pax):
             wrong = _SPARSE
             more = kind == b"S" and block[482] != 0
             while more:
@@ -96,10 +99,11 @@ def entries(archive: Scanned) -> Iterator[Entry]:
         if not archive.reaches(begin):  # what fills the last block up may be missing
             if not archive.reaches(data + size):
                 raise _cut_short(f"in {path.decode(errors='replace')[:200]!r}")
-            return
+            break
         name, pax = None, {}
     if begin == 0:
         raise Unreadable("the file is empty")
+    raise Odd("has no end, a block of zeros; if it was cut short, it lacks images")
 
 
 def _blocks(size: int) -> int:
@@ -124,8 +128,8 @@ def _content(archive: Reader, size: int, data: int) -> bytes:
 
 def _size(block: bytes, begin: int) -> int:
     """The size that a header says, if it is one."""
-    if len(block) < _BLOCK and begin:
-        raise _cut_short("in the middle of a header")
+    if len(block) < _BLOCK:
+        raise _cut_short("in the middle of a header") if begin else Unreadable("not a tar file")
     try:
         said = _number(block[148:156])
         unsigned = sum(block) - sum(block[148:156]) + 8 * 32
@@ -145,9 +149,9 @@ def _size(block: bytes, begin: int) -> int:
 
 
 def _number(field: bytes) -> int:
-    """Octal digits, or a binary number if the first bit is set; a ValueError if neither."""
-    if field[:1] in (b"\x80", b"\xff"):
-        return int.from_bytes(field[1:], "big", signed=False) - (field[0] == 0xFF) * (1 << 8 * (len(field) - 1))
+    """Octal digits, or a binary number after a byte of 128; a ValueError if neither."""
+    if field[0] == 0x80:
+        return int.from_bytes(field[1:], "big", signed=False)
     digits = field.split(b"\0", 1)[0].strip()
     if digits and not digits.isdigit():  # int() takes signs and underscores too
         raise ValueError
@@ -160,9 +164,9 @@ def _pax(content: bytes, begin: int) -> dict[bytes, bytes]:
     place = 0
     while place < len(content) and content[place] != 0:
         space = content.find(b" ", place, place + 20)
-        length = content[place:space]
-        end = place + int(length) if space > 0 and length.isdigit() else 0
-        key, equals, value = content[space + 1 : end - 1].partition(b"=")
+        length = content[place : max(space, 0)]
+        end = place + int(length) if length.isdigit() else 0
+        key, equals, value = content[space + 1 : max(end - 1, 0)].partition(b"=")
         if not equals or end > len(content):
             raise Unreadable(
                 f"the archive is damaged: a pax header at byte {begin:,} cannot be read"

@@ -133,7 +133,7 @@ def of_parquet(
 def _library() -> Any:
     try:
         import datasets
-    except ImportError as error:
+    except Exception as error:  # of the libraries that it imports, too
         raise MissingExtra(
             f"hf: sources and parquet files need the library datasets, which cannot be imported "
             f"({first_line(error)}); install it with: {install_command('hf')}"

@@ -105,7 +105,7 @@ def slices(
     SourceError
         If there is no such split, an expression means no row, or a row is meant twice.
     """
-    found = []
+    found, odd = [], set()
     for role, rows in what.parts or [(None, base) for base, size in sizes.items() if size]:
         try:
             ranges = list(absolute(rows))
@@ -116,6 +116,8 @@ def slices(
         here = []
         for base, start, stop in ranges:
             split = role_of(base) if role is None else tree.split_of(role)
+            if role is None and split == tree.NO_SPLIT:
+                odd.add(base)
             start = 0 if start is None else start
             stop = sizes[base] if stop is None else stop
             if start < stop:
@@ -126,11 +128,10 @@ def slices(
     if not found:
         raise SourceError(f"{what.source}: no images: the data set is empty")
     _require_apart(what.source, found)
-    odd = sorted({one.base for one in found if one.split == tree.NO_SPLIT})
     return found, [
         f"the split {base!r} is none of train, validation and test by its name; its images are in "
         f"no split"
-        for base in odd
+        for base in sorted(odd)
     ]
 
 

@@ -1,69 +1,23 @@
 """A data set of TensorFlow Datasets, by its name -> references to its images."""
 
 import contextlib
-import functools
-import mmap
 import os
 import re
 import sys
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 import numpy as np
 
 from ....features.errors import MissingExtra, SourceError, first_line, install_command, nearest
-from ..image import ImageReference, Unreadable
+from ..image import ImageReference
 from ..listing import Listing
-from . import rows, tfrecord
-from .rows import File, RowReference
-
-_AT_ONCE: Final = 64  # records of an array_record file
+from . import rows
+from .shards import Keys, Shard
 
 _ABOUT: Final = "dataset_info.json"
 """The file by which a folder is a prepared data set."""
-
-
-class _Keys(NamedTuple):
-    """The features that are meant."""
-
-    image: str
-    label: str | None
-    names: Sequence[str]
-    """Of the classes."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecordReference(RowReference):
-    """An image in a TFRecord file."""
-
-    start: int
-    """Where its bytes begin; -1 if there are none."""
-
-    def stored(self) -> bytes | None:
-        """See `RowReference`."""
-        if self.start < 0:
-            return None
-        with open(self.location, "rb") as file:
-            file.seek(self.start)
-            return file.read(self.length)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ArrayRecordReference(RowReference):
-    """An image in an array_record file, which is read by the library of that name."""
-
-    key: str
-
-    def stored(self) -> bytes | None:
-        """See `RowReference`."""
-        (record,) = _reader(self.file).read([self.row])
-        try:
-            spans = tfrecord.features(record, 0, len(record))[self.key].spans
-        except tfrecord.Damaged as error:
-            raise Unreadable(f"cannot be read: {first_line(error)}") from error
-        return record[slice(*spans[0])] if len(spans) == 1 else None
 
 
 def listed(name: str, columns: Mapping[str, str] | None = None) -> Listing:
@@ -105,7 +59,8 @@ def listed(name: str, columns: Mapping[str, str] | None = None) -> Listing:
 def _library() -> Any:
     try:
         import tensorflow_datasets
-    except ImportError as error:
+        import tensorflow_datasets.core
+    except Exception as error:  # of the libraries that it imports, too
         raise MissingExtra(
             f"tfds: sources need TensorFlow Datasets, which cannot be imported "
             f"({first_line(error)}); install it with: {install_command('tfds')}"
@@ -166,7 +121,7 @@ def _called(what: rows.Asked, info: Any) -> str:
     return f"tfds:{str(info.full_name).removesuffix(f'/{info.version}')}:{info.version}"
 
 
-def _keys(source: str, info: Any, columns: Mapping[str, str]) -> tuple[_Keys, list[str]]:
+def _keys(source: str, info: Any, columns: Mapping[str, str]) -> tuple[Keys, list[str]]:
     """The features that are image and label, by the data set's own word or by their kind."""
     kinds = _library().features
     is_dict = isinstance(info.features, kinds.FeaturesDict)
@@ -194,111 +149,19 @@ def _keys(source: str, info: Any, columns: Mapping[str, str]) -> tuple[_Keys, li
     )
     if label is None:
         why = f"may be {' or '.join(labels)}" if labels else "is none of its features"
-        return _Keys(image, None, ()), [f"the label {why}: the images have none ({there})"]
+        return Keys(image, None, ()), [f"the label {why}: the images have none ({there})"]
     if label not in labels:
         raise SourceError(f"{source}: the feature {label!r} is no ClassLabel; there are {there}")
     names = [unicodedata.normalize("NFC", one) for one in features[label].names]
-    return _Keys(image, label, names), []
+    return Keys(image, label, names), []
 
 
-def _images(info: Any, one: rows.Slice, keys: _Keys, version: str) -> Iterator[ImageReference]:
+def _images(info: Any, one: rows.Slice, keys: Keys, version: str) -> Iterator[ImageReference]:
     """The images of a slice, in order."""
     about = info.splits[one.base]
+    kind = str(getattr(info.file_format, "value", info.file_format) or "tfrecord")
     first = 0
-    for path, count in zip(about.filepaths, about.shard_lengths, strict=True):
-        start, stop = max(one.start - first, 0), min(one.stop - first, int(count))
-        if start < stop:
-            yield from _in_file(info, one, keys, version, (path, first, start, stop, int(count)))
-        first += int(count)
-
-
-def _in_file(
-    info: Any, one: rows.Slice, keys: _Keys, version: str, shard: tuple[Any, int, int, int, int]
-) -> Iterator[ImageReference]:
-    path, first, start, stop, count = shard
-    kind = getattr(info.file_format, "value", info.file_format) or "tfrecord"
-    file = File.at(path, version)
-    try:
-        if kind == "tfrecord":
-            found = _of_records(file, start, stop, count)
-        elif kind == "array_record":
-            found = _of_array_record(file, start, stop, count)
-        else:
-            raise SourceError(
-                f"{version}: is stored as {kind}; prepare it as tfrecord or array_record"
-            )
-        for row, data, (begin, end) in found:
-            features = tfrecord.features(data, begin, end)
-            spans = features[keys.image].spans if keys.image in features else []
-            begin, end = spans[0] if len(spans) == 1 else (-1, -1)
-            suffix = rows.suffix(data[begin : min(end, begin + 8)]) if begin >= 0 else ""
-            name = f"{one.base}/{first + row:06}{suffix}".encode()
-            common: dict[str, Any] = {
-                "label": _label(features, keys),
-                "split": one.split,
-                "file": file,
-                "row": row,
-                "length": max(end - begin, 0),
-                "of": version,
-            }
-            if kind == "tfrecord":
-                yield RecordReference(name, file.path, start=begin, **common)
-            else:
-                yield ArrayRecordReference(name, file.path, key=keys.image, **common)
-    except (tfrecord.Damaged, OSError, ValueError, RuntimeError) as error:
-        raise SourceError(
-            f"{version}: its file {os.fsdecode(file.path)} is damaged: {first_line(error)}; remove "
-            f"its folder, and the data set is prepared again"
-        ) from error
-
-
-def _label(features: Mapping[str, tfrecord.Value], keys: _Keys) -> str | None:
-    integers = features[keys.label].integers if keys.label and keys.label in features else []
-    if len(integers) != 1 or not 0 <= integers[0] < len(keys.names):
-        return None  # -1 says that it is not known, as in many a test split
-    return keys.names[integers[0]]
-
-
-_Found = Iterator[tuple[int, tfrecord.Bytes, tuple[int, int]]]
-"""Numbers of records, and where each lies in what."""
-
-
-def _of_records(file: File, start: int, stop: int, count: int) -> _Found:
-    if not file.size:  # nothing can be mapped
-        raise tfrecord.Damaged("it is empty")
-    # Of each image only the first page is touched.
-    with (
-        open(file.path, "rb") as opened,
-        mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data,
-    ):
-        places = list(tfrecord.records(data))
-        _require_count(len(places), count)
-        for row in range(start, stop):
-            yield row, data, places[row]
-
-
-def _of_array_record(file: File, start: int, stop: int, count: int) -> _Found:
-    reader = _reader(file)
-    _require_count(reader.num_records(), count)
-    for first in range(start, stop, _AT_ONCE):
-        chunk = list(range(first, min(first + _AT_ONCE, stop)))
-        for row, record in zip(chunk, reader.read(chunk), strict=True):
-            yield row, record, (0, len(record))
-
-
-def _require_count(found: int, count: int) -> None:
-    if found != count:
-        raise tfrecord.Damaged(f"it holds {found:,} records, and should hold {count:,}")
-
-
-@functools.lru_cache(maxsize=64)
-def _reader(file: File) -> Any:
-    """The file, opened once a process; another if it was written anew."""
-    try:
-        from array_record.python import array_record_module
-    except ImportError as error:
-        raise MissingExtra(
-            f"this data set is stored as array_record, which cannot be imported "
-            f"({first_line(error)}); install it with: {install_command('tfds')}"
-        ) from error
-    return array_record_module.ArrayRecordReader(os.fsdecode(file.path))
+    for path, count in zip(about.filepaths, map(int, about.shard_lengths), strict=True):
+        if first < one.stop and one.start < first + count:
+            yield from Shard(os.fspath(path), kind, first, count, version).images(one, keys)
+        first += count

@@ -48,8 +48,9 @@ def listed(name: str, columns: Mapping[str, str]) -> Listing:
     from .. import archives
 
     anew()
+    name = _URL.sub(lambda found: found[0].lower(), name, count=1)
     _require_known(name)
-    path = name.partition("?")[0].partition("#")[0] if _is_web(name) else name
+    path = _target(name)
     if path.casefold().endswith(tuple(map(os.fsdecode, manifest.ENDINGS))):
         return _list(name, path, columns)
     if columns:
@@ -80,8 +81,11 @@ def files(names: Sequence[str]) -> Listing:
     return settled(Listing(f"{protocol}://", list(images.values()), by_name=True))
 
 
-def _is_web(name: str) -> bool:
-    return name.casefold().startswith(("http://", "https://"))
+def _target(name: str) -> str:
+    """What a URL is of: without what follows in a chain, or is asked for, as ``?page=1``."""
+    target = next(part for part in name.split("::") if "://" in part)
+    web = target.casefold().startswith(("http://", "https://"))
+    return target.partition("?")[0].partition("#")[0] if web else target
 
 
 def _require_known(name: str) -> None:
@@ -122,5 +126,6 @@ def _list(name: str, path: str, columns: Mapping[str, str]) -> Listing:
         data, _ = reference.now().read()
     except Unreadable as failed:
         raise folder.cannot(Store(name), failed) from failed
-    root = RemoteBeside(path.rpartition("/")[0] + "/", public(name))
+    folder_url = name.replace(path, path.rpartition("/")[0] + "/", 1).partition("?")[0]
+    root = RemoteBeside(folder_url, public(name))
     return settled(manifest.listed(table.of_bytes(data, public(name)), root, columns))

@@ -66,9 +66,9 @@ def is_address(cell: str) -> bool:
 def asked(address: str, label: str | None, split: str) -> AskedReference:
     """The image at a URL, of which the server is asked now; its path is the URL."""
     address = address.strip()
-    store = Store(address[: address.index("/", address.index("://") + 3) + 1])
     name = public(address).encode("utf-8", "backslashreplace")
-    key = address if store.protocol in _WEB else address.partition("://")[2]
+    store = Store(address)
+    key = address if store.protocol in _WEB else store.root
     return _asked(store, key, name, name, label, split)
 
 

@@ -13,8 +13,9 @@ from ..beside import LONGEST_PATH
 from ..image import Unreadable
 from ..listing import Listing
 from . import retry
+from .reader import attempted
 from .reference import RemoteReference, stamp_of
-from .store import Store, attempted
+from .store import Store
 
 _WITHOUT_PAGES: Final = ("http", "https")
 """Protocols without listings but for pages of links, and without sizes on them."""
@@ -36,7 +37,8 @@ def files(store: Store) -> dict[str, tuple[str, Mapping[str, Any]]]:
     found = attempted_listing(store, root + "/" if web else root, fs)
     below: dict[str, tuple[str, Mapping[str, Any]]] = {}
     for name, info in found.items():
-        relative = name[len(root) + 1 :] if name.startswith(root + "/") else ""
+        relative = name[len(root) + 1 :] if root and name.startswith(root + "/") else ""
+        relative = relative if root else name.removeprefix("/")
         if web:  # pages link to orders of themselves, and to places in themselves
             relative = unquote(relative.partition("?")[0].partition("#")[0])
         if relative and not relative.endswith("/") and info.get("type") != "directory":
@@ -101,7 +103,10 @@ def folder(store: Store) -> Listing:
     found: dict[tree.Parts, list[_File]] = collections.defaultdict(list)
     hidden: set[str] = set()
     long = 0
-    for relative, (key, info) in files(store).items():
+    below = files(store)
+    if not below and store.protocol not in _WITHOUT_PAGES:
+        raise SourceError(f"{store.name}: there is nothing below this address; check the spelling")
+    for relative, (key, info) in below.items():
         parts = [part for part in relative.split("/") if part]
         others = next((n for n, part in enumerate(parts) if tree.is_others(part)), None)
         path = relative.encode("utf-8", "backslashreplace")
@@ -117,21 +122,33 @@ def folder(store: Store) -> Listing:
         over.others()
     if long:
         over.counts[f"paths of more than {LONGEST_PATH:,} bytes"] = long
-    meanings, notes = tree.understand({parts: len(found[parts]) for parts in found})
+    meanings, label_notes = tree.understand({parts: len(found[parts]) for parts in found})
     images, unstamped = _referenced(store, found, meanings)
+    if not images and store.protocol in _WITHOUT_PAGES:
+        raise SourceError(
+            f"{store.name}: this page links to no images in it; what has no such page is given as "
+            f"a list (.csv), or image by image{over.instead()}"
+        )
     if not images:
         raise SourceError(
             f"{store.name}: no images in this folder or below it; looked for the suffixes "
             f"{' '.join(sorted(SUFFIXES))}{over.instead()}"
         )
     images.sort(key=lambda image: image.path)
+    notes = over.notes() + about_unstamped(unstamped)
     if long:
         notes.append(
             f"{long:,} paths are longer than {LONGEST_PATH:,} bytes, or have a NUL in them, and "
             f"are passed over"
         )
-    notes += about_unstamped(unstamped)
-    return Listing(store.name, images, notes=[*notes, *over.notes()], passed_over=over.counts)
+    bare = store.name.rstrip("/")
+    return Listing(
+        store.name if bare.endswith(":") else bare,  # one name for one folder
+        images,
+        notes=notes,
+        label_notes=label_notes,
+        passed_over=dict(sorted(over.counts.items())),
+    )
 
 
 def about_unstamped(count: int) -> list[str]:

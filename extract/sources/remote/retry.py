@@ -22,8 +22,8 @@ object store that asks to slow down means seconds, and one that is gone for long
 images: the run would stand still for each."""
 
 _LONGEST: Final = 20.0
-"""Seconds after which it is not tried again: where a try takes so long, it is a time limit that
-ends it, and one more takes as long."""
+"""Seconds after which it is not tried a third time: where tries take so long, time limits end them
+(one connection may be dead, as it was kept for long; the next is not)."""
 
 _PASSING_STATUS: Final = frozenset(
     (408, 425, 429, 500, 502, 503, 504, 507, 509, 520, 522, 524, 529)
@@ -63,7 +63,14 @@ _LASTING_KINDS: Final = frozenset(
     "ClientConnectorCertificateError ClientSSLError SSLCertVerificationError SSLError "
     "InvalidURL InvalidUrlClientError NonHttpUrlClientError UnsupportedProtocol".split()
 )
-_SIGNED: Final = re.compile(r"\?[^\s'\")]*")
+_WITH_CODE: Final = ("HttpError", "HTTPError")
+"""Of gcsfs and of Python; aiohttp has 400 as the code of a body that was cut off."""
+
+_SIGNED: Final = re.compile(r"\?[^\s'\")]*|(?<=://)[^/@\s]*:[^/@\s]*@")
+
+
+class Gone(Unreadable):
+    """It could not be read now, however often it was tried."""
 
 
 class Tries:
@@ -82,6 +89,10 @@ class Tries:
         """How many tries have failed."""
         return self._failed
 
+    def give_up(self) -> None:
+        """Try no more after the next failure."""
+        self._most = 1
+
     def wait(self, error: BaseException) -> float:
         """Seconds to wait before the next try.
 
@@ -91,15 +102,16 @@ class Tries:
             If there is none: the error will not pass, or has not.
         """
         self._failed += 1
-        if isinstance(error, Unreadable):
+        if isinstance(error, Unreadable | MemoryError):
             raise error
+        if status_of(error) == 416:  # it has no such bytes any more
+            raise Unreadable(f"changed since it was listed; {AGAIN}") from error
         if not passing(error):
             raise Unreadable(f"cannot be read: {told(error)}") from error
-        if self._failed >= self._most or time.monotonic() - self._started > _LONGEST:
+        late = self._failed > 1 and time.monotonic() - self._started > _LONGEST
+        if self._failed >= self._most or late:
             tries = "1 try" if self._failed == 1 else f"{self._failed} tries"
-            raise Unreadable(
-                f"cannot be read now: {told(error)}, after {tries}; {AGAIN}"
-            ) from error
+            raise Gone(f"cannot be read now: {told(error)}, after {tries}; {AGAIN}") from error
         # Jitter: 64 requests that were refused together would come back together.
         return _FIRST_WAIT * _GROWTH ** (self._failed - 1) * random.uniform(0.5, 1.5)
 
@@ -129,9 +141,10 @@ def status_of(error: BaseException) -> int | None:
     status = next(filter(None, map(_status, _chain(error))), None)
     if status is not None:
         return status
-    if isinstance(error, FileNotFoundError):
+    chain = list(_chain(error))
+    if any(isinstance(one, FileNotFoundError) for one in chain):
         return 404
-    return 403 if isinstance(error, PermissionError) else None
+    return 403 if any(isinstance(one, PermissionError) for one in chain) else None
 
 
 def told(error: BaseException) -> str:
@@ -148,9 +161,10 @@ def told(error: BaseException) -> str:
         return f"{said} ({status}{f' {code}' if code and not code.isdigit() else ''})"
     if code:
         return code
-    if isinstance(error, TimeoutError) and not str(error):
+    if any(isinstance(one, TimeoutError) and not str(one) for one in _chain(error)):
         return "no answer in time"
-    return _SIGNED.sub("", first_line(error))[:300]
+    last = next(_chain(error), error)
+    return _SIGNED.sub("", first_line(last))[:300]
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -159,14 +173,18 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
     for _ in range(8):
         if seen is None:
             return
-        yield seen
+        # fsspec's HTTP says "not found" whatever has kept it from finding out.
+        if not (isinstance(seen, FileNotFoundError) and seen.__cause__ is not None):
+            yield seen
         seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
 
 
 def _status(error: BaseException) -> int | None:
     """The HTTP status of an error of botocore, aiohttp, gcsfs, azure or requests."""
     response: Any = getattr(error, "response", None)
-    found: list[Any] = [getattr(error, name, None) for name in ("status", "status_code", "code")]
+    found: list[Any] = [getattr(error, name, None) for name in ("status", "status_code")]
+    if type(error).__name__ in _WITH_CODE:
+        found.append(getattr(error, "code", None))
     if isinstance(response, dict):
         found.insert(0, response.get("ResponseMetadata", {}).get("HTTPStatusCode"))
     else:
