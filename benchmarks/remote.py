@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 from headstart.extract import pipeline
 from headstart.extract.backbones.request import Request
-from headstart.extract.sources import remote
+from headstart.extract.sources.remote import scan as remote
 from headstart.extract.work.readahead import look_ahead
 from headstart.extract.work.threads import Threads
 from headstart.features.journal import units

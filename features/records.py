@@ -13,6 +13,9 @@ UNREAD: Final = bytes(layout.DIGEST_BYTES)
 """Digest of a file whose bytes could not be read: such a file is tried again by every run."""
 
 
+AGAIN: Final = "the next run tries it again"
+"""How the reason ends of an image that cannot be used now, and may be some other time."""
+
 Key = tuple[bytes, int]
 """What a vector is of: the SHA-256 of an image file, and the view of it, which is 0 for the image
 itself and k for its k-th augmented view. Under one provenance equal keys have equal vectors. (There

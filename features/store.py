@@ -17,7 +17,7 @@ from .child import once
 from .errors import FeatureFileError
 from .opening import opened, origin_of, text_attribute, whole
 from .origin import HasOrigin, Origin
-from .records import Key, SeenFile, keys, must_read, seen_files
+from .records import AGAIN, Key, SeenFile, keys, seen_files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,8 +27,7 @@ class Skipped:
     path: str
     reason: str
     transient: bool = False
-    """Its bytes could not be read, or not then: the next run tries again. Others, it does not try
-    again until they change."""
+    """Whether it may be better some other time: a server did not answer, the memory was full."""
 
 
 def _dataset(name: str) -> "once[NDArray[Any]]":
@@ -146,7 +145,7 @@ class FeatureStore(HasOrigin):
     def skipped(self) -> list[Skipped]:
         """Path and reason of each image that could not be embedded, sorted by path."""
         return [
-            Skipped(os.fsdecode(file.path), file.reason, must_read(file))
+            Skipped(os.fsdecode(file.path), file.reason, file.reason.endswith(AGAIN))
             for file in self.skipped_files
         ]
 

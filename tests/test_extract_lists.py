@@ -169,7 +169,7 @@ def test_images_that_are_not_there_are_skipped_with_the_reason(listed, tmp_path,
     store = pipeline.run(stub, tmp_path / "list.csv", tmp_path / "out.h5")
     assert store.paths == ["x/1.jpg", "x/2.jpg"]
     (skipped,) = store.skipped
-    assert (skipped.path, skipped.transient) == ("x/gone.jpg", True)
+    assert (skipped.path, skipped.transient) == ("x/gone.jpg", False)
     assert "No such file" in skipped.reason
 
 

@@ -21,7 +21,8 @@ from headstart.extract.sources import local, remote
 from headstart.extract.sources.image import Unreadable
 from headstart.extract.sources.remote import reader, retry
 from headstart.extract.sources.remote.reference import RemotePlace, stamp_of
-from headstart.extract.sources.remote.store import Store, public
+from headstart.extract.sources.remote.store import Store
+from headstart.extract.sources.remote.url import is_remote, public
 from headstart.extract.work import readahead
 from headstart.extract.work.threads import Threads
 from headstart.features.errors import MissingExtra, SourceError
@@ -300,7 +301,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's & switches
 from conftest import StubEmbedding
 from headstart.cli import main
 from headstart.extract import pipeline, sources
-from headstart.extract.sources import remote
+from headstart.extract.sources.remote import scan as remote
 
 pipeline.Embedding = lambda *_: StubEmbedding()
 pipeline.run.__kwdefaults__["unit_images"] = 4
@@ -441,6 +442,17 @@ def test_one_image_and_a_list_on_the_web_need_no_listing(web, photos):
         listed(f"{web}/red/no.png")
 
 
+def test_several_images_are_given_by_their_urls_and_nothing_else_is(bucket):
+    names = ["s3://photos/red/red01.png", "s3://photos/blue/blue00.png"]
+    images = remote.files(names)
+    assert [image.path for image in images] == [name.encode() for name in names]
+    assert all(looked.file.reason == "" for looked in look(images))
+    with pytest.raises(SourceError, match="is given twice"):
+        remote.files([*names, names[0]])
+    with pytest.raises(SourceError, match="s3://photos/red: not an image by its name"):
+        remote.files([*names, "s3://photos/red"])
+
+
 def test_memory_is_a_folder_too(photos):
     import fsspec
 
@@ -517,9 +529,9 @@ def test_addresses_are_shown_without_what_is_secret():
 def test_only_urls_are_remote(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("s3://b/x", "https://h/x.png", "memory://x", "zip://*.png::s3://b/x.zip"):
-        assert remote.is_remote(name)
+        assert is_remote(name)
     for name in ("photos", "/data/s3", "tfds:cats", "C:\\x", "file:///x", "a:b", "hf:x"):
-        assert not remote.is_remote(name)
+        assert not is_remote(name)
 
 
 def test_moto_gives_the_same_as_the_folder(photos, monkeypatch, write_image):

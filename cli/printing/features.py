@@ -83,8 +83,7 @@ def store(store: FeatureStore, *, list_skipped: bool, as_json: bool) -> None:
         print_json(values | ({"skipped_files": skipped} if list_skipped else {}))
         return
     if list_skipped:
-        again = {True: " (the next run tries again)", False: ""}
-        lines(*(f"{one['path']}\t{one['reason']}{again[one['transient']]}" for one in skipped))
+        lines(*(f"{one['path']}\t{one['reason']}" for one in skipped))
         return
     lines(
         f"{store.path}: {count(store.images, 'image')} x {store.dimension} "

@@ -1,27 +1,22 @@
 """Whatever a user names -> references to its images, with their labels and splits."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from ...features.errors import SourceError, WrongUsage
 from ..images.decode import SUFFIXES
-from . import archives, local, manifest, remote, tree
-from .datasets import huggingface, tfds
+from . import archives, local, tree
 from .image import absolute, is_image
 from .listing import Listing, Source
+from .lists import manifest
 from .place import LocalPlace
+from .remote.url import is_remote
 
 LABEL_RULES: Final = ("folder", "none")
 
 Named = Source | Sequence[Source] | Listing | Any
 """What names images: see `scan`. (Any: a data frame, whose library need not be installed.)"""
-
-_DATA_SETS: Final[Mapping[str, Callable[[str, Mapping[str, str]], Listing]]] = {
-    "tfds": tfds.listed,
-    "hf": huggingface.listed,
-}
-"""Data sets that libraries know by name, by what stands before the first colon."""
 
 
 def scan(
@@ -71,16 +66,25 @@ def _listed(source: Named, columns: Mapping[str, str]) -> Listing:
 
 def _called(name: str, columns: Mapping[str, str]) -> Listing:
     """The images of a source that has a name."""
-    kind = name.partition(":")[0]
-    if kind in _DATA_SETS and not os.path.lexists(name):
-        return _DATA_SETS[kind](name, columns)
-    if remote.is_remote(name):
+    # What most sources have no use for is imported when it is met.
+    if is_remote(name):
+        from .remote import scan as remote
+
         return remote.listed(name, columns)
+    kind = "" if os.path.lexists(name) else name.partition(":")[0]
+    if kind == "tfds":
+        from .datasets import tfds
+
+        return tfds.listed(name, columns)
+    parquet = _parquet(name)
+    if kind == "hf" or parquet:
+        from .datasets import huggingface
+
+        if not parquet:
+            return huggingface.listed(name, columns)
+        return huggingface.of_parquet(parquet, os.path.abspath(name), columns)
     if manifest.is_list(os.fsencode(name)):
         return manifest.of_file(os.fsencode(name), columns)
-    parquet = _parquet(name)
-    if parquet:
-        return huggingface.of_parquet(parquet, os.path.abspath(name), columns)
     _require_none(columns)
     return _local(name)
 
@@ -120,7 +124,9 @@ def _several(sources: Sequence[Source]) -> Listing:
         paths = [os.path.abspath(one) for name in names for one in archives.names(name)]
         places = [LocalPlace(os.fsencode(path)) for path in paths]
         return archives.listed(os.path.commonpath(paths), places)
-    if names and all(map(remote.is_remote, names)):
+    if names and all(map(is_remote, names)):
+        from .remote import scan as remote
+
         return remote.files(names)
     return local.files(names)
 

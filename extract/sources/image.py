@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import os
 import stat
+from concurrent.futures import Future
 from typing import ClassVar, Final
 
 from ...features.records import UNREAD, FileStat
@@ -12,6 +13,9 @@ from .tree import NO_SPLIT, is_image_name
 MAX_BYTES: Final = 1 << 30
 """Larger files are not photographs; reading one would take the memory of all the others."""
 
+
+LONGEST_PATH: Final = 4096
+"""Bytes; as long as Linux takes. Every row of a feature file has room for the longest."""
 
 _MIX: Final = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F)
 """Odd, so that a change of one number always shows in the sum; large, so that one of several does.
@@ -101,6 +105,20 @@ class ImageReference:
         """The bytes of the file, and its `stat` when they were read; see `read`."""
         data, status = read(self.location)
         return data, _stat(self.path, status)
+
+    def begin(self) -> "Future[bytes] | None":
+        """Begin to read an image that is far, where that can be left to itself; None elsewhere.
+
+        Raises
+        ------
+        Unreadable
+            If it need not be tried.
+        """
+        return None
+
+    def ended(self, data: bytes) -> tuple[bytes, FileStat]:
+        """What `read` gives, from the bytes that were begun to be read."""
+        return data, self.stat()
 
     def digest(self) -> bytes:
         """SHA-256 of the bytes of the file; `UNREAD` if they cannot be read."""

@@ -3,6 +3,7 @@
 import contextlib
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from concurrent.futures.process import BrokenProcessPool
@@ -19,7 +20,7 @@ def executor(workers: int, out: Path) -> Iterator[Executor]:
 
     _require_possible(workers)
     with _modules_found():
-        processes = ProcessPoolExecutor(workers, initializer=end_with, initargs=(os.getpid(),))
+        processes = ProcessPoolExecutor(workers, initializer=_begin, initargs=(os.getpid(),))
         started = processes.submit(os.getpid)  # with the first task all of them start
     failed = True
     try:
@@ -33,6 +34,12 @@ def executor(workers: int, out: Path) -> Iterator[Executor]:
         ) from error
     finally:
         processes.shutdown(wait=True, kill_workers=failed)
+
+
+def _begin(parent: int) -> None:
+    # Ctrl-C reaches every process of a terminal; the parent decides, and ends the others with it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with(parent)
 
 
 def _require_possible(workers: int) -> None:

@@ -18,11 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...features.journal.known import Known
-from ...features.records import UNREAD, FileStat, SeenFile
+from ...features.records import AGAIN, UNREAD, FileStat, SeenFile
 from ..backbones.request import Request
 from ..images.decode import Undecodable, decode
 from ..sources.image import ImageReference, Unreadable
-from ..sources.remote import RemoteReference
 from .threads import Threads
 
 AHEAD: Final = 64
@@ -112,14 +111,13 @@ class _Far:
 
     def begin(self, image: ImageReference) -> Callable[[], _Data]:
         """Begin to read an image; what is returned waits for it, and raises as `read` does."""
-        if isinstance(image, RemoteReference):
-            try:
-                bytes_ = image.begin()
-            except Unreadable:
-                return image.read  # says it again
-            if bytes_ is not None:
-                self._begun.add(bytes_)
-                return functools.partial(_ended, image, bytes_)
+        try:
+            bytes_ = image.begin()
+        except Unreadable:
+            return image.read  # says it again
+        if bytes_ is not None:
+            self._begun.add(bytes_)
+            return functools.partial(_ended, image, bytes_)
         if self._readers is None:
             self._readers = Threads(READERS, "read")
         data = self._readers.submit(image.read)
@@ -134,7 +132,7 @@ class _Far:
             self._readers.abandon()
 
 
-def _ended(image: RemoteReference, data: "Future[bytes]") -> _Data:
+def _ended(image: ImageReference, data: "Future[bytes]") -> _Data:
     return image.ended(data.result())
 
 
@@ -171,5 +169,5 @@ def _look(
 
 def _reason(error: Unreadable | Undecodable | MemoryError) -> str:
     if isinstance(error, MemoryError):
-        return "there is not enough memory to decode it now"
+        return f"there is not enough memory to decode it now; {AGAIN}"
     return str(error)

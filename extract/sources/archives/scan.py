@@ -7,8 +7,7 @@ from typing import Final, NamedTuple
 from ....features.errors import SourceError
 from ...images.decode import SUFFIXES
 from .. import passed, tree
-from ..beside import LONGEST_PATH
-from ..image import Unreadable
+from ..image import LONGEST_PATH, Unreadable
 from ..listing import Listing
 from ..place import Place
 from . import shards, tarred, unpacked, zipped

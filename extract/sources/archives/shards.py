@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from ....features.errors import SourceError
-from .. import manifest, tree
+from .. import tree
+from ..lists.columns import label_in
 
 SUFFIXES: Final = (
     *(".zip", ".tar"),
@@ -22,8 +23,6 @@ MOST_BESIDE: Final = 1 << 20
 
 _LONGEST_LABEL: Final = 1000
 
-_SURE: Final = 9
-"""Of the usual names of labels; a "type" or "tag" of a record is more often something else."""
 
 _MOST_NAMES: Final = 100_000
 
@@ -89,22 +88,13 @@ def label(suffix: str, data: bytes) -> str | None:
         text = data.decode("utf-8-sig")
         if suffix == ".json":
             found = json.loads(text)
-            text = _labelled(found) if isinstance(found, dict) else ""
+            text = label_in(found) if isinstance(found, dict) else ""
         text.encode()
     except (ValueError, RecursionError):  # not UTF-8, or no JSON
         return None
     text = unicodedata.normalize("NFC", text.strip())
     said = 0 < len(text) <= _LONGEST_LABEL and "\0" not in text and "\n" not in text
     return text if said else None
-
-
-def _labelled(record: dict[str, object]) -> str:
-    plain = {manifest._plain(name): value for name, value in record.items()}
-    for name in ("cls", *manifest._USUAL["label"][:_SURE]):
-        value = plain.get(name)
-        if isinstance(value, str | int) and not isinstance(value, bool) and str(value).strip():
-            return str(value)
-    return ""
 
 
 def paths(names: Sequence[str]) -> list[str]:

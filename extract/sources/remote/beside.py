@@ -1,86 +1,17 @@
 """Where the images of a list lie that is on a server: in its folder, or in one of those in it."""
 
 import collections
-import dataclasses
 import posixpath
 import re
 import unicodedata
-from collections.abc import Mapping
-from concurrent.futures import Future
-from typing import Any, Final
 
 from .. import tree
-from ..image import ImageReference, Unreadable
-from ..listing import Listing
-from . import retry
-from .folder import about_unstamped, files, unknown_stamp
+from ..image import ImageReference
+from .address import asked, asked_of
+from .folder import files, unknown_stamp
 from .reference import RemoteReference, stamp_of
-from .store import EXTRA, Store, public
-
-_ADDRESS: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://[^/]")
-_WEB: Final = ("http", "https")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class AskedReference(RemoteReference):
-    """An image of which the server has been asked, and has not answered yet; see `settled`."""
-
-    answer: "Future[Mapping[str, Any]]" = dataclasses.field(compare=False)
-
-    def exists(self) -> bool:
-        """Whether the server has it, or does not say; waits for the answer."""
-        return bool(self.now().stamp)
-
-    def now(self) -> RemoteReference:
-        """The image as the server says that it is."""
-        info: Mapping[str, Any] = {}
-        try:
-            info = self.answer.result()
-            stamp = stamp_of(info) or unknown_stamp()
-        except Unreadable as error:  # reading it will say why
-            gone = retry.status_of(error.__cause__ or error) in (404, 410)
-            stamp = 0 if gone else unknown_stamp()
-        return RemoteReference(
-            self.path,
-            self.location,
-            self.label,
-            self.split,
-            store=self.store,
-            key=self.key,
-            size=info.get("size"),
-            stamp=stamp,
-        )
-
-    @property
-    def unstamped(self) -> bool:
-        """Whether the server answers, and says nothing that tells when the image changes."""
-        return self.answer.exception() is None and not stamp_of(self.answer.result())
-
-
-def is_address(cell: str) -> bool:
-    """Whether a cell of a list is a URL, of a kind that may lie anywhere."""
-    found = _ADDRESS.match(cell.strip())
-    return found is not None and found[1].casefold() in EXTRA
-
-
-def asked(address: str, label: str | None, split: str) -> AskedReference:
-    """The image at a URL, of which the server is asked now; its path is the URL."""
-    address = address.strip()
-    name = public(address).encode("utf-8", "backslashreplace")
-    store = Store(address)
-    key = address if store.protocol in _WEB else store.root
-    return _asked(store, key, name, name, label, split)
-
-
-def settled(listing: Listing) -> Listing:
-    """The same listing, when all servers have answered."""
-    images = [
-        image.now() if isinstance(image, AskedReference) else image for image in listing.images
-    ]
-    count = sum(isinstance(image, AskedReference) and image.unstamped for image in listing.images)
-    return dataclasses.replace(
-        listing, images=images, notes=[*listing.notes, *about_unstamped(count)]
-    )
+from .store import Store
+from .url import WEB, is_address
 
 
 class RemoteBeside:
@@ -93,7 +24,7 @@ class RemoteBeside:
     def __init__(self, folder: str, name: str) -> None:
         self.name = name
         self._store = Store(folder)
-        self._files = {} if self._store.protocol in _WEB else files(self._store)
+        self._files = {} if self._store.protocol in WEB else files(self._store)
         self._names: dict[str, dict[str, list[str]]] = {}
         self._stems: dict[str, dict[str, list[str]]] = {}
         self._below = [""]
@@ -118,9 +49,9 @@ class RemoteBeside:
             path = found[0] if found else path
         name = path.encode("utf-8", "surrogateescape")
         location = f"{self._address()}/{path}".encode("utf-8", "surrogateescape")
-        if self._store.protocol in _WEB:
+        if self._store.protocol in WEB:
             whole = self._store.url.rstrip("/") + "/" + re.sub("[?#]", _quoted, path)
-            return _asked(self._store, whole, name, location, label, split)
+            return asked_of(self._store, whole, name, location, label, split)
         key, info = self._files.get(path, (f"{self._store.root.rstrip('/')}/{path}", {}))
         stamp = (stamp_of(info) or unknown_stamp()) if path in self._files else 0
         return RemoteReference(
@@ -136,7 +67,7 @@ class RemoteBeside:
 
     def searched(self) -> str:
         """Where it has been looked for images that are not there."""
-        if self._store.protocol in _WEB:
+        if self._store.protocol in WEB:
             return f"paths are relative to {self._address()}/, and nothing can be listed there"
         return (
             f"paths are relative to {self._address()}/, and names were looked for in the folders "
@@ -177,15 +108,6 @@ class RemoteBeside:
             exact += self._names.get(here, {}).get(name, [])
             stems += self._stems.get(here, {}).get(name, [])
         return exact or stems
-
-
-def _asked(
-    store: Store, key: str, path: bytes, location: bytes, label: str | None, split: str
-) -> AskedReference:
-    answer = store.begin_info(key)
-    return AskedReference(
-        path, location, label, split, store=store, key=key, size=None, stamp=1, answer=answer
-    )
 
 
 def _quoted(mark: re.Match[str]) -> str:

@@ -3,22 +3,19 @@
 import collections
 import secrets
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 from urllib.parse import unquote
 
 from ....features.errors import SourceError
 from ...images.decode import SUFFIXES
 from .. import passed, tree
-from ..beside import LONGEST_PATH
-from ..image import Unreadable
+from ..image import LONGEST_PATH, Unreadable
 from ..listing import Listing
 from . import retry
 from .reader import attempted
 from .reference import RemoteReference, stamp_of
 from .store import Store
-
-_WITHOUT_PAGES: Final = ("http", "https")
-"""Protocols without listings but for pages of links, and without sizes on them."""
+from .url import WEB
 
 _File = tuple[str, bytes, str, Mapping[str, Any]]
 """Relative path, the same as bytes, what the file system calls it, and what it says of it."""
@@ -32,7 +29,7 @@ def files(store: Store) -> dict[str, tuple[str, Mapping[str, Any]]]:
     SourceError
         In one line, whatever the library says.
     """
-    fs, web = store.listing, store.protocol in _WITHOUT_PAGES
+    fs, web = store.listing, store.protocol in WEB
     root = store.root.partition("?")[0].rstrip("/")
     found = attempted_listing(store, root + "/" if web else root, fs)
     below: dict[str, tuple[str, Mapping[str, Any]]] = {}
@@ -65,7 +62,7 @@ def attempted_listing(store: Store, root: str, fs: Any) -> dict[str, Mapping[str
 
     try:
         # The others have their own ways of trying a page again.
-        return attempted(find) if store.protocol in _WITHOUT_PAGES else find()
+        return attempted(find) if store.protocol in WEB else find()
     except Exception as error:  # of anybody's library
         raise cannot(store, error) from error
 
@@ -104,7 +101,7 @@ def folder(store: Store) -> Listing:
     hidden: set[str] = set()
     long = 0
     below = files(store)
-    if not below and store.protocol not in _WITHOUT_PAGES:
+    if not below and store.protocol not in WEB:
         raise SourceError(f"{store.name}: there is nothing below this address; check the spelling")
     for relative, (key, info) in below.items():
         parts = [part for part in relative.split("/") if part]
@@ -124,7 +121,7 @@ def folder(store: Store) -> Listing:
         over.counts[f"paths of more than {LONGEST_PATH:,} bytes"] = long
     meanings, label_notes = tree.understand({parts: len(found[parts]) for parts in found})
     images, unstamped = _referenced(store, found, meanings)
-    if not images and store.protocol in _WITHOUT_PAGES:
+    if not images and store.protocol in WEB:
         raise SourceError(
             f"{store.name}: this page links to no images in it; what has no such page is given as "
             f"a list (.csv), or image by image{over.instead()}"

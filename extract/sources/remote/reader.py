@@ -9,6 +9,7 @@ from urllib.request import getproxies
 
 from . import retry
 from .signed import Addresses
+from .url import S3
 
 _T = TypeVar("_T")
 
@@ -16,7 +17,6 @@ AT_A_TIME: Final = 64
 """Requests that are under way together, of one file system. With 20 ms to the server that is 3,200
 images a second, which no processor decodes; s3fs itself has 10."""
 
-S3: Final = ("s3", "s3a")
 
 _SAFE: Final = ("memory", "hf")
 """File systems that are not asynchronous, and may be asked by several threads at a time."""

@@ -8,9 +8,8 @@ from concurrent.futures import Future
 from datetime import datetime
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Final
 
-from ....features.records import FileStat
+from ....features.records import AGAIN, FileStat
 from ..image import MAX_BYTES, ImageReference, Unreadable
-from .retry import AGAIN
 from .store import Store
 
 if TYPE_CHECKING:

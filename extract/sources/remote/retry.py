@@ -9,10 +9,8 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from ....features.errors import first_line
+from ....features.records import AGAIN
 from ..image import Unreadable
-
-AGAIN: Final = "the next run tries it again"
-"""How the reason ends of an image that could not be read now, and may be some other time."""
 
 TRIES: Final = 4
 _FIRST_WAIT: Final = 0.5

@@ -14,20 +14,13 @@ from typing import Any, Final, TypeVar
 from ....features.errors import MissingExtra, SourceError, install_command
 from ..image import Unreadable
 from . import retry
-from .reader import AT_A_TIME, S3, Reader, attempted, web_options
+from .reader import AT_A_TIME, Reader, attempted, web_options
+from .url import EXTRA, S3, WEB, public
 
 _T = TypeVar("_T")
 
-_WEB: Final = ("http", "https")
-EXTRA: Final = (*S3, "gs", "gcs", *_WEB)
-"""Protocols whose libraries the extra installs."""
-
 _ASKED: Final = 1000
 """Files of which a server is asked what it says, before the answers are waited for."""
-
-_SECRET: Final = re.compile(
-    r"(?i)[?&][^=&]*(sig|token|key|credential|password|passwd|secret|auth|expires)[^=&]*="
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,13 +107,6 @@ class Store:
             return _open(shared, use, os.getpid())
 
 
-def public(url: str) -> str:
-    """A URL without passwords and signatures, which are nobody else's."""
-    url = re.sub(r"(?<=://)[^/@:]*:[^/@]*@|(?<=http://)[^/@]*@|(?<=https://)[^/@]*@", "", url)
-    address, mark, query = url.partition("?")
-    return address if mark and _SECRET.search(f"?{query}") else url
-
-
 _opening: Final = threading.Lock()
 
 
@@ -133,7 +119,7 @@ def anew() -> None:
 def _shared(url: str) -> bool:
     """Whether one file system is good for all URLs of the protocol."""
     protocol = url.partition(":")[0].casefold()
-    return "::" not in url and protocol in EXTRA and (protocol in _WEB or "?" not in url)
+    return "::" not in url and protocol in EXTRA and (protocol in WEB or "?" not in url)
 
 
 @functools.lru_cache(maxsize=64)
@@ -160,7 +146,7 @@ def _open(url: str, use: str, process: int) -> Reader:  # noqa: ARG001 - none ou
             if not given.get("anon"):
                 own["signature_version"] = "s3v4"  # the older one opens no encrypted objects
             options[protocol] = {"config_kwargs": own | given.get("config_kwargs", {})}
-        elif protocol in _WEB:
+        elif protocol in WEB:
             options[protocol] = {**_given_web(), **given}
     try:
         fs, root = fsspec.core.url_to_fs(url, skip_instance_cache=True, **options)

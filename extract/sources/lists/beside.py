@@ -5,11 +5,9 @@ import os
 import unicodedata
 from typing import Final
 
-from . import tree
-from .image import ImageReference, tidy
-
-LONGEST_PATH: Final = 4096
-"""Bytes; as long as Linux takes. Every row of a feature file has room for the longest."""
+from .. import tree
+from ..image import ImageReference, tidy
+from ..remote.url import is_address
 
 _FORMS: Final = ("NFC", "NFD")
 
@@ -37,6 +35,10 @@ class Beside:
         LookupError
             If it may be several.
         """
+        if is_address(cell):
+            from ..remote.address import asked  # 15 ms that few lists need
+
+            return asked(cell, label, split)
         given = cell.encode("utf-8", "surrogateescape")
         if not os.path.lexists(os.path.join(self._folder, given)):
             found = self._found(cell)

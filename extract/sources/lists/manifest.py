@@ -1,74 +1,22 @@
 """A list of images, with whatever columns people give it -> references to images."""
 
 import os
-import re
 import sys
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, Protocol
 
-from ...features.errors import SourceError, WrongUsage
-from . import table, tree
-from .beside import LONGEST_PATH, Beside
-from .image import ImageReference, Unreadable, read
-from .listing import Listing
-from .local import working_folder
+from ....features.errors import SourceError, WrongUsage
+from .. import tree
+from ..image import LONGEST_PATH, ImageReference, Unreadable, read
+from ..listing import Listing
+from ..local import working_folder
+from . import table
+from .beside import Beside
+from .columns import USUAL, Roles, plain, understood
 from .table import Table
 
 ENDINGS: Final = (b".csv", b".tsv")
-
-_USUAL: Final[Mapping[str, Sequence[str]]] = {
-    "path": [
-        "path",
-        "filepath",
-        "imagepath",
-        "imgpath",
-        "relativepath",
-        "filename",
-        "imagefilename",
-        "file",
-        "imagefile",
-        "imagename",
-        "imgname",
-        "fname",
-        "image",
-        "img",
-        "imageid",
-        "imgid",
-        "photo",
-        "picture",
-        "name",
-        "id",
-    ],
-    "label": [
-        "label",
-        "class",
-        "category",
-        "target",
-        "classname",
-        "labelname",
-        "categoryname",
-        "breed",
-        "species",
-        "y",
-        "genus",
-        "family",
-        "variety",
-        "type",
-        "disease",
-        "diagnosis",
-        "dx",
-        "genre",
-        "style",
-        "emotion",
-        "brand",
-        "tag",
-        "labels",
-        "classes",
-    ],
-    "split": ["split", "subset", "set", "partition", "datasplit", "phase", "isvalid"],
-}
-"""What columns are called, the likelier first, without capitals and whatever is no letter."""
 
 _FLAGS: Final = {
     **dict.fromkeys(("true", "1", "yes", "1.0"), tree.VALIDATION),
@@ -91,12 +39,6 @@ class Root(Protocol):
         """Where it has been looked for images that are not there."""
 
 
-class _Roles(NamedTuple):
-    path: int
-    label: int | None
-    split: int | None
-
-
 def is_list(file: bytes) -> bool:
     """Whether a file is a list by its name, and no folder."""
     return file.lower().endswith(ENDINGS) and not os.path.isdir(file)
@@ -110,9 +52,9 @@ def is_frame(source: object) -> bool:
 def checked(columns: Mapping[str, str] | None) -> dict[str, str]:
     """The columns that the user named; none of them is None."""
     named = {role: name for role, name in (columns or {}).items() if name is not None}
-    unknown = named.keys() - _USUAL.keys()
+    unknown = named.keys() - USUAL.keys()
     if unknown:
-        raise WrongUsage(f"columns {sorted(unknown)}: a list has {', '.join(_USUAL)}")
+        raise WrongUsage(f"columns {sorted(unknown)}: a list has {', '.join(USUAL)}")
     return named
 
 
@@ -157,7 +99,7 @@ def listed(
     SourceError
         With line and column, if a row cannot be understood; if the images are somewhere else.
     """
-    roles, rows, notes = _understood(rows, columns)
+    roles, rows, notes = understood(rows, columns)
     images: dict[bytes, tuple[ImageReference, str]] = {}
     again = 0
     for where, cells in rows.rows:
@@ -191,7 +133,7 @@ def listed(
             f"{_shown(os.fsdecode(missing[0].path))}; they are skipped"
         )
     notes += tree.about_labels(image.label for image in found)
-    return Listing(
+    listing = Listing(
         root.name,
         found,
         by_name=by_name,
@@ -199,11 +141,16 @@ def listed(
         label_notes=notes,
         passed_over={"listed again": again} if again else {},
     )
+    if not any(image.far for image in found):
+        return listing
+    from ..remote.address import settled
+
+    return settled(listing)
 
 
 class _Row(NamedTuple):
     table: Table
-    roles: _Roles
+    roles: Roles
     where: str
     cells: list[str]
 
@@ -232,7 +179,7 @@ class _Row(NamedTuple):
 
     def _split(self, word: str) -> str:
         role = self.roles.split
-        if role is not None and _plain(self.table.columns[role]) == "isvalid":
+        if role is not None and plain(self.table.columns[role]) == "isvalid":
             split = _FLAGS.get(word.casefold())
         else:
             split = tree.split_of(word)
@@ -247,95 +194,6 @@ class _Row(NamedTuple):
     def wrong(self, role: int | None, what: str) -> SourceError:
         column = "" if role is None else f", column {self.table.columns[role]!r}"
         return SourceError(f"{self.table.name}, {self.where}{column}: {what}")
-
-
-def _understood(rows: Table, columns: Mapping[str, str]) -> tuple[_Roles, Table, list[str]]:
-    """Which columns are what; and the table itself, whose first line may be a row."""
-    found = {role: _column(rows, role, columns.get(role)) for role in _USUAL}
-    if found["path"] is None:
-        bare = _without_names(rows)
-        if bare is None:
-            raise SourceError(
-                f"{rows.name}: a manifest needs the column 'path' (or file_name, image, id, ...; "
-                f"and may have 'label' and 'split'); its columns are {_few(rows.columns)}: name "
-                f"the one with the images by --path-column"
-            )
-        return bare
-    path, split, label = found["path"], found["split"], found["label"]
-    rest = [place for place, name in enumerate(rows.columns) if place not in (path, split) and name]
-    notes = []
-    if label == path:
-        label = None
-    if label is None and len(rest) == 1:
-        (label,) = rest
-        if _plain(rows.columns[label]) not in _USUAL["label"]:
-            notes.append(f"the column {rows.columns[label]!r} is taken for the label")
-    elif label is None and rest:
-        named = _few([rows.columns[place] for place in rest])
-        notes.append(f"no column is taken for the label; --label-column names one of {named}")
-    elif label is not None and "label" not in columns:
-        others = [
-            rows.columns[place]
-            for place in rest
-            if place != label and _plain(rows.columns[place]) in _USUAL["label"][:7]
-        ]
-        if others:
-            notes.append(
-                f"the column {rows.columns[label]!r} is taken for the label, and not "
-                f"{_few(others)}; --label-column names another"
-            )
-    return _Roles(path, label, split), rows, notes
-
-
-def _column(rows: Table, role: str, given: str | None) -> int | None:
-    names = [_plain(name) for name in rows.columns]
-    if given is not None:
-        exact = [place for place, name in enumerate(rows.columns) if name == given]
-        exact = exact or [place for place, name in enumerate(names) if name == _plain(given)]
-        if not exact:
-            raise SourceError(
-                f"{rows.name}: --{role}-column {given!r}: there is no such column; there are "
-                f"{_few(rows.columns)}"
-            )
-    else:
-        usual = next((name for name in _USUAL[role] if name in names), None)
-        exact = [place for place, name in enumerate(names) if name == usual]
-    if len(exact) > 1:
-        raise SourceError(
-            f"{rows.name}: two columns are called {rows.columns[exact[0]]!r}, and nothing says "
-            f"which counts; rename or remove one"
-        )
-    return exact[0] if exact else None
-
-
-def _without_names(rows: Table) -> tuple[_Roles, Table, list[str]] | None:
-    """A list whose first line is an image, and not the names of its columns."""
-    cells = list(rows.columns)
-    path = next((k for k, cell in enumerate(cells) if tree.is_image_name(cell)), None)
-    if path is None or len(cells) > len(_USUAL) or not rows.first:
-        return None
-    rest = [place for place in range(len(cells)) if place != path]
-    split = next((k for k in rest if len(rest) > 1 and tree.split_of(cells[k])), None)
-    label = next((place for place in rest if place != split), None)
-    numbers = [f"column {place + 1}" for place in range(len(cells))]
-
-    def every() -> Iterator[tuple[str, list[str]]]:
-        yield rows.first, cells
-        yield from rows.rows
-
-    taken = "" if label is None else f", and {numbers[label]} for labels"
-    note = f"no line with names of columns; {numbers[path]} is taken for paths{taken}"
-    return _Roles(path, label, split), Table(rows.name, numbers, every()), [note]
-
-
-def _plain(column: str) -> str:
-    return re.sub(r"[\W_]+", "", column.casefold())
-
-
-def _few(columns: Sequence[str]) -> str:
-    """Names of columns, for a message of one line whatever the file is."""
-    named = ", ".join(repr(column[:40]) for column in columns[:8]) or "none"
-    return f"{named} and {len(columns) - 8} more" if len(columns) > 8 else named
 
 
 def _shown(cell: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ...features.errors import SourceError
+from ....features.errors import SourceError
 
 _LONGEST_LINE: Final = 1 << 20
 """Characters; csv itself takes 131,072 a column. A longer line is no list's, and could have as many
