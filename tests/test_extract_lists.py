@@ -83,7 +83,7 @@ def test_other_columns_are_named_by_the_user(listed, tmp_path, stub):
         listed(text, columns={"path": "slide", "label": "tisue"})
     with pytest.raises(WrongUsage, match="folder"):
         listed(text, columns={"folder": "slide"})
-    with pytest.raises(WrongUsage, match="only lists have columns"):
+    with pytest.raises(WrongUsage, match="only lists and data sets have columns"):
         scan(tmp_path / "x", columns=columns)
 
 

@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 from headstart.extract import pipeline
 from headstart.extract.backbones.request import Request
-from headstart.extract.sources import local, remote
+from headstart.extract.sources import local
 from headstart.extract.sources.image import Unreadable
 from headstart.extract.sources.remote import reader, retry
+from headstart.extract.sources.remote import scan as remote
 from headstart.extract.sources.remote.reference import RemotePlace, stamp_of
 from headstart.extract.sources.remote.store import Store
 from headstart.extract.sources.remote.url import is_remote, public
