@@ -32,7 +32,7 @@ def test_a_class_named_like_a_split_is_pointed_out(extract, folder):
         folder(f"lab/{name}", 5, hue)
     done = extract("lab")
     assert "3 labels (blood, test, urine)" in done.out
-    assert "'test' looks like a split, and is not used as one and taken for a class" in done.out
+    assert "'test' looks like a split, not used as one and taken for a class" in done.out
 
 
 def test_classes_one_level_up_are_found(extract, folder, cli):

@@ -87,6 +87,10 @@ LAYOUTS = {
         "blood/train/2.jpg": "blood train",
         "blood/val/3.jpg": "blood validation",
     },
+    "splits and nothing below them": {
+        "data/train/1.jpg": "- train",
+        "data/test/2.jpg": "- test",
+    },
     "a class named as a split": {
         "blood/1.jpg": "blood none",
         "urine/2.jpg": "urine none",
@@ -139,7 +143,7 @@ def test_a_layout_is_read_as_people_mean_it(tmp_path, name):
     ("paths", "note"),
     [
         (["blood/1.jpg", "test/3.jpg"], r"'test' looks like a split.* taken for a class.*in blood"),
-        (["train/cat/1.jpg", "new/cat/2.jpg"], r"'train' looks like a split, and is not used as"),
+        (["train/cat/1.jpg", "new/cat/2.jpg"], r"'train' looks like a split, not used as"),
         (["train/valid/1.jpg", "test/bad/2.jpg"], r"'valid' is named like a split, and taken"),
         (["train/cat/1.jpg", "test/3.jpg", "test/4.jpg"], "2 images of test have no label"),
         (["cat/1.jpg", "3.jpg"], "1 image beside the folders has no label"),
@@ -170,7 +174,7 @@ def test_an_empty_class_folder_is_named(tmp_path):
     (tmp_path / "dog").mkdir()
     (tmp_path / "deep" / "cow").mkdir(parents=True)
     (note,) = scan(tmp_path).label_notes
-    assert note == "2 folders hold no images: 'deep/cow' or 'dog'"
+    assert note == "2 folders hold no images: 'deep/cow' and 'dog'"
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,8 @@ def folder(root: bytes) -> Listing:
             f"{name}: no images in this folder or below it; looked for the suffixes "
             f"{' '.join(sorted(SUFFIXES))}{over.instead()}"
         )
+    if over.lists and len({image.label for image in images}) == 1:
+        notes.append(f"to take labels from {min(over.lists, key=len)}, give that as the source")
     images.sort(key=lambda image: image.path)
     return Listing(
         os.fsdecode(absolute(root)),

@@ -26,6 +26,8 @@ class Over:
         self._images: dict[str, str] = {}
         self._loops: list[str] = []
         self._dangling: list[str] = []
+        self.lists: list[str] = []
+        """Files that may say the labels."""
 
     def others(self) -> None:
         """Count a hidden file or folder, or one of another program."""
@@ -35,6 +37,8 @@ class Over:
         """Count a file that is no image by its name."""
         suffix = os.path.splitext(name)[1].casefold()[:20] or "without a suffix"
         self.counts[suffix] += 1
+        if suffix in (".csv", ".tsv"):
+            self.lists.append(os.fsdecode(location))
         if suffix not in foreign.KNOWN and self._looked[suffix] < _SNIFFED:
             self._looked[suffix] += 1
             if suffix not in self._images and foreign.is_image(self._head(location)):

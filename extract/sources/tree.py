@@ -80,11 +80,13 @@ def understand(folders: Mapping[Parts, int]) -> tuple[dict[Parts, Meaning], list
     where = _split_places({parts for parts in placed.values() if parts}, words)
     splits: dict[Parts, str] = {}
     inside: dict[Parts, Parts] = {}
+    wraps = _common([names[: where[names]] for names in placed.values() if names in where])
     for parts, names in placed.items():
         place = where.get(names)
         split = "" if place is None else names[place]
         splits[parts] = words[split] if split else NO_SPLIT
-        inside[parts] = tuple(name for name in names if not split or name != split)
+        rest = names if place is None else names[wraps:]
+        inside[parts] = tuple(name for name in rest if not split or name != split)
     labels, notes = _labels(inside, words)
     meanings = {parts: Meaning(labels[parts], splits[parts]) for parts in placed}
     notes += _about_splits(folders, placed, meanings, words, used=bool(where))
@@ -148,6 +150,15 @@ def _split_places(paths: Collection[Parts], words: Mapping[str, str]) -> dict[Pa
     return {parts: found[0] for parts, found in places.items()}
 
 
+def _common(paths: Collection[Parts]) -> int:
+    """How many folders all paths begin with."""
+    levels = zip(*paths, strict=False)
+    return next(
+        (depth for depth, level in enumerate(levels) if len(set(level)) > 1),
+        min(map(len, paths), default=0),
+    )
+
+
 def _labels(
     inside: Mapping[Parts, Parts], words: Mapping[str, str]
 ) -> tuple[dict[Parts, str | None], list[str]]:
@@ -188,16 +199,17 @@ def _about_splits(
         without = next(
             parts for parts, names in sorted(placed.items()) if names and not {*names} & {*words}
         )
-        named = _listed(
-            sorted({name for names in placed.values() for name in names if name in words})
-        )
-        as_class = " and taken for a class" if labels else ""
+        named = sorted({name for names in placed.values() for name in names if name in words})
+        one = len(named) == 1
+        as_class = (" and taken for a class" if one else " and taken for classes") if labels else ""
         notes.append(
-            f"{named} looks like a split, and is not used as one{as_class}, because other images "
-            f"(in {'/'.join(without)}) are in none; split all of them or none, or move it elsewhere"
+            f"{_listed(named, 'and')} {'looks like a split' if one else 'look like splits'}, not "
+            f"used as {'one' if one else 'such'}{as_class}, because other images (in "
+            f"{'/'.join(without)}) are in none; split all images or none, or move those elsewhere"
         )
     elif labels:
-        notes.append(f"{_listed(labels)} is named like a split, and taken for a class")
+        named_like = "is named like a split" if len(labels) == 1 else "are named like splits"
+        notes.append(f"{_listed(labels, 'and')} {named_like}, and taken for a class")
     unlabelled: collections.Counter[str] = collections.Counter()
     for parts, meaning in meanings.items():
         if meaning.label is None:
@@ -221,7 +233,7 @@ def _about_classes(folders: Mapping[Parts, int], meanings: Mapping[Parts, Meanin
     return notes
 
 
-def _listed(names: Collection[str], last: str = "or") -> str:
+def _listed(names: Collection[str], last: str = "and") -> str:
     shown = [repr(name) for name in names][:_MOST_NAMES]
     more = len(names) - len(shown)
     if more:
