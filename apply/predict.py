@@ -103,7 +103,8 @@ def predict(
             raise WrongUsage(f"--features {kept}: {store.path} is a feature file already")
         order = sorted([*store.paths, *(one.path for one in store.skipped)], key=os.fsencode)
         return _predicted(trained, store, order, top, table)
-    listing = scan(source, columns=columns)
+    # Labels are of use to what is kept alone.
+    listing = scan(source, "none" if kept is None else "folder", columns=columns)
     embedding = Embedding.of(origin, weights=weights, engine=engine)
     with _embedded(embedding, listing, table, kept, remove=remove, progress=progress) as embedded:
         order = [os.fsdecode(image.path) for image in listing]

@@ -28,7 +28,7 @@ from .sources import Named
 from .sources.image import ImageReference
 from .sources.listing import Listing
 from .work.catch_up import catch_up
-from .work.losses import require_little_lost, require_reachable
+from .work.losses import require_little_lost
 from .work.summary import summarise
 
 _log = logging.getLogger("headstart")
@@ -196,11 +196,11 @@ def run(
             before = {raw for one in held if one.store is not None for raw in one.store.raw_paths}
             if known.origin is not None:
                 embedding.require_fit(known.origin)
-            if not remove:
-                require_reachable(known, listing.unlisted)
             stats = {image.path: image.stat() for image in images}
             for one in held if not remove else ():
-                require_little_lost(one, images, stats, ask=listing.by_name)
+                require_little_lost(
+                    one, images, stats, ask=listing.by_name, unlisted=listing.unlisted
+                )
             seen(listing)
             caught_up = catch_up(
                 known,

@@ -1,12 +1,12 @@
 """Folders as people have them, and what is understood; docs/sources.md has the same table."""
 
 import os
+import re
 import unicodedata
 from pathlib import Path
 
 import pytest
 from headstart.extract import pipeline, scan
-from headstart.extract.sources import local
 from headstart.features import FeatureStore, SourceError, WrongUsage
 
 
@@ -122,8 +122,46 @@ LAYOUTS = {
     },
     "folders in most classes": {
         "n01/jpg/1.jpg": "n01 none",
-        "n02/jpg/1.jpg": "n02 none",
+        "n02/png/1.jpg": "n02 none",
         "n03/1.jpg": "n03 none",
+    },
+    "folders in classes, and test images without": {
+        "tiny/train/n01/images/1.jpg": "n01 train",
+        "tiny/train/n02/images/1.jpg": "n02 train",
+        "tiny/test/images/1.jpg": "- test",
+    },
+    "splits below a folder of images": {
+        "images/train/1.jpg": "- train",
+        "images/val/2.jpg": "- validation",
+    },
+    "a folder of images in each split": {
+        "train/images/1.jpg": "- train",
+        "val/images/2.jpg": "- validation",
+    },
+    "photos and drawings": {
+        "photos/1.jpg": "photos none",
+        "drawings/1.jpg": "drawings none",
+    },
+    "the same classes from two places": {
+        "s1/small/1.jpg": "small none",
+        "s1/large/2.jpg": "large none",
+        "s2/small/3.jpg": "small none",
+        "s2/large/4.jpg": "large none",
+    },
+    "one class from two cameras": {
+        "camera1/train/cat/1.jpg": "cat train",
+        "camera2/train/cat/2.jpg": "cat train",
+    },
+    "classes in the names of the splits": {
+        "train_cats/1.jpg": "cats train",
+        "train_dogs/2.jpg": "dogs train",
+        "test_cats/3.jpg": "cats test",
+    },
+    "classes named as their split": {
+        "train/valid/1.jpg": "valid train",
+        "train/broken/2.jpg": "broken train",
+        "valid/valid/3.jpg": "valid validation",
+        "valid/broken/4.jpg": "broken validation",
     },
 }
 
@@ -157,8 +195,6 @@ def test_a_layout_is_read_as_people_mean_it(tmp_path, name):
     ],
 )  # fmt: skip
 def test_what_one_might_miss_is_said_in_one_line(tmp_path, paths, note):
-    import re
-
     listing = scan(touch(tmp_path, *paths))
     said = [line for line in (*listing.notes, *listing.label_notes) if re.search(note, line)]
     assert len(said) == 1, (listing.notes, listing.label_notes)
@@ -248,14 +284,13 @@ def test_links_that_lead_back_are_followed_once_and_said(tmp_path):
     assert any("lead each to a folder that it lies in itself" in note for note in listing.notes)
 
 
-def test_links_that_multiply_are_refused_and_not_followed_for_ever(tmp_path, monkeypatch):
-    monkeypatch.setattr(local, "_MOST_LINKED", 300)
+def test_links_that_multiply_are_refused_and_not_followed_for_ever(tmp_path):
     for name in "abcdef":
         touch(tmp_path, f"{name}/1.jpg")
         for other in "abcdef":
             if other != name:
                 (tmp_path / name / f"to {other}").symlink_to(f"../{other}")
-    with pytest.raises(SourceError, match="more than 300 folders are reached through links"):
+    with pytest.raises(SourceError, match=r"more than 32 ways lead to .* through links"):
         scan(tmp_path)
 
 
@@ -271,11 +306,27 @@ def test_a_folder_link_that_leads_nowhere_loses_no_row_that_came_through_it(
     pipeline.run(stub, source, out)
     before = out.read_bytes()
     (photos / "blue").rename(tmp_path / "unplugged")
-    with pytest.raises(WrongUsage, match=r"blue is a link to what is not there now, and 9 images"):
+    with pytest.raises(WrongUsage, match=r"9 of the 18 vectors .*\(the link blue leads to nothing"):
         pipeline.run(make_stub(), source, out)
     assert out.read_bytes() == before
     store = pipeline.run(make_stub(), source, out, remove=True)
     assert store.label_names == sorted(["red", *(f"more{k}" for k in range(9))])
+
+
+def test_a_linked_folder_that_is_empty_now_loses_no_row_either(photos, tmp_path, stub, make_stub):
+    source, out = tmp_path / "source", tmp_path / "out.h5"
+    source.mkdir()
+    (source / "blue").symlink_to(photos / "blue")
+    (source / "red").symlink_to(photos / "red")
+    pipeline.run(stub, source, out)
+    (photos / "blue").rename(tmp_path / "unplugged")
+    (photos / "blue").mkdir()
+    for fresh in (False, True):
+        with pytest.raises(WrongUsage, match=r"the link blue leads to nothing"):
+            pipeline.run(make_stub(), source, out, fresh=fresh)
+    # Images that have moved elsewhere in the source are not lost.
+    (tmp_path / "unplugged").rename(source / "sky")
+    assert len(pipeline.run(make_stub(), source, out)) == 18
 
 
 def test_a_link_to_nowhere_that_nothing_is_known_of_stops_nothing(photos, tmp_path, stub):
@@ -294,6 +345,8 @@ def test_names_in_two_unicode_forms_are_one_class(tmp_path, write_image, stub):
     assert len(FeatureStore(tmp_path / "out.h5")) == 4
 
 
-def test_every_layout_stands_in_the_papers():
+def test_the_examples_of_the_papers_are_those_that_are_tested():
     papers = (Path(__file__).resolve().parents[1] / "docs" / "sources.md").read_text("utf-8")
-    assert [name for name in LAYOUTS if f"| {name} | `" not in papers] == []
+    for name, layout in LAYOUTS.items():
+        (row,) = [line for line in papers.splitlines() if line.startswith(f"| {name} |")]
+        assert re.findall("`([^`]+)`", row.split("|")[2]) == list(layout), name

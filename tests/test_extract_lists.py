@@ -214,7 +214,7 @@ def test_a_bad_list_is_refused_with_line_and_column(listed, tmp_path, text, mess
 def test_an_image_that_is_listed_twice_alike_counts_once(listed):
     listing = listed("path,label\nx/1.jpg,cat\nx/2.jpg,dog\n./x/1.jpg,cat\n")
     assert rows(listing) == MEANT
-    assert listing.passed_over == {"listed again": 1}
+    assert listing.notes == ["1 line lists an image again"]
 
 
 def test_labels_in_two_unicode_forms_are_one_class_and_in_two_cases_two(listed):
@@ -270,9 +270,10 @@ def test_a_data_frame_is_a_list(frame, tmp_path, monkeypatch, stub, photos):
 def test_numbers_in_a_data_frame_are_names_and_labels(frame, tmp_path, monkeypatch):
     monkeypatch.chdir(touch(tmp_path, "train/1.jpg", "train/22.jpg"))
     assert rows(scan(frame(id=[1, 22], target=[0, 1]))) == [
-        ("train/1.jpg", "0", "none"),
-        ("train/22.jpg", "1", "none"),
+        ("train/1.jpg", "0", "train"),
+        ("train/22.jpg", "1", "train"),
     ]
+    assert [image.label for image in scan(frame(id=[1, 22], target=[1.0, None]))] == ["1", None]
 
 
 @pytest.mark.parametrize(
@@ -304,3 +305,92 @@ def test_no_paths_on_standard_input_are_an_error_in_a_line(monkeypatch):
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(SourceError, match=re.escape("standard input")):
         scan("-")
+
+
+def test_splits_that_only_the_paths_say_are_taken_and_said(tmp_path):
+    touch(tmp_path, "train/cat/1.jpg", "val/2.jpg", "test/3.jpg")
+    (tmp_path / "l.csv").write_text("path,label\ntrain/cat/1.jpg,x\nval/2.jpg,y\n3,x\n")
+    listing = scan(tmp_path / "l.csv")
+    assert [image.split for image in listing] == ["train", "validation", "test"]
+    assert listing.label_notes == [
+        "the list has no column of splits; they are taken from the folders"
+    ]
+
+
+def test_a_column_that_only_might_have_splits_is_none_if_it_has_other_words(listed):
+    for column, words in (("set", "Base,Jungle"), ("phase", "full moon,new moon")):
+        first, second = words.split(",")
+        listing = listed(f"image,label,{column}\nx/1.jpg,cat,{first}\nx/2.jpg,dog,{second}\n")
+        assert rows(listing) == MEANT
+        assert f"the column {column!r} is not taken for splits, because" in listing.label_notes[0]
+    listing = listed("image,label,subset\nx/1.jpg,cat,train\nx/2.jpg,dog,test\n")
+    assert [split for _, _, split in rows(listing)] == ["train", "test"]
+
+
+def test_labels_and_splits_that_are_not_asked_for_stop_nothing(listed, tmp_path):
+    text = "path,label,split\nx/1.jpg,cat,odd\nx/1.jpg,dog,\nx/2.jpg,\udce4,\n"
+    with pytest.raises(SourceError, match="unknown split 'odd'"):
+        listed(text.encode("utf-8", "surrogateescape"))
+    found = scan(tmp_path / "list.csv", "none")
+    assert rows(found) == [("x/1.jpg", None, "none"), ("x/2.jpg", None, "none")]
+
+
+def test_places_in_the_image_are_no_labels(listed):
+    listing = listed("filename,x,y,w,h,class_id\nx/1.jpg,1,2,3,4,cat\nx/2.jpg,1,2,3,4,dog\n")
+    assert rows(listing) == MEANT
+    listing = listed("filename,x,y\nx/1.jpg,1,2\nx/2.jpg,1,2\n")
+    assert [image.label for image in listing] == [None, None]
+
+
+def test_a_folder_called_like_an_id_is_not_its_image(tmp_path):
+    touch(tmp_path, "000/mask.png", "images/000.jpg")
+    (tmp_path / "l.csv").write_text("id,label\n000,cat\n")
+    assert rows(scan(tmp_path / "l.csv")) == [("images/000.jpg", "cat", "none")]
+
+
+def test_thousands_of_names_in_thousands_of_folders_are_found_at_once(tmp_path, monkeypatch):
+    touch(tmp_path, *(f"c{k}/{k}.jpg" for k in range(300)))
+    lines = "".join(f"{k}.jpg,x\nsub/{k}.jpg,x\n" for k in range(300))
+    (tmp_path / "l.csv").write_text("file,label\n" + lines.replace("sub/299.jpg,x\n", ""))
+    listings = []
+    monkeypatch.setattr(
+        os, "listdir", lambda path, real=os.listdir: listings.append(path) or real(path)
+    )
+    assert len(scan(tmp_path / "l.csv")) == 599
+    assert len(listings) == 301
+
+
+@pytest.mark.parametrize("odd", [5, [None], [("1.jpg", "a")], b"x", {"a": 1}, [object()]])
+def test_what_is_no_source_is_refused_in_a_line(odd):
+    with pytest.raises(WrongUsage, match="a path, several paths, a data frame or a Listing"):
+        scan(odd)
+
+
+def test_what_is_no_mapping_of_columns_is_refused_in_a_line(listed):
+    with pytest.raises(WrongUsage, match="a mapping is expected"):
+        listed("path\nx/1.jpg\n", columns="path")
+    with pytest.raises(SourceError, match="'path' is given for two things"):
+        listed("path,label\nx/1.jpg,a\n", columns={"label": "path"})
+
+
+def test_a_list_given_as_the_only_one_of_several_is_that_list(listed, tmp_path):
+    listing = listed("path,label\nx/1.jpg,cat\nx/2.jpg,dog\n")
+    assert rows(scan([tmp_path / "list.csv"])) == rows(listing)
+
+
+def test_endless_input_is_refused(monkeypatch):
+    from headstart.extract.sources.lists import manifest
+
+    monkeypatch.setattr(manifest, "_MOST_INPUT", 1000)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"x" * 2000)))
+    with pytest.raises(SourceError, match="standard input: more than 0 MiB"):
+        scan("-")
+
+
+def test_a_prediction_never_overwrites_the_list_that_was_scanned(listed, tmp_path):
+    from headstart.extract.sources import is_source
+
+    listing = listed("path,label\nx/1.jpg,cat\nx/2.jpg,dog\n")
+    assert is_source(tmp_path / "list.csv", listing)
+    assert not is_source(tmp_path / "x" / "1.jpg", listing)
+    assert is_source(tmp_path / "x" / "1.jpg", [tmp_path / "x" / "1.jpg"])

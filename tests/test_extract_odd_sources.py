@@ -199,7 +199,7 @@ def holds(data):
         (link("nowhere.csv"), "no such folder or file"),
         (sparse, "larger than 1024 MiB"),
         (lambda file: file.mkdir(), "no images in this folder"),
-        (holds(os.urandom(1 << 20)), "line 1: not valid CSV|needs the column 'path'"),
+        (holds(os.urandom(1 << 20)), "line 1: (not valid CSV|the name of a col)|needs the column"),
         (holds(bytes(range(256)) * 99), "line 1: not valid CSV|needs the column 'path'"),
         (holds(b"\0" * 100_000), "line 1: holds NULs"),
         (holds(b"\0" * (9 << 20)), "line 1: holds NULs"),

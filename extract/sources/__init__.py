@@ -1,12 +1,12 @@
 """Whatever a user names -> references to its images, with their labels and splits."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from ...features.errors import SourceError, WrongUsage
 from ..images.decode import SUFFIXES
-from . import archives, local, tree
+from . import archives, local, passed
 from .image import absolute, is_image
 from .listing import Listing, Source
 from .lists import manifest
@@ -14,6 +14,12 @@ from .place import LocalPlace
 from .remote.url import is_remote
 
 LABEL_RULES: Final = ("folder", "none")
+
+_HINTS: Final = {
+    ".txt": "; if it lists paths, give it as standard input: headstart scan - < LIST.txt",
+    ".xlsx": "; save it as CSV UTF-8",
+    ".xls": "; save it as CSV UTF-8",
+}
 
 Named = Source | Sequence[Source] | Listing | Any
 """What names images: see `scan`. (Any: a data frame, whose library need not be installed.)"""
@@ -51,20 +57,31 @@ def scan(
     """
     if labels not in LABEL_RULES:
         raise WrongUsage(f"labels {labels!r}: use one of {', '.join(LABEL_RULES)}")
-    listing = _listed(source, manifest.checked(columns))
+    listing = _listed(source, manifest.checked(columns), labels=labels != "none")
     return listing.without_labels() if labels == "none" else listing
 
 
-def _listed(source: Named, columns: Mapping[str, str]) -> Listing:
+def _listed(source: Named, columns: Mapping[str, str], *, labels: bool) -> Listing:
     if isinstance(source, str | os.PathLike):
-        return _called(os.fsdecode(source), columns)
+        return _called(os.fsdecode(source), columns, labels=labels)
     if manifest.is_frame(source):
-        return manifest.of_frame(source, columns)
-    _require_none(columns)
-    return source if isinstance(source, Listing) else _several(source)
+        return manifest.of_frame(source, columns, labels=labels)
+    if isinstance(source, Listing):
+        _require_none(columns)
+        return source
+    several = list(source) if isinstance(source, Iterable) else [source]
+    odd = [type(one).__name__ for one in several if not isinstance(one, str | os.PathLike)]
+    if odd or isinstance(source, bytes | Mapping):
+        raise WrongUsage(
+            f"source: a path, several paths, a data frame or a Listing is expected; received "
+            f"{type(source).__name__}" + (f" with {odd[0]}" if odd else "")
+        )
+    if len(several) == 1:
+        return _called(os.fsdecode(several[0]), columns, labels=labels)
+    return _several(list(map(os.fsdecode, several)), columns)
 
 
-def _called(name: str, columns: Mapping[str, str]) -> Listing:
+def _called(name: str, columns: Mapping[str, str], *, labels: bool) -> Listing:
     """The images of a source that has a name."""
     # What most sources have no use for is imported when it is met.
     if is_remote(name):
@@ -76,24 +93,27 @@ def _called(name: str, columns: Mapping[str, str]) -> Listing:
         from .datasets import tfds
 
         return tfds.listed(name, columns)
-    parquet = _parquet(name)
-    if kind == "hf" or parquet:
+    if kind == "hf":
         from .datasets import huggingface
 
-        if not parquet:
-            return huggingface.listed(name, columns)
-        return huggingface.of_parquet(parquet, os.path.abspath(name), columns)
-    if manifest.is_list(os.fsencode(name)):
-        return manifest.of_file(os.fsencode(name), columns)
-    _require_none(columns)
-    return _local(name)
-
-
-def _require_none(columns: Mapping[str, str]) -> None:
-    if columns:
-        raise WrongUsage(
-            f"columns {', '.join(columns.values())}: only lists and data sets have columns"
+        return huggingface.listed(name, columns)
+    if name != "-" and not archives.is_archive(name) and not os.path.exists(name):
+        raise SourceError(
+            f"{name}: no such folder or file; give a folder of images, a list of them (.csv), an "
+            f"archive, a data set, a URL or an image"
         )
+    if manifest.is_list(os.fsencode(name)):
+        return manifest.of_file(os.fsencode(name), columns, labels=labels)
+    if name.lower().endswith(passed.PARQUET) and os.path.isfile(name):
+        return _parquet([name], name, columns)
+    try:
+        listing = _local(name)
+    except local.NoImages as error:
+        if not error.parquet:
+            raise
+        return _parquet(error.parquet, name, columns)
+    _require_none(columns)
+    return listing
 
 
 def _local(name: str) -> Listing:
@@ -105,50 +125,52 @@ def _local(name: str) -> Listing:
         return archives.listed(os.fsdecode(absolute(root)), places)
     if os.path.isdir(root):
         return local.folder(root)
-    if not os.path.exists(root):
-        raise SourceError(
-            f"{name}: no such folder or file; give a folder of images, a list of them (.csv), an "
-            f"archive or an image"
-        )
     if is_image(root):
         return local.files([name])
+    hint = _HINTS.get(os.path.splitext(name)[1].casefold(), "")
     raise SourceError(
-        f"{name}: neither a folder of images nor a list of them (a file ending in .csv or .tsv), "
-        f"an archive (.zip, .tar, .tar.gz ...) or an image ({' '.join(sorted(SUFFIXES))})"
+        f"{name}: neither a folder of images nor a list of them (.csv, .tsv), an archive (.zip, "
+        f".tar, .tar.gz ...) or an image ({' '.join(sorted(SUFFIXES))}){hint}"
     )
 
 
-def _several(sources: Sequence[Source]) -> Listing:
-    names = list(map(os.fsdecode, sources))
-    if len(names) > 1 and all(map(archives.is_archive, names)):
-        paths = [os.path.abspath(one) for name in names for one in archives.names(name)]
-        places = [LocalPlace(os.fsencode(path)) for path in paths]
-        return archives.listed(os.path.commonpath(paths), places)
+def _several(names: Sequence[str], columns: Mapping[str, str]) -> Listing:
+    """The images of sources that are given one by one: all are of one kind."""
+    if names and all(name.lower().endswith(passed.PARQUET) for name in names):
+        return _parquet(names, os.path.commonpath(list(map(os.path.abspath, names))), columns)
+    _require_none(columns)
     if names and all(map(is_remote, names)):
         from .remote import scan as remote
 
         return remote.files(names)
+    if len(names) > 1 and all(map(archives.is_archive, names)):
+        paths = [os.path.abspath(one) for name in names for one in archives.names(name)]
+        places = [LocalPlace(os.fsencode(path)) for path in paths]
+        return archives.listed(os.path.commonpath(paths), places)
     return local.files(names)
 
 
-def _parquet(name: str) -> list[str]:
-    """The parquet files of a source: itself, or those of a folder that has nothing else."""
-    if name.lower().endswith(".parquet") and os.path.isfile(name):
-        return [name]
-    if not os.path.isdir(name):
-        return []
-    try:
-        found = sorted(entry for entry in os.listdir(name) if not tree.is_others(entry))
-    except OSError:  # listing it will say why
-        return []
-    files = [os.path.join(name, entry) for entry in found if entry.lower().endswith(".parquet")]
-    return files if len(files) == len(found) else []
+def _parquet(files: Sequence[str], name: str, columns: Mapping[str, str]) -> Listing:
+    from .datasets import huggingface
+
+    return huggingface.of_parquet(files, os.path.abspath(name), columns)
+
+
+def _require_none(columns: Mapping[str, str]) -> None:
+    if columns:
+        raise WrongUsage(
+            f"columns {', '.join(columns.values())}: only lists and data sets have columns"
+        )
 
 
 def is_source(file: str | os.PathLike[str], source: object) -> bool:
     """Whether a file is a source, or one of those in it that are given one by one."""
-    named = [source] if isinstance(source, str | os.PathLike) else source
-    if not isinstance(named, list | tuple) or not os.path.exists(file):
+    if isinstance(source, Listing):
+        named: list[object] = [source.name]
+        named += [image.location for image in source if source.by_name]
+    else:
+        named = list(source) if isinstance(source, list | tuple) else [source]
+    if not os.path.exists(file):
         return False
-    paths = [one for one in named if isinstance(one, str | os.PathLike) and os.path.exists(one)]
-    return any(os.path.samefile(file, path) for path in paths)
+    paths = [one for one in named if isinstance(one, str | bytes | os.PathLike)]
+    return any(os.path.exists(path) and os.path.samefile(file, path) for path in paths)

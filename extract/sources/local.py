@@ -12,8 +12,16 @@ from . import passed, tree
 from .image import ImageReference, absolute, is_image, tidy
 from .listing import Listing, Source
 
-_MOST_LINKED: Final = 100_000
-"""Folders that are reached through links: a few that lead to each other make any number."""
+_MOST_LINKS: Final = 32
+"""Ways through links to one folder: a few that lead to each other make any number."""
+
+
+class NoImages(SourceError):
+    """A folder without image files; it may have files that hold images."""
+
+    def __init__(self, message: str, parquet: Sequence[str]) -> None:
+        super().__init__(message)
+        self.parquet = parquet
 
 
 def files(sources: Sequence[Source]) -> Listing:
@@ -47,8 +55,12 @@ def working_folder() -> str:
 class _Folder(NamedTuple):
     location: bytes
     parts: tuple[bytes, ...]
-    linked: tuple[str, ...]
-    """Real paths of the folders that the links on the way to it lie in, and at last of it."""
+    passed: tuple[str, ...]
+    """Real paths of the folders that the links on the way to it lie in."""
+    real: str
+    """Its own, or of the folder above it that a link leads to."""
+    below: int
+    """How many of its parts are below that."""
 
 
 def folder(root: bytes) -> Listing:
@@ -70,9 +82,10 @@ def folder(root: bytes) -> Listing:
             images += [ImageReference(above + name, path, label, split) for name, path in entries]
     name = os.fsdecode(root)
     if not images:
-        raise SourceError(
+        raise NoImages(
             f"{name}: no images in this folder or below it; looked for the suffixes "
-            f"{' '.join(sorted(SUFFIXES))}{over.instead()}"
+            f"{' '.join(sorted(SUFFIXES))}{over.instead()}",
+            sorted(over.parquet),
         )
     if over.lists and len({image.label for image in images}) == 1:
         notes.append(f"to take labels from {min(over.lists, key=len)}, give that as the source")
@@ -91,15 +104,16 @@ def _walk(
     root: bytes, over: passed.Over, unlisted: list[bytes]
 ) -> Iterator[tuple[_Folder, list[tuple[bytes, bytes]]]]:
     """Every folder, and name and location of each image directly in it."""
-    unseen = [_Folder(root, (), (os.path.realpath(os.fsdecode(root)),))]
-    linked = 0
+    unseen = [_Folder(root, (), (), os.path.realpath(os.fsdecode(root)), 0)]
+    reached: collections.Counter[str] = collections.Counter()
     while unseen:
         here = unseen.pop()
         images: list[tuple[bytes, bytes]] = []
+        empty = True
         try:
             with os.scandir(here.location) as entries:
                 for entry in entries:
-                    name = os.fsdecode(entry.name)
+                    name, empty = os.fsdecode(entry.name), False
                     if tree.is_others(name):
                         over.others()
                     elif _is_folder(entry):
@@ -107,11 +121,11 @@ def _walk(
                         if below is None:
                             over.loop(entry.path)
                             continue
-                        linked += len(below.linked) > 1
-                        if linked > _MOST_LINKED:
+                        reached[below.real] += not below.below
+                        if reached[below.real] > _MOST_LINKS:
                             raise SourceError(
-                                f"{os.fsdecode(entry.path)}: more than {_MOST_LINKED:,} folders "
-                                f"are reached through links; they lead to each other"
+                                f"{os.fsdecode(entry.path)}: more than {_MOST_LINKS} ways lead to "
+                                f"{below.real} through links; do they lead to each other?"
                             )
                         unseen.append(below)
                     elif tree.is_image_name(name):
@@ -132,20 +146,25 @@ def _walk(
                 f"it were passed over, its images would be taken for deleted. Make it readable, or "
                 f"list the images to use in a CSV manifest"
             ) from error
+        if empty and here.parts and not here.below:
+            # Of a link to a disk that is not there its empty mount point is left.
+            unlisted.append(b"/".join(here.parts))
         yield here, images
 
 
 def _below(here: _Folder, entry: os.DirEntry[bytes]) -> _Folder | None:
     """A folder in a folder; None for a link to one that it lies in itself."""
-    parts, linked = (*here.parts, entry.name), here.linked
-    if entry.is_symlink():
-        target = os.path.realpath(os.fsdecode(entry.path))
-        # From the last link on, or from the root, the way to here is of real folders.
-        this = os.path.realpath(os.fsdecode(here.location))
-        if any(_inside(one, target) for one in (*linked[:-1], this)):
-            return None
-        linked = (*linked[:-1], this, target)
-    return _Folder(entry.path, parts, linked)
+    parts = (*here.parts, entry.name)
+    if not entry.is_symlink():
+        return _Folder(entry.path, parts, here.passed, here.real, here.below + 1)
+    target = os.path.realpath(os.fsdecode(entry.path))
+    # From the last link on, or from the root, the way to here is of real folders.
+    inner = [os.fsdecode(part) for part in here.parts[len(here.parts) - here.below :]]
+    this = os.path.join(here.real, *inner)
+    passed_ = (*here.passed, this)
+    if any(_inside(one, target) for one in passed_):
+        return None
+    return _Folder(entry.path, parts, passed_, target, 0)
 
 
 def _inside(path: str, folder: str) -> bool:

@@ -13,6 +13,8 @@ _SNIFFED: Final = 20
 
 _HEAD: Final = 32
 
+PARQUET: Final = ".parquet"
+
 _OTHERS: Final = "hidden, or of other programs"
 
 
@@ -28,6 +30,8 @@ class Over:
         self._dangling: list[str] = []
         self.lists: list[str] = []
         """Files that may say the labels."""
+        self.parquet: list[str] = []
+        """Files that may hold images."""
 
     def others(self) -> None:
         """Count a hidden file or folder, or one of another program."""
@@ -39,6 +43,8 @@ class Over:
         self.counts[suffix] += 1
         if suffix in (".csv", ".tsv"):
             self.lists.append(os.fsdecode(location))
+        elif suffix == PARQUET:
+            self.parquet.append(os.fsdecode(location))
         if suffix not in foreign.KNOWN and self._looked[suffix] < _SNIFFED:
             self._looked[suffix] += 1
             if suffix not in self._images and foreign.is_image(self._head(location)):

@@ -21,13 +21,18 @@ SPLIT_WORDS: Final = {
 _SEPARATED: Final = re.compile(r"[-._ 0-9]+|(?<=[a-z])(?=[A-Z])")
 """What may stand before and after a split word: train_images, test-2, ValidationSet."""
 
-_NEUTRAL: Final = frozenset(
+_CONTAINERS: Final = frozenset(
     (
-        "data dataset frames full image images img imgs jpeg jpegimages jpg large original photo "
-        "photos pic pics picture pictures png raw resized sample samples set small split subset tar"
+        "data frames image images img imgs jpeg jpegimages jpg photo photos pic pics picture "
+        "pictures png"
     ).split()
 )
-"""Words that say no more than that there are images."""
+"""Names of folders that say no more than that there are images in them."""
+
+_NEUTRAL: Final = _CONTAINERS | frozenset(
+    "dataset full large original raw resized sample samples set small split subset tar".split()
+)
+"""Words that may stand beside that of a split."""
 
 _MOST_NAMES: Final = 5  # in a note
 
@@ -78,16 +83,23 @@ def understand(folders: Mapping[Parts, int]) -> tuple[dict[Parts, Meaning], list
     placed = {parts: tuple(map(_composed, parts)) for parts, count in folders.items() if count}
     words = _words({name for parts in placed.values() for name in parts})
     where = _split_places({parts for parts in placed.values() if parts}, words)
+    wraps = _common([names[: where[names]] for names in placed.values() if names in where])
+    beside = _siblings(placed.values())
     splits: dict[Parts, str] = {}
     inside: dict[Parts, Parts] = {}
-    wraps = _common([names[: where[names]] for names in placed.values() if names in where])
     for parts, names in placed.items():
         place = where.get(names)
-        split = "" if place is None else names[place]
-        splits[parts] = words[split] if split else NO_SPLIT
-        rest = names if place is None else names[wraps:]
-        inside[parts] = tuple(name for name in rest if not split or name != split)
-    labels, notes = _labels(inside, words)
+        splits[parts], inside[parts] = NO_SPLIT, names
+        if place is not None:
+            splits[parts] = words[names[place]]
+            after = names[place + 1 :]
+            # seg_train/seg_train, as some archives unpack; but train/valid beside train/broken.
+            if after[:1] == names[place : place + 1] and beside[names[: place + 1]] == 1:
+                after = after[1:]
+            inside[parts] = names[wraps:place] + after
+    labels, notes = _labels(inside, words, beside)
+    for parts, label in _in_split_names(placed, where, inside).items():
+        labels[parts] = label
     meanings = {parts: Meaning(labels[parts], splits[parts]) for parts in placed}
     notes += _about_splits(folders, placed, meanings, words, used=bool(where))
     notes += _about_classes(folders, meanings)
@@ -127,10 +139,34 @@ def _words(names: Collection[str]) -> dict[str, str]:
         else:
             rests[rest][name] = SPLIT_WORDS[words[0]]
     # seg_train is a split beside seg_test; "train station" alone is none.
-    for group in rests.values():
-        if len(set(group.values())) > 1:
+    if any(len(set(group.values())) > 1 for group in rests.values()):
+        for group in rests.values():
             found |= group
     return found
+
+
+def _siblings(paths: Iterable[Parts]) -> dict[Parts, int]:
+    """For each folder, in how many ways images lie in it: directly, and by the folders in it."""
+    ways: dict[Parts, set[str | None]] = collections.defaultdict(set)
+    for names in paths:
+        for depth in range(len(names)):
+            ways[names[:depth]].add(names[depth])
+        ways[names].add(None)
+    return {folder: len(found) for folder, found in ways.items()}
+
+
+def _in_split_names(
+    placed: Mapping[Parts, Parts], where: Mapping[Parts, int], inside: Mapping[Parts, Parts]
+) -> dict[Parts, str]:
+    """Labels that are in the names of the splits: train_cats, train_dogs, test_cats."""
+    rests = {}
+    for parts, names in placed.items():
+        if names in where and not inside[parts]:
+            tokens = _SEPARATED.split(names[where[names]])
+            rest = [one for one in tokens if one and one.casefold() not in SPLIT_WORDS]
+            if rest and not {one.casefold() for one in rest} <= _NEUTRAL:
+                rests[parts] = " ".join(rest)
+    return rests if len(set(rests.values())) > 1 else {}
 
 
 def _split_places(paths: Collection[Parts], words: Mapping[str, str]) -> dict[Parts, int]:
@@ -160,29 +196,32 @@ def _common(paths: Collection[Parts]) -> int:
 
 
 def _labels(
-    inside: Mapping[Parts, Parts], words: Mapping[str, str]
+    inside: Mapping[Parts, Parts], words: Mapping[str, str], beside: Mapping[Parts, int]
 ) -> tuple[dict[Parts, str | None], list[str]]:
-    parents: dict[str, set[Parts]] = collections.defaultdict(set)
-    for names in inside.values():
-        if names:
-            parents[names[-1]].add(names[-2:-1])
-    seen_through = {
-        name
-        for name, above in parents.items()
-        if () not in above
-        and len(above) > 1
-        and not {one for names in above for one in names} & words.keys()
-        and (len(parents) == 1 or set(_SEPARATED.split(name.casefold())) <= _NEUTRAL)
-    }
-    labels = {
-        parts: None if not names else names[-2] if names[-1] in seen_through else names[-1]
+    labels = {parts: names[-1] if names else None for parts, names in inside.items()}
+    through = {
+        parts: names
         for parts, names in inside.items()
+        if names and names[-1].casefold() in _CONTAINERS and beside[_composed_all(parts[:-1])] == 1
     }
-    if not seen_through:
+    names = set(labels.values())
+    if not through and len(names) == 1:
+        # Of one name all over, that of the folders above may be the classes: n01/x, n02/x.
+        above = {parts[-2:-1] for parts in inside}
+        if len(above) > 1 and () not in above and not {one for (one,) in above} & words.keys():
+            through = dict(inside)
+    if not any(len(found) > 1 for found in through.values()) and set(through) != set(inside):
+        return labels, []  # photos/ beside drawings/
+    for parts, found in through.items():
+        labels[parts] = found[-2] if len(found) > 1 else None
+    if not through:
         return labels, []
-    return labels, [
-        f"folders called {_listed(sorted(seen_through))} are no classes; those above them are"
-    ]
+    seen = _listed(sorted({found[-1] for found in through.values()}))
+    return labels, [f"folders called {seen} are no classes; those above them are, if any"]
+
+
+def _composed_all(parts: Parts) -> Parts:
+    return tuple(map(_composed, parts))
 
 
 def _about_splits(

@@ -1,7 +1,7 @@
 """What a run would take out of a file: a source that is mistyped or half gone is not a wish."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from ...features.errors import WrongUsage
 from ...features.journal.known import Known
@@ -15,12 +15,14 @@ def require_little_lost(
     stats: Mapping[bytes, FileStat],
     *,
     ask: bool = False,
+    unlisted: Sequence[bytes] = (),
 ) -> None:
     """Refuse, before any work, a source that lacks what is known from another one, or most of it.
 
     What counts are contents, wherever they lie now. Images that cannot be read now are not lost;
     but where one is listed of which nothing is known it may be any of the missing ones, so that
-    each of them counts, as with `ask`.
+    each of them counts, as with `ask`; so they do where one of the folders that are `unlisted` now
+    had known images in it.
 
     Raises
     ------
@@ -28,7 +30,8 @@ def require_little_lost(
         If vectors that came from another source would be lost, or more than half of all.
     """
     unread = (stat for stat in stats.values() if not stat.stamp)
-    ask = ask or any(known.found(stat) is None for stat in unread)
+    away = next((one for one in unlisted if _had_images(known, one)), None)
+    ask = ask or away is not None or any(known.found(stat) is None for stat in unread)
     lost = _Lost(known, ask=ask)
     unknown = []
     if not lost.too_many():
@@ -53,6 +56,8 @@ def require_little_lost(
     if lost.too_many():
         others = sorted(set(lost.foreign.values()))
         elsewhere = f" (they come from {others[0] or 'elsewhere'})" if others else ""
+        if away is not None:
+            elsewhere = f" (the link {os.fsdecode(away)} leads to nothing now)"
         raise WrongUsage(
             f"{known.out}: {len(lost.digests):,} of the {lost.of:,} vectors known for it are "
             f"of no image in {known.source}{elsewhere} and would be removed; choose another "
@@ -60,22 +65,8 @@ def require_little_lost(
         )
 
 
-def require_reachable(known: Known, folders: Iterable[bytes]) -> None:
-    """Refuse a source with links to nowhere where there were folders of known images.
-
-    Raises
-    ------
-    WrongUsage
-        With the first of them: its images would be taken for deleted.
-    """
-    for folder in folders:
-        lost = sum(file.path.startswith(folder + b"/") for file in known.files)
-        if lost:
-            raise WrongUsage(
-                f"{known.source}: {os.fsdecode(folder)} is a link to what is not there now, and "
-                f"{lost:,} images below it are known to {known.out}; make it available again, or "
-                f"have them removed by --remove (in Python remove=True)"
-            )
+def _had_images(known: Known, folder: bytes) -> bool:
+    return any(file.path.startswith(folder + b"/") for file in known.files)
 
 
 class _Lost:

@@ -1,15 +1,23 @@
 """Rows of Arrow files, as the library datasets caches them -> references to the images in them."""
 
 import functools
+import hashlib
 import os
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
+from ....features.records import FileStat
 from .. import tree
-from ..image import ImageReference
-from .rows import File, RowReference
+from ..image import ImageReference, Unreadable
+from .file import File, RowReference
+
+_UNKNOWN: Final = -1
+"""Number of no class, as in many a test split."""
+
+_MOST_SHOWN: Final = 200  # characters of a path
 
 
 class Meant(NamedTuple):
@@ -19,6 +27,9 @@ class Meant(NamedTuple):
     label: str | None
     names: Sequence[str] | None
     """Of the classes, if the label is the number of one."""
+    split: str | None = None
+    splits: Mapping[Any, str] = MappingProxyType({})
+    """What the values in the column of splits mean."""
 
 
 class Run(NamedTuple):
@@ -50,6 +61,26 @@ class ArrowReference(RowReference):
         return cell.get("bytes") if isinstance(cell, dict) else cell
 
 
+@dataclass(frozen=True, kw_only=True)
+class RefusedReference(ImageReference):
+    """An image that is somewhere where no data set should lead."""
+
+    reason: str
+
+    def exists(self) -> bool:
+        """Whether its row is there."""
+        return True
+
+    def stat(self) -> FileStat:
+        """A stamp of its own, so that whatever was read before counts no more."""
+        digest = hashlib.blake2b(self.reason.encode("utf-8", "replace"), digest_size=8).digest()
+        return FileStat(self.path, 0, 0, int.from_bytes(digest, "little") or 1)
+
+    def read(self) -> tuple[bytes, FileStat]:
+        """Raise what is wrong."""
+        raise Unreadable(self.reason)
+
+
 @functools.lru_cache(maxsize=1024)
 def table(file: File) -> Any:
     """A file of the library's cache, mapped into memory once a process."""
@@ -74,27 +105,31 @@ def texts(types: Any) -> Sequence[Any]:
 
 
 def images_of(
-    arrows: Sequence[tuple[Any, File]], run: Run, meant: Meant, of: str, above: str
+    arrows: Sequence[tuple[Any, File]], run: Run, meant: Meant, of: str, above: Sequence[str]
 ) -> Iterator[ImageReference]:
-    """The images of rows that follow each other."""
+    """The images of rows that follow each other.
+
+    A row may name a file in one of the folders `above`, relative to the first if it is no whole
+    path, and none anywhere else: who made the data set may be a stranger.
+    """
     first = 0
     for whole, arrow in arrows:
         start, stop = max(run.start - first, 0), min(run.stop - first, whole.num_rows)
         if start < stop:
             cells = _cells(whole.slice(start, stop - start), meant)
-            for row, (length, path, label) in enumerate(cells, start):
+            for row, (length, path, label, own) in enumerate(cells, start):
+                split = run.split if own is None else own
                 number = first + row - run.zero
                 ending = os.path.splitext(path)[1].lower() if tree.is_image_name(path) else ""
                 name = os.fsencode(f"{run.name}/{number:06}{ending}")
                 if length is None and path and "\0" not in path:
-                    location = os.fsencode(os.path.join(above, path))
-                    yield ImageReference(name, location, label, run.split)
+                    yield _named(name, path, label, split, above)
                     continue
                 yield ArrowReference(
                     name,
                     (run.origin or arrow).path,
                     label,
-                    run.split,
+                    split,
                     file=run.origin or arrow,
                     row=number if run.origin else row,
                     length=length or 0,
@@ -106,8 +141,39 @@ def images_of(
         first += whole.num_rows
 
 
-def _cells(part: Any, meant: Meant) -> Iterator[tuple[int | None, str, str | None]]:
-    """Length, path and label of each image; the bytes are not looked at."""
+def _named(
+    name: bytes, path: str, label: str | None, split: str, above: Sequence[str]
+) -> ImageReference:
+    """An image in a file of its own."""
+    whole = os.path.normpath(os.path.join(above[0], path)) if above else path
+    if "://" in path:
+        reason = f"its row names {path[:_MOST_SHOWN]}, which is not fetched; only files are read"
+    elif not any(_is_in(whole, folder) for folder in above):
+        reason = (
+            f"its row names the file {path[:_MOST_SHOWN]}, which is outside the folder of its data "
+            f"set and is not read; put it there, and its path relative to that in the row"
+        )
+    else:
+        return ImageReference(name, os.fsencode(whole), label, split)
+    return RefusedReference(name, name, label, split, reason=reason)
+
+
+def _is_in(path: str, folder: str) -> bool:
+    """Whether a path leads below a folder, however that is spelt."""
+    if path.startswith(os.path.join(os.path.normpath(folder), "")):
+        return True
+    above = os.path.join(_real(folder), "")
+    return path.startswith(above) or os.path.realpath(path).startswith(above)
+
+
+_real = functools.lru_cache(maxsize=64)(os.path.realpath)
+
+
+_Cells = tuple[int | None, str, str | None, str | None]
+
+
+def _cells(part: Any, meant: Meant) -> Iterator[_Cells]:
+    """Length, path, label and split of each image; the bytes are not looked at."""
     from pyarrow import compute, types
 
     images = part.column(meant.image)
@@ -121,15 +187,19 @@ def _cells(part: Any, meant: Meant) -> Iterator[tuple[int | None, str, str | Non
     none = [None] * part.num_rows
     labels = none if meant.label is None else part.column(meant.label).to_pylist()
     lengths = none if data is None else compute.binary_length(data).to_pylist()
-    for length, path, label in zip(
-        lengths, none if paths is None else paths.to_pylist(), labels, strict=True
+    splits = none if meant.split is None else part.column(meant.split).to_pylist()
+    for length, path, label, split in zip(
+        lengths, none if paths is None else paths.to_pylist(), labels, splits, strict=True
     ):
-        yield length, path or "", _label(label, meant.names)
+        own = None if meant.split is None else meant.splits[split]
+        yield length, path or "", _label(label, meant.names), own
 
 
 def _label(value: Any, names: Sequence[str] | None) -> str | None:
     if value is None:
         return None
-    if names is not None:  # -1 says that it is not known, as in many a test split
+    if names is not None:
         value = names[value] if 0 <= value < len(names) else ""
-    return unicodedata.normalize("NFC", str(value)) or None
+    elif isinstance(value, int) and value == _UNKNOWN:
+        return None
+    return unicodedata.normalize("NFC", str(value)).strip() or None

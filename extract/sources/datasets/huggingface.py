@@ -2,9 +2,11 @@
 
 import collections
 import contextlib
+import hashlib
+import itertools
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from ....features.errors import MissingExtra, SourceError, first_line, install_command
@@ -12,8 +14,9 @@ from .. import tree
 from ..image import ImageReference
 from ..listing import Listing
 from . import rows
-from .arrow import Meant, Run, holds, images_of, table, texts
-from .rows import File
+from .arrow import Meant, Run, images_of, table
+from .columns import understood, with_splits
+from .file import File
 
 _SAVED: Final = ("state.json", "dataset_dict.json")
 """What is in a folder that `save_to_disk` made."""
@@ -21,6 +24,8 @@ _SAVED: Final = ("state.json", "dataset_dict.json")
 _NUMBERED: Final = re.compile(r"-\d+-of-\d+$")
 """What follows the split in the name of a parquet file of several."""
 
+_DESCRIBE: Final = (".md", ".json", ".yaml")
+"""Ends of names of files that say what the others of a folder are."""
 
 _MOST_SAID: Final = 400  # characters of what the library says
 
@@ -45,8 +50,11 @@ def listed(name: str, columns: Mapping[str, str] | None = None) -> Listing:
         If there is no such data set, or it has no images; if rows are not there, or meant twice.
     """
     what = rows.asked(name)
+    given = columns or {}
+    if what.parts:
+        rows.require_no_splits(what.source, given)
     datasets = _library()
-    called, splits = _loaded(datasets, what)
+    called, splits, above = _loaded(datasets, what)
     sizes = {split: len(data) for split, data in splits.items()}
     wanted, notes = rows.slices(
         what,
@@ -56,16 +64,27 @@ def listed(name: str, columns: Mapping[str, str] | None = None) -> Listing:
             for one in datasets.ReadInstruction.from_spec(said).to_absolute(sizes)
         ],
     )
-    arrows, meant = {}, {}
+    alone = len(splits) == 1 and not what.parts
+    parts: dict[str, tuple[list[tuple[Any, File]], Meant]] = {}
     for base in dict.fromkeys(one.base for one in wanted):
-        arrows[base] = _arrows(what.source, splits[base])
-        meant[base], more = _columns(what.source, datasets, splits[base], columns or {})
-        notes += [note for note in more if note not in notes]
+        data = splits[base]
+        arrows = _arrows(what.source, data)
+        meant, more = understood(what.source, datasets, data, given)
+        meant, about = with_splits(what.source, data, meant, given, elsewhere=not alone)
+        parts[base] = arrows, meant
+        if meant.split:
+            notes = []  # on what the data set calls its own
+        notes += [note for note in [*more, *about] if note not in notes]
     images: list[ImageReference] = []
+    labels: dict[str, list[ImageReference]] = {}
     for one in wanted:
+        arrows, meant = parts[one.base]
         run = Run(one.base, 0, one.start, one.stop, one.split, None)
-        images += images_of(arrows[one.base], run, meant[one.base], called, os.getcwd())
-    return Listing(called, images, notes=notes)
+        found = list(images_of(arrows, run, meant, called, above))
+        images += found
+        if meant.label:
+            labels.setdefault(meant.label, []).extend(found)
+    return Listing(called, images, notes=notes, label_notes=_about_labels(labels))
 
 
 def of_parquet(
@@ -90,44 +109,119 @@ def of_parquet(
     datasets = _library()
     from pyarrow import parquet
 
-    files = sorted(files)
-    above = os.path.abspath(name if os.path.isdir(name) else os.path.dirname(name))
+    given = columns or {}
+    files = sorted(map(os.path.abspath, files))
     origins = [File.at(file, name) for file in files]
-    counts = []
+    above = _above(files, os.path.abspath(name))
+    schemas, counts = [], []
     for file in files:
         with _told(f"{file}: this parquet file cannot be read"):
-            counts.append(parquet.read_metadata(file).num_rows)
+            about = parquet.read_metadata(file)
+            schemas.append(about.schema.to_arrow_schema())
+            counts.append(about.num_rows)
     if not sum(counts):
         raise SourceError(f"{name}: no images: there are no rows")
-    with _told(f"{name}: these parquet files cannot be read together"):
-        # Its cache has a copy of all rows, from which any can be read on its own: in a parquet file
-        # they are compressed by the hundred or by the million. (`load_dataset` would tell a server
-        # that it was called.)
-        data = datasets.Dataset.from_parquet([os.path.abspath(file) for file in files])
-    meant, notes = _columns(name, datasets, data, columns or {})
     stems = [os.path.splitext(os.path.relpath(file, above))[0] for file in files]
+    if len({*stems}) < len(stems):
+        twice = next(file for file, stem in zip(files, stems, strict=True) if stems.count(stem) > 1)
+        raise SourceError(f"{twice}: is given twice")
+    there = {column for schema in schemas for column in schema.names}
+    rows.require_columns(name, given, there, ", ".join(sorted(there)))
     folders = [tuple(_NUMBERED.sub("", stem).split(os.sep)) for stem in stems]
     sizes: dict[tree.Parts, int] = collections.Counter()
     for parts, count in zip(folders, counts, strict=True):
         sizes[parts] += count
     meanings, _ = tree.understand(sizes)
+    elsewhere = any(meaning.split != tree.NO_SPLIT for meaning in meanings.values())
+    images: dict[int, list[ImageReference]] = {}
+    notes: list[str] = []
+    labels: dict[str, list[ImageReference]] = {}
+    in_column = False
+    # Files that differ in their columns, such as those of test without labels, are no one data set.
+    for group in _alike(schemas, counts):
+        called = name if len(group) == len(files) else files[group[0]]
+        with _told(f"{called}: these parquet files cannot be read together"):
+            # Its cache has a copy of all rows, from which any can be read on its own: in a parquet
+            # file they are compressed by the hundred or by the million. (`load_dataset` would tell
+            # a server that it was called.)
+            data = datasets.Dataset.from_parquet(
+                [files[one] for one in group],
+                cache_dir=_cache(datasets, [origins[one] for one in group]),
+            )
+        here = {
+            role: column
+            for role, column in given.items()
+            if role == "path" or column in data.column_names
+        }
+        meant, more = understood(called, datasets, data, here)
+        meant, about = with_splits(called, data, meant, here, elsewhere=elsewhere)
+        in_column = in_column or meant.split is not None
+        where = "" if called == name else f"{stems[group[0]]}.parquet: "
+        notes += [f"{where}{note}" for note in [*more, *about]]
+        arrows = _arrows(called, data)
+        first = 0
+        for one in group:
+            last = first + counts[one]
+            run = Run(stems[one], first, first, last, meanings[folders[one]].split, origins[one])
+            of = os.fsdecode(origins[one].path)
+            inside = [os.path.dirname(files[one])]
+            images[one] = list(images_of(arrows, run, meant, of, [*inside, above]))
+            first = last
+            if meant.label:
+                labels.setdefault(meant.label, []).extend(images[one])
     alone = [
         parts for parts in sizes if tree.understand({parts: 1})[0][parts].split != tree.NO_SPLIT
     ]
-    if alone and all(meaning.split == tree.NO_SPLIT for meaning in meanings.values()):
+    if alone and not elsewhere and not in_column:
         notes.append(
             f"{'/'.join(alone[0])}.parquet looks like a split, and is not used as one, because "
             f"other files are in none"
         )
-    arrows = _arrows(name, data)
-    images: list[ImageReference] = []
-    first = 0
-    for stem, parts, origin, count in zip(stems, folders, origins, counts, strict=True):
-        if count:
-            run = Run(stem, first, first, first + count, meanings[parts].split, origin)
-            images += images_of(arrows, run, meant, os.fsdecode(origin.path), above)
-        first += count
-    return Listing(os.path.abspath(name), images, notes=notes)
+    every = [image for one in sorted(images) for image in images[one]]
+    return Listing(os.path.abspath(name), every, notes=notes, label_notes=_about_labels(labels))
+
+
+def _above(files: Sequence[str], name: str) -> str:
+    """The folder that parquet files are called by, and that their rows may name images in."""
+    above = name if os.path.isdir(name) else os.path.dirname(name)
+    inside = os.path.join(above, "")
+    if all(file.startswith(inside) for file in files):
+        return above
+    return os.path.commonpath([os.path.dirname(file) for file in files])
+
+
+def _alike(schemas: Sequence[Any], counts: Sequence[int]) -> list[list[int]]:
+    """Which of the files that have rows have the same columns."""
+    groups: list[list[int]] = []
+    for one, schema in enumerate(schemas):
+        if not counts[one]:
+            continue
+        for group in groups:
+            if schema.equals(schemas[group[0]], check_metadata=True):
+                group.append(one)
+                break
+        else:
+            groups.append([one])
+    return groups
+
+
+def _about_labels(images: Mapping[str, Sequence[ImageReference]]) -> list[str]:
+    """Notes on labels, by the columns that they are from."""
+    notes = [rows.about_unlabelled(several, label) for label, several in images.items()]
+    every = (image.label for several in images.values() for image in several)
+    return [*itertools.chain(*notes), *tree.about_labels(every)]
+
+
+def _cache(datasets: Any, files: Iterable[File]) -> str:
+    """A folder of the library's cache for files as they are now.
+
+    The library itself looks at nothing but their time, which whoever packs data sets may set.
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    for file in files:
+        digest.update(repr(file).encode())
+    cache = os.fspath(datasets.config.HF_DATASETS_CACHE)
+    return os.path.join(cache, "headstart", digest.hexdigest())
 
 
 def _library() -> Any:
@@ -155,21 +249,37 @@ def _told(what: str) -> Iterator[None]:
         raise SourceError(f"{what}: {said.rstrip('.:')}") from error
 
 
-def _loaded(datasets: Any, what: rows.Asked) -> tuple[str, dict[str, Any]]:
-    """The name of a data set without the rows that were asked for, and its splits."""
+def _loaded(datasets: Any, what: rows.Asked) -> tuple[str, dict[str, Any], list[str]]:
+    """The name of a data set without the rows that were asked for, its splits, and its folders."""
     folder = os.path.abspath(os.path.expanduser(what.name))
     name, _, config = what.name.rpartition(":") if ":" in what.name else (what.name, "", "")
+    own = [os.path.abspath(datasets.config.HF_DATASETS_CACHE)]
     with _told(f"{what.source}: the library datasets cannot load it"):
         if any(os.path.isfile(os.path.join(folder, saved)) for saved in _SAVED):
             data = datasets.load_from_disk(folder)
         elif os.path.isdir(folder):
-            data = datasets.load_dataset(folder)
+            cache = _cache(datasets, _files(datasets, folder, what.source))
+            data = datasets.load_dataset(folder, cache_dir=cache)
         else:
             data = datasets.load_dataset(name, config or None)
+            import huggingface_hub.constants
+
+            own.append(os.path.abspath(huggingface_hub.constants.HF_HUB_CACHE))
     if not isinstance(data, datasets.DatasetDict):
         data = {str(data.split or "data"): data}
-    called = folder if os.path.isdir(folder) else what.name
-    return f"hf:{called}", dict(data)
+    is_folder = os.path.isdir(folder)
+    above = [folder, *own] if is_folder else own
+    return f"hf:{folder if is_folder else what.name}", dict(data), above
+
+
+def _files(datasets: Any, folder: str, source: str) -> Iterator[File]:
+    """The files of a folder that the library makes a data set of."""
+    told = datasets.load_dataset_builder(folder).config.data_files or {}
+    files = {os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(_DESCRIBE)}
+    files |= {os.fspath(file) for several in told.values() for file in several}
+    for file in sorted(files):
+        if os.path.isfile(file):
+            yield File.at(file, source)
 
 
 def _arrows(source: str, data: Any) -> list[tuple[Any, File]]:
@@ -183,41 +293,3 @@ def _arrows(source: str, data: Any) -> list[tuple[Any, File]]:
             f"HF_DATASETS_IN_MEMORY_MAX_SIZE, or save it as parquet"
         )
     return tables
-
-
-def _columns(
-    source: str, datasets: Any, data: Any, columns: Mapping[str, str]
-) -> tuple[Meant, list[str]]:
-    """The columns that are image and label, by their kind and by what they are called."""
-    from pyarrow import types
-
-    kinds = {field.name: field.type for field in data.features.arrow_schema}
-    there = ", ".join(
-        f"{name} ({one.dtype})"
-        if isinstance(one, datasets.Value)
-        else f"{name} ({type(one).__name__})"
-        for name, one in data.features.items()
-    )
-    rows.require_columns(source, columns, kinds, there)
-    usual = {*rows.IMAGE_NAMES}
-    of_kind = [name for name, one in data.features.items() if isinstance(one, datasets.Image)]
-    by_name = [name for name, kind in kinds.items() if name.casefold() in usual and holds(kind)]
-    image = columns.get("path") or rows.chosen(of_kind or by_name, rows.IMAGE_NAMES)
-    if image is None or not holds(kinds[image]):
-        raise SourceError(
-            f"{source}: it is not clear which column holds the images that have labels: {there}"
-        )
-    classes = [name for name, one in data.features.items() if isinstance(one, datasets.ClassLabel)]
-    plain = [
-        name
-        for name, kind in kinds.items()
-        if name.casefold() in rows.LABEL_NAMES
-        and any(is_kind(kind) for is_kind in (*texts(types), types.is_integer, types.is_boolean))
-    ]
-    label = columns.get("label") or rows.chosen(classes, rows.LABEL_NAMES)
-    label = label or (rows.chosen(plain, rows.LABEL_NAMES) if not classes else None)
-    if label is None:
-        why = f"may be {' or '.join(classes)}" if classes else "is none of its columns"
-        return Meant(image, None, None), [f"the label {why}: the images have none ({there})"]
-    names = data.features[label].names if label in classes else None
-    return Meant(image, label, names), []

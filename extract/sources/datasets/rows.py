@@ -1,18 +1,15 @@
 """Rows of a data set that has a name: which are asked for, and a reference to one of them."""
 
 import collections
-import hashlib
 import itertools
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from ....features.errors import SourceError, first_line
-from ....features.records import FileStat
 from .. import tree
-from ..image import MAX_BYTES, ImageReference, Unreadable
+from ..image import ImageReference
 
 IMAGE_NAMES: Final = ("image", "img", "picture", "photo", "pixel_values", "jpg", "png")
 LABEL_NAMES: Final = ("label", "labels", "class", "category", "target", "class_name", "label_name")
@@ -152,14 +149,27 @@ def require_columns(
     source: str, columns: Mapping[str, str], features: Collection[str], there: str
 ) -> None:
     """Refuse columns that a user named and the data set does not have."""
-    for role, column in columns.items():
-        if role == "split":
-            raise SourceError(
-                f"{source}: a data set has splits of its own, and no column of them; write which "
-                f"rows are which after its name, such as [train=train[:80%],test=train[80%:]]"
-            )
+    for column in columns.values():
         if column not in features:
             raise SourceError(f"{source}: has no {column!r}; there are {there}")
+
+
+def require_no_splits(source: str, columns: Mapping[str, str]) -> None:
+    """Refuse a column of splits where the splits are those of the data set."""
+    if "split" in columns:
+        raise SourceError(
+            f"{source}: a data set has splits of its own, and no column of them; write which rows "
+            f"are which after its name, such as [train=train[:80%],test=train[80%:]]"
+        )
+
+
+def about_unlabelled(images: Sequence[ImageReference], label: str) -> list[str]:
+    """A note on images that have no label, where there is a column of labels."""
+    count = sum(image.label is None for image in images)
+    if not count:
+        return []
+    none = "is empty, or the number of no class, as -1 is"
+    return [f"{count:,} of {len(images):,} images have no label: their {label!r} {none}"]
 
 
 def suffix(head: bytes) -> str:
@@ -196,81 +206,3 @@ def _require_apart(source: str, found: Sequence[Slice]) -> None:
 
 def _sizes(sizes: Mapping[str, int]) -> str:
     return ", ".join(f"{base} ({size:,})" for base, size in sizes.items()) or "none"
-
-
-class File(NamedTuple):
-    """A file of a data set, as it was when its rows were listed."""
-
-    path: bytes
-    size: int
-    mtime_ns: int
-
-    @classmethod
-    def at(cls, path: str | os.PathLike[str], of: str) -> "File":
-        """The file as it is now; `of` is the data set, for the message if it is not there."""
-        try:
-            status = os.stat(path)
-        except OSError as error:
-            raise SourceError(
-                f"{of}: its file {os.fspath(path)} cannot be opened: {error.strerror}; have the "
-                f"data set prepared again, on a disk of this machine"
-            ) from error
-        return cls(os.fsencode(os.path.abspath(path)), status.st_size, status.st_mtime_ns)
-
-    def require_unchanged(self) -> None:
-        """Let what has been found out about it be used no more after it was written anew."""
-        try:
-            status = os.stat(self.path)
-        except OSError as error:
-            raise Unreadable(f"cannot be opened: {error.strerror}") from error
-        if (status.st_size, status.st_mtime_ns) != (self.size, self.mtime_ns):
-            raise Unreadable("its data set was written anew after it was listed; run again")
-
-
-@dataclass(frozen=True, kw_only=True)
-class RowReference(ImageReference):
-    """An image in a file of a data set; `location` is that file."""
-
-    file: File
-    """What `location` leads to."""
-    row: int
-    """Its number in that file."""
-    length: int
-    """Bytes of the image."""
-    of: str
-    """The data set, with its version."""
-
-    def stat(self) -> FileStat:
-        """See `ImageReference.stat`."""
-        try:
-            status = os.stat(self.location)
-        except OSError:
-            return FileStat(self.path, 0, 0, 0)
-        return self._stat(File(self.location, status.st_size, status.st_mtime_ns))
-
-    def read(self) -> tuple[bytes, FileStat]:
-        """The bytes as they are stored; see `ImageReference.read`."""
-        if self.length > MAX_BYTES:
-            raise Unreadable(f"larger than {MAX_BYTES >> 20} MiB")
-        self.file.require_unchanged()
-        try:
-            data = self.stored()
-        except (OSError, ValueError, LookupError, RuntimeError) as error:
-            raise Unreadable(f"cannot be read: {first_line(error)}") from error
-        self.file.require_unchanged()
-        if data is None:
-            raise Unreadable("its row holds no image")
-        return data, self._stat(self.file)
-
-    def stored(self) -> bytes | None:
-        """The bytes of the image; None if there are none."""
-        raise NotImplementedError
-
-    def _stat(self, file: File) -> FileStat:
-        # The size of the image is not known of a file that was written anew: it is in the stamp.
-        told = f"{self.of}\0{file.size}\0{file.mtime_ns}\0{self.row}\0".encode(
-            "utf-8", "surrogateescape"
-        )
-        told += os.path.basename(file.path)
-        stamp = int.from_bytes(hashlib.blake2b(told, digest_size=8).digest(), "little")
-        return FileStat(self.path, self.length, 0, stamp or 1)

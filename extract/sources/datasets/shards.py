@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from ....features.errors import MissingExtra, SourceError, first_line, install_command
 from ..image import ImageReference, Unreadable
 from . import rows, tfrecord
-from .rows import File, RowReference
+from .file import File, RowReference
 
 _AT_ONCE: Final = 64  # records of an array_record file
 
@@ -122,7 +122,7 @@ def _label(features: Mapping[str, tfrecord.Value], keys: Keys) -> str | None:
     integers = features[keys.label].integers if keys.label and keys.label in features else []
     if len(integers) != 1 or not 0 <= integers[0] < len(keys.names):
         return None  # -1 says that it is not known, as in many a test split
-    return keys.names[integers[0]]
+    return keys.names[integers[0]] or None
 
 
 _Found = Iterator[tuple[int, tfrecord.Bytes, tuple[int, int]]]

@@ -1,16 +1,18 @@
 """A data set of TensorFlow Datasets, by its name -> references to its images."""
 
 import contextlib
+import glob
 import os
 import re
 import sys
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 
 from ....features.errors import MissingExtra, SourceError, first_line, install_command, nearest
+from .. import tree
 from ..image import ImageReference
 from ..listing import Listing
 from . import rows
@@ -18,6 +20,8 @@ from .shards import Keys, Shard
 
 _ABOUT: Final = "dataset_info.json"
 """The file by which a folder is a prepared data set."""
+
+_VERSION: Final = re.compile(r"\d+\.\d+\.\d+")
 
 
 def listed(name: str, columns: Mapping[str, str] | None = None) -> Listing:
@@ -40,7 +44,9 @@ def listed(name: str, columns: Mapping[str, str] | None = None) -> Listing:
         If there is no such data set, or it has no images; if rows are not there, or meant twice.
     """
     what = rows.asked(name)
-    builder = _prepared(what)
+    rows.require_no_splits(what.source, columns or {})
+    folder = _folder(what)
+    builder = _prepared(what, folder)
     info = builder.info
     wanted, notes = rows.slices(
         what,
@@ -53,7 +59,10 @@ def listed(name: str, columns: Mapping[str, str] | None = None) -> Listing:
     keys, more = _keys(what.source, info, columns or {})
     version = f"tfds:{info.full_name}"
     images = [image for one in wanted for image in _images(info, one, keys, version)]
-    return Listing(_called(what, info), images, notes=[*notes, *more])
+    labels = rows.about_unlabelled(images, keys.label) if keys.label else []
+    labels += tree.about_labels(image.label for image in images)
+    called = f"tfds:{folder}" if folder else _called(info)
+    return Listing(called, images, notes=[*notes, *more], label_notes=labels)
 
 
 def _library() -> Any:
@@ -68,13 +77,59 @@ def _library() -> Any:
     return tensorflow_datasets
 
 
-def _prepared(what: rows.Asked) -> Any:
+def _folder(what: rows.Asked) -> str | None:
+    """The folder of a prepared data set that is meant; None if it is meant by its name."""
+    named = os.path.expanduser(what.name)
+    folder = os.path.abspath(named)
+    path = named.startswith((os.sep, ".")) or what.name.startswith("~")
+    if not path and not os.path.isdir(folder):
+        return None
+    while not os.path.isfile(os.path.join(folder, _ABOUT)):
+        below = _below(folder)
+        versions = [name for name in below if _VERSION.fullmatch(name)]
+        if versions:
+            # As the library does without a word, too.
+            latest = max(versions, key=lambda one: [*map(int, one.split("."))])
+            folder = os.path.join(folder, latest)
+        elif len(below) == 1:
+            folder = os.path.join(folder, below[0])
+        elif not path:
+            return None  # a folder of the same name, of something else
+        elif below:
+            raise SourceError(
+                f"{what.source}: there are several data sets in this folder: {_few(below)}; name "
+                f"one"
+            )
+        else:
+            raise SourceError(
+                f"{what.source}: there is no prepared data set in this folder, which has a {_ABOUT}"
+                if os.path.isdir(folder)
+                else f"{what.source}: there is no such folder"
+            )
+    return folder
+
+
+def _below(folder: str) -> list[str]:
+    """The folders in one in which a prepared data set is, as NAME/CONFIG/VERSION may be."""
+    found = []
+    for depth in ("", "*", "*/*"):
+        pattern = os.path.join(glob.escape(folder), "*", depth, _ABOUT)
+        found = [os.path.relpath(one, folder).split(os.sep)[0] for one in glob.iglob(pattern)]
+        if found:
+            break
+    return sorted(set(found))
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8:,} more" if len(names) > 8 else "")
+
+
+def _prepared(what: rows.Asked, folder: str | None) -> Any:
     """The builder of a data set that is on this machine; it is fetched if it is not."""
     tfds = _library()
-    folder = os.path.expanduser(what.name)
     try:
-        if os.path.isfile(os.path.join(folder, _ABOUT)):
-            return tfds.builder_from_directory(os.path.abspath(folder))
+        if folder:
+            return tfds.builder_from_directory(folder)
         builder = tfds.builder(what.name, **_where())
         if not builder.is_prepared():
             with contextlib.redirect_stdout(sys.stderr):  # standard output is for results
@@ -113,11 +168,8 @@ def _said(error: BaseException) -> str:
     return first_line(told or error)
 
 
-def _called(what: rows.Asked, info: Any) -> str:
+def _called(info: Any) -> str:
     """The name of the data set without the rows that were asked for: theirs are the same in all."""
-    folder = os.path.expanduser(what.name)
-    if os.path.isfile(os.path.join(folder, _ABOUT)):
-        return f"tfds:{os.path.abspath(folder)}"
     return f"tfds:{str(info.full_name).removesuffix(f'/{info.version}')}:{info.version}"
 
 
@@ -152,7 +204,7 @@ def _keys(source: str, info: Any, columns: Mapping[str, str]) -> tuple[Keys, lis
         return Keys(image, None, ()), [f"the label {why}: the images have none ({there})"]
     if label not in labels:
         raise SourceError(f"{source}: the feature {label!r} is no ClassLabel; there are {there}")
-    names = [unicodedata.normalize("NFC", one) for one in features[label].names]
+    names = [unicodedata.normalize("NFC", one).strip() for one in features[label].names]
     return Keys(image, label, names), []
 
 

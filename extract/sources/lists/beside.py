@@ -1,15 +1,13 @@
 """Where the images of a list lie: in its folder, or in one of those in it."""
 
 import collections
+import functools
 import os
 import unicodedata
-from typing import Final
 
 from .. import tree
 from ..image import ImageReference, tidy
 from ..remote.url import is_address
-
-_FORMS: Final = ("NFC", "NFD")
 
 _Names = dict[str, list[bytes]]
 
@@ -24,7 +22,6 @@ class Beside:
     def __init__(self, folder: bytes, name: str) -> None:
         self.name = name
         self._folder = folder
-        self._below: list[bytes] | None = None
         self._listed: dict[bytes, tuple[_Names, _Names]] = {}
 
     def reference(self, cell: str, label: str | None, split: str) -> ImageReference:
@@ -40,7 +37,7 @@ class Beside:
 
             return asked(cell, label, split)
         given = cell.encode("utf-8", "surrogateescape")
-        if not os.path.lexists(os.path.join(self._folder, given)):
+        if not self._is_there(given):
             found = self._found(cell)
             if len(found) > 1:
                 first, second = (os.fsdecode(os.path.join(self._folder, one)) for one in found[:2])
@@ -54,6 +51,10 @@ class Beside:
             path = path if inside.startswith(b"..") else inside
         return ImageReference(path, os.path.join(self._folder, given), label, split)
 
+    def _is_there(self, path: bytes) -> bool:
+        location = os.path.join(self._folder, path)
+        return os.path.lexists(location) and not os.path.isdir(location)
+
     def searched(self) -> str:
         """Where it has been looked for images that are not there."""
         where = os.fsdecode(os.path.abspath(self._folder))
@@ -61,49 +62,70 @@ class Beside:
 
     def _found(self, cell: str) -> list[bytes]:
         spelt = cell.strip().replace("\\", "/")
-        if spelt != cell and os.path.lexists(os.path.join(self._folder, os.fsencode(spelt))):
+        if spelt != cell and self._is_there(os.fsencode(spelt)):
             return [os.fsencode(spelt)]
         if os.path.isabs(spelt) or "/../" in f"/{spelt}/":
             return []
-        above, _, name = spelt.rpartition("/")
-        name = unicodedata.normalize("NFC", name)
-        stems: list[bytes] = []
+        above, _, name = unicodedata.normalize("NFC", spelt).rpartition("/")
+        first, _, rest = above.partition("/")
         exact: list[bytes] = []
-        for folder in self._folders():
-            for form in _FORMS if not above.isascii() else _FORMS[:1]:
-                here = os.path.join(folder, os.fsencode(unicodedata.normalize(form, above)))
-                names = self._images(here)
-                exact += names[0].get(name, [])
-                stems += names[1].get(name, [])
-        return exact or stems
+        stems: list[bytes] = []
+        # Of a bare name, all folders; else those that have the folder that it begins with.
+        for here in self._entries.get(first, ()) if first else (None,):
+            index = self._bare if here is None else self._images(_below(here, rest))
+            exact += index[0].get(name, [])
+            stems += index[1].get(name, [])
+        return [path for path in exact if self._is_there(path)] or stems
 
+    @functools.cached_property
     def _folders(self) -> list[bytes]:
-        if self._below is None:
-            self._below = [b""]
-            try:
-                with os.scandir(self._folder or b".") as entries:
-                    self._below += sorted(
-                        entry.name
-                        for entry in entries
-                        if not tree.is_others(os.fsdecode(entry.name)) and entry.is_dir()
-                    )
-            except OSError:  # reading the images will say why
-                pass
-        return self._below
+        """The folder itself, and those in it."""
+        found = [b""]
+        try:
+            with os.scandir(self._folder or b".") as entries:
+                found += sorted(
+                    entry.name
+                    for entry in entries
+                    if not tree.is_others(os.fsdecode(entry.name)) and entry.is_dir()
+                )
+        except OSError:  # reading the images will say why
+            pass
+        return found
+
+    @functools.cached_property
+    def _bare(self) -> tuple[_Names, _Names]:
+        """Images in any of the folders, by name and by stem."""
+        names: _Names = collections.defaultdict(list)
+        stems: _Names = collections.defaultdict(list)
+        for folder in self._folders:
+            for found, here in zip((names, stems), self._images(folder), strict=True):
+                for name, paths in here.items():
+                    found[name] += paths
+        return names, stems
+
+    @functools.cached_property
+    def _entries(self) -> _Names:
+        """Everything in any of the folders, by name: what a longer path may begin with."""
+        return self._bare[0]
 
     def _images(self, folder: bytes) -> tuple[_Names, _Names]:
-        """Images directly in a folder, by name and by stem."""
+        """Everything directly in a folder by name, and images by stem."""
         if folder not in self._listed:
-            names: dict[str, list[bytes]] = collections.defaultdict(list)
-            stems: dict[str, list[bytes]] = collections.defaultdict(list)
+            names: _Names = collections.defaultdict(list)
+            stems: _Names = collections.defaultdict(list)
             try:
-                for entry in sorted(os.listdir(os.path.join(self._folder, folder) or b".")):
-                    name = unicodedata.normalize("NFC", os.fsdecode(entry))
-                    path = os.path.join(folder, entry)
-                    names[name].append(path)
-                    if tree.is_image_name(name) and not tree.is_others(name):
-                        stems[os.path.splitext(name)[0]].append(path)
+                entries = sorted(os.listdir(os.path.join(self._folder, folder) or b"."))
             except OSError:
-                pass
-            self._listed[folder] = dict(names), dict(stems)
+                entries = []
+            for entry in entries:
+                name = unicodedata.normalize("NFC", os.fsdecode(entry))
+                path = os.path.join(folder, entry)
+                names[name].append(path)
+                if tree.is_image_name(name) and not tree.is_others(name):
+                    stems[os.path.splitext(name)[0]].append(path)
+            self._listed[folder] = names, stems
         return self._listed[folder]
+
+
+def _below(folder: bytes, rest: str) -> bytes:
+    return os.path.join(folder, os.fsencode(rest)) if rest else folder

@@ -9,60 +9,27 @@ from .. import tree
 from .table import Table
 
 USUAL: Final[Mapping[str, Sequence[str]]] = {
-    "path": [
-        "path",
-        "filepath",
-        "imagepath",
-        "imgpath",
-        "relativepath",
-        "filename",
-        "imagefilename",
-        "file",
-        "imagefile",
-        "imagename",
-        "imgname",
-        "fname",
-        "image",
-        "img",
-        "imageid",
-        "imgid",
-        "photo",
-        "picture",
-        "name",
-        "id",
-    ],
-    "label": [
-        "label",
-        "class",
-        "category",
-        "target",
-        "classname",
-        "labelname",
-        "categoryname",
-        "breed",
-        "species",
-        "y",
-        "genus",
-        "family",
-        "variety",
-        "type",
-        "disease",
-        "diagnosis",
-        "dx",
-        "genre",
-        "style",
-        "emotion",
-        "brand",
-        "tag",
-        "labels",
-        "classes",
-    ],
-    "split": ["split", "subset", "set", "partition", "datasplit", "phase", "isvalid"],
+    "path": (
+        "path filepath imagepath imgpath relativepath filename imagefilename file imagefile "
+        "imagename imgname fname image img imageid imgid photo picture id name url imageurl"
+    ).split(),
+    "label": (
+        "label class category target classname labelname categoryname breed species classid "
+        "labelid categoryid targetid genus family variety type disease diagnosis dx genre style "
+        "emotion brand tag labels classes y"
+    ).split(),
+    "split": "split subset set partition datasplit phase isvalid".split(),
 }
 """What columns are called, the likelier first, without capitals and whatever is no letter."""
 
 _CERTAIN: Final = 9
 """How many of the names of labels mean nothing else in a record of many fields."""
+
+_FLAGS: Final = {
+    **dict.fromkeys(("true", "1", "yes", "1.0"), tree.VALIDATION),
+    **dict.fromkeys(("false", "0", "no", "0.0", ""), tree.TRAIN),
+}
+"""Of fastai's column is_valid."""
 
 
 class Roles(NamedTuple):
@@ -75,43 +42,82 @@ class Roles(NamedTuple):
 
 def understood(rows: Table, columns: Mapping[str, str]) -> tuple[Roles, Table, list[str]]:
     """Which columns are what; and the table itself, whose first line may be a row."""
-    found = {role: _column(rows, role, columns.get(role)) for role in USUAL}
-    if found["path"] is None:
-        bare = _without_names(rows)
-        if bare is None:
-            raise SourceError(
-                f"{rows.name}: a manifest needs the column 'path' (or file_name, image, id, ...; "
-                f"and may have 'label' and 'split'); its columns are {_few(rows.columns)}: name "
-                f"the one with the images by --path-column"
-            )
+    _require_text(rows)
+    bare = None if columns else _without_names(rows)
+    if bare is not None:
         return bare
-    path, split, label = found["path"], found["split"], found["label"]
+    path = _column(rows, "path", columns.get("path"))
+    if path is None:
+        raise SourceError(
+            f"{rows.name}: a manifest needs the column 'path' (or file_name, image, id, ...; and "
+            f"may have 'label' and 'split'); its columns are {_few(rows.columns)}: name the one "
+            f"with the images by --path-column (in Python columns={{'path': ...}})"
+        )
+    split, rows, notes = _split_column(rows, path, columns.get("split"))
+    label = _column(rows, "label", columns.get("label"), but=(path, split))
     rest = [place for place, name in enumerate(rows.columns) if place not in (path, split) and name]
-    notes = []
-    if label == path:
-        label = None
+    others = _few(_others(rows, label, rest))
     if label is None and len(rest) == 1:
         (label,) = rest
-        if plain(rows.columns[label]) not in USUAL["label"]:
-            notes.append(f"the column {rows.columns[label]!r} is taken for the label")
+        notes.append(f"the column {rows.columns[label]!r} is taken for the label")
     elif label is None and rest:
-        named = _few([rows.columns[place] for place in rest])
-        notes.append(f"no column is taken for the label; --label-column names one of {named}")
-    elif label is not None and "label" not in columns:
-        others = [
-            rows.columns[place]
-            for place in rest
-            if place != label and plain(rows.columns[place]) in USUAL["label"][:7]
-        ]
-        if others:
-            notes.append(
-                f"the column {rows.columns[label]!r} is taken for the label, and not "
-                f"{_few(others)}; --label-column names another"
-            )
+        notes.append(f"no column is taken for the label; --label-column names one of {others}")
+    elif label is not None and "label" not in columns and _doubtful(rows, label, rest):
+        notes.append(
+            f"the column {rows.columns[label]!r} is taken for the label, and not {others}; "
+            f"--label-column names another"
+        )
     return Roles(path, label, split), rows, notes
 
 
-def _column(rows: Table, role: str, given: str | None) -> int | None:
+def split_of(column: str, word: str) -> str | None:
+    """The split that a cell of a column means; None if it means none."""
+    if plain(column) == "isvalid":
+        return _FLAGS.get(word.strip().casefold())
+    return tree.split_of(word)
+
+
+def _require_text(rows: Table) -> None:
+    for name in rows.columns:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise SourceError(
+                f"{rows.name}, {rows.first}: the name of a column, {name[:80]!a}, is not "
+                f"UTF-8; save the list as UTF-8"
+            ) from None
+
+
+def _split_column(rows: Table, path: int, given: str | None) -> tuple[int | None, Table, list[str]]:
+    split = _column(rows, "split", given, but=(path,))
+    if split is None or given is not None or plain(rows.columns[split]) == "split":
+        return split, rows, []
+    # Others than split itself mean many things: the set of a card, the phase of the moon.
+    name, found = rows.columns[split], list(rows.rows)
+    rows = Table(rows.name, rows.columns, found, rows.first)
+    words = (cells[split] for _, cells in found if len(cells) > split)
+    odd = next((word for word in words if split_of(name, word) is None), None)
+    if odd is None:
+        return split, rows, []
+    note = f"the column {name!r} is not taken for splits, because of {odd[:40]!r} in it"
+    return None, rows, [f"{note}; --split-column names one"]
+
+
+def _others(rows: Table, label: int | None, rest: Sequence[int]) -> list[str]:
+    """Columns that may be the label as well: those that are called so, or else all."""
+    names = [rows.columns[place] for place in rest if place != label]
+    return [name for name in names if plain(name) in USUAL["label"][:_CERTAIN]] or names
+
+
+def _doubtful(rows: Table, label: int, rest: Sequence[int]) -> bool:
+    certain = USUAL["label"][:_CERTAIN]
+    others = {plain(name) for name in _others(rows, label, rest)}
+    return bool(others) and (plain(rows.columns[label]) not in certain or others <= {*certain})
+
+
+def _column(
+    rows: Table, role: str, given: str | None, but: Sequence[int | None] = ()
+) -> int | None:
     names = [plain(name) for name in rows.columns]
     if given is not None:
         exact = [place for place, name in enumerate(rows.columns) if name == given]
@@ -121,9 +127,16 @@ def _column(rows: Table, role: str, given: str | None) -> int | None:
                 f"{rows.name}: --{role}-column {given!r}: there is no such column; there are "
                 f"{_few(rows.columns)}"
             )
+        if exact[0] in but:
+            raise SourceError(f"{rows.name}: the column {given!r} is given for two things")
     else:
-        usual = next((name for name in USUAL[role] if name in names), None)
-        exact = [place for place, name in enumerate(names) if name == usual]
+        free = [name for place, name in enumerate(names) if place not in but]
+        # A y beside an x is a place in the image.
+        usual = next(
+            (name for name in USUAL[role] if name in free and not (name == "y" and "x" in names)),
+            None,
+        )
+        exact = [place for place, name in enumerate(names) if name == usual and place not in but]
     if len(exact) > 1:
         raise SourceError(
             f"{rows.name}: two columns are called {rows.columns[exact[0]]!r}, and nothing says "

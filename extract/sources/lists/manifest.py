@@ -1,9 +1,12 @@
 """A list of images, with whatever columns people give it -> references to images."""
 
+import codecs
+import collections
+import dataclasses
 import os
 import sys
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 from ....features.errors import SourceError, WrongUsage
@@ -13,16 +16,12 @@ from ..listing import Listing
 from ..local import working_folder
 from . import table
 from .beside import Beside
-from .columns import USUAL, Roles, plain, understood
+from .columns import USUAL, Roles, split_of, understood
 from .table import Table
 
 ENDINGS: Final = (b".csv", b".tsv")
 
-_FLAGS: Final = {
-    **dict.fromkeys(("true", "1", "yes", "1.0"), tree.VALIDATION),
-    **dict.fromkeys(("false", "0", "no", "0.0", ""), tree.TRAIN),
-}
-"""Of fastai's column is_valid."""
+_MOST_INPUT: Final = 1 << 30  # bytes, as of a file
 
 _MOST_SHOWN: Final = 500  # characters of a cell, in a message
 
@@ -51,37 +50,38 @@ def is_frame(source: object) -> bool:
 
 def checked(columns: Mapping[str, str] | None) -> dict[str, str]:
     """The columns that the user named; none of them is None."""
-    named = {role: name for role, name in (columns or {}).items() if name is not None}
+    if not isinstance(columns, Mapping | None):
+        raise WrongUsage(f"columns {columns!r}: a mapping is expected, as {{'label': 'breed'}}")
+    named = {role: str(name) for role, name in (columns or {}).items() if name is not None}
     unknown = named.keys() - USUAL.keys()
     if unknown:
         raise WrongUsage(f"columns {sorted(unknown)}: a list has {', '.join(USUAL)}")
     return named
 
 
-def of_file(file: bytes, columns: Mapping[str, str]) -> Listing:
+def of_file(file: bytes, columns: Mapping[str, str], *, labels: bool) -> Listing:
     """The images that a CSV or TSV file lists, in its order."""
     name = os.fsdecode(file)
-    if not os.path.exists(file):
-        raise SourceError(
-            f"{name}: no such folder or file; give a folder of images, a list of them or an image"
-        )
     try:
         data, _ = read(file)
     except Unreadable as error:
         raise SourceError(f"{name}: this manifest cannot be used: {error}") from error
     root = Beside(os.path.dirname(file), os.path.abspath(name))
-    return listed(table.of_bytes(data, name), root, columns)
+    return listed(table.of_bytes(data, name), root, columns, labels=labels)
 
 
-def of_frame(frame: Any, columns: Mapping[str, str]) -> Listing:
+def of_frame(frame: Any, columns: Mapping[str, str], *, labels: bool) -> Listing:
     """The images that a data frame lists, in its order."""
     root = Beside(b"", working_folder())
-    return listed(table.of_frame(frame), root, columns, by_name=True)
+    return listed(table.of_frame(frame), root, columns, labels=labels, by_name=True)
 
 
 def of_input() -> Listing:
     """The images whose paths are on standard input: a line each, or ended by NULs."""
-    data = b"" if sys.stdin is None else sys.stdin.buffer.read()
+    data = b"" if sys.stdin is None else sys.stdin.buffer.read(_MOST_INPUT + 1)
+    if len(data) > _MOST_INPUT:
+        raise SourceError(f"standard input: more than {_MOST_INPUT >> 20} MiB are no list of paths")
+    data = data.removeprefix(codecs.BOM_UTF8)
     ends = b"\0" if b"\0" in data else b"\n"
     lines = [line.removesuffix(b"\r") for line in data.split(ends)]
     rows = [(f"line {number}", [os.fsdecode(line)]) for number, line in enumerate(lines, 1) if line]
@@ -90,9 +90,14 @@ def of_input() -> Listing:
 
 
 def listed(
-    rows: Table, root: Root, columns: Mapping[str, str], *, by_name: bool = False
+    rows: Table,
+    root: Root,
+    columns: Mapping[str, str],
+    *,
+    labels: bool = True,
+    by_name: bool = False,
 ) -> Listing:
-    """The images of a table's rows, in their order.
+    """The images of a table's rows, in their order; without `labels` nothing else is read.
 
     Raises
     ------
@@ -100,6 +105,8 @@ def listed(
         With line and column, if a row cannot be understood; if the images are somewhere else.
     """
     roles, rows, notes = understood(rows, columns)
+    if not labels:
+        roles, notes = roles._replace(label=None, split=None), []
     images: dict[bytes, tuple[ImageReference, str]] = {}
     again = 0
     for where, cells in rows.rows:
@@ -120,32 +127,52 @@ def listed(
     if not images:
         raise SourceError(f"{rows.name}: the manifest lists no images")
     found = [image for image, _ in images.values()]
-    missing = [image for image in found if not image.exists()]
-    if len(missing) * 2 > len(found):
-        raise SourceError(
-            f"{rows.name}: {len(missing):,} of {len(found):,} images listed are not there, first "
-            f"{_shown(os.fsdecode(missing[0].location))}; {root.searched()}"
+    said = _missing(rows, roles, root, found)
+    if again:
+        said.append(
+            "1 line lists an image again" if again == 1 else f"{again:,} lines list images again"
         )
-    missed = []
-    if missing:
-        missed.append(
-            f"{len(missing):,} of {len(found):,} images listed are not there, first "
-            f"{_shown(os.fsdecode(missing[0].path))}; they are skipped"
-        )
+    if roles.split is None and roles.label is not None:
+        found, of_splits = _splits_by_folders(found)
+        notes += of_splits
     notes += tree.about_labels(image.label for image in found)
-    listing = Listing(
-        root.name,
-        found,
-        by_name=by_name,
-        notes=missed,
-        label_notes=notes,
-        passed_over={"listed again": again} if again else {},
-    )
+    listing = Listing(root.name, found, by_name=by_name, notes=said, label_notes=notes)
     if not any(image.far for image in found):
         return listing
     from ..remote.address import settled
 
     return settled(listing)
+
+
+def _missing(rows: Table, roles: Roles, root: Root, found: Sequence[ImageReference]) -> list[str]:
+    """A note of images that are not there, if there are some; an error, if they are most."""
+    missing = [one for one in found if not one.exists() or os.path.isdir(one.location)]
+    if not missing:
+        return []
+    count = f"{len(missing):,} of {len(found):,} images listed are not there, first "
+    if len(missing) * 2 > len(found):
+        raise SourceError(
+            f"{rows.name}: {count}{_shown(os.fsdecode(missing[0].location))}; the column "
+            f"{rows.columns[roles.path]!r} is taken for the paths, and {root.searched()}"
+        )
+    return [f"{count}{_shown(os.fsdecode(missing[0].path))}; they are skipped"]
+
+
+def _splits_by_folders(
+    found: Sequence[ImageReference],
+) -> tuple[list[ImageReference], list[str]]:
+    """The images with the splits that their folders are named after, if every folder is."""
+    folders = [tuple(os.fsdecode(image.path).split("/")[:-1]) for image in found]
+    if () in folders:
+        return [*found], []
+    meanings, _ = tree.understand(collections.Counter(folders))
+    splits = [meanings[folder].split for folder in folders]
+    if set(splits) == {tree.NO_SPLIT}:
+        return [*found], []
+    images = [
+        dataclasses.replace(image, split=split) for image, split in zip(found, splits, strict=True)
+    ]
+    return images, ["the list has no column of splits; they are taken from the folders"]
 
 
 class _Row(NamedTuple):
@@ -179,15 +206,12 @@ class _Row(NamedTuple):
 
     def _split(self, word: str) -> str:
         role = self.roles.split
-        if role is not None and plain(self.table.columns[role]) == "isvalid":
-            split = _FLAGS.get(word.casefold())
-        else:
-            split = tree.split_of(word)
+        split = tree.NO_SPLIT if role is None else split_of(self.table.columns[role], word)
         if split is None:
             raise self.wrong(
                 role,
                 f"unknown split {_shown(word)!r}; use {', '.join(tree.SPLIT_WORDS)} or leave it "
-                f"empty",
+                f"empty; --split-column names another column",
             )
         return split
 

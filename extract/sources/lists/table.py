@@ -16,6 +16,7 @@ _LONGEST_LINE: Final = 1 << 20
 columns as there is memory for."""
 
 _MARKS: Final = (
+    (codecs.BOM_UTF32_LE, ""),  # begins as that of UTF-16 does
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
@@ -44,6 +45,8 @@ def of_bytes(data: bytes, name: str) -> Table:
         With the line, if it is not valid CSV; while the rows are read, too.
     """
     encoding = next((encoding for mark, encoding in _MARKS if data.startswith(mark)), "utf-8")
+    if not encoding:
+        raise SourceError(f"{name}: is UTF-32, which no spreadsheet writes; save it as UTF-8")
     # surrogateescape keeps file names that are not UTF-8, byte for byte.
     errors = "strict" if encoding == "utf-16" else "surrogateescape"
     text = io.TextIOWrapper(io.BytesIO(data), encoding, errors, newline="")
@@ -61,15 +64,35 @@ def of_bytes(data: bytes, name: str) -> Table:
 
 
 def of_frame(frame: Any) -> Table:
-    """A data frame of pandas or polars, or whatever has `columns` and gives one as a list."""
+    """A data frame of pandas or polars, or whatever has `columns` and gives one as a list.
+
+    Raises
+    ------
+    SourceError
+        If it does not.
+    """
+    name = "the data frame"
+    if hasattr(frame, "collect") and not hasattr(frame, "to_dict"):
+        raise SourceError(f"{name}: it is lazy; call its collect() and give what that returns")
     columns = list(frame.columns)
-    cells = [list(map(_text, frame[column].to_list())) for column in columns]
+    if not all(isinstance(column, str | int) for column in columns):
+        raise SourceError(f"{name}: its columns have no names; give one of pandas or polars")
+    try:
+        cells = [list(map(_text, frame[column].to_list())) for column in columns]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise SourceError(
+            f"{name}: a column gives no list ({error}); have two columns one name? Its columns are "
+            f"{', '.join(map(str, columns[:8]))}"
+        ) from error
     rows = ((f"row {number}", list(row)) for number, row in enumerate(zip(*cells, strict=True)))
-    return Table("the data frame", [str(column).strip() for column in columns], rows)
+    return Table(name, [str(column).strip() for column in columns], rows)
 
 
 def _text(value: Any) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if isinstance(value, float):
+        # Whole numbers become floats where one of them is missing.
+        return "" if math.isnan(value) else str(int(value) if value.is_integer() else value)
+    if value is None:
         return ""
     if isinstance(value, bytes | os.PathLike):
         return os.fsdecode(value)
