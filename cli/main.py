@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     # --debug works wherever it stands, so that one can add it to the end of a failed command.
     debug = "--debug" in arguments
-    arguments = [argument for argument in arguments if argument != "--debug"]
+    arguments = [argument for argument in arguments if argument != "--debug"] or ["--help"]
     lines = _Lines()
     logging.getLogger("headstart").addHandler(lines)
     try:

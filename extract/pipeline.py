@@ -234,8 +234,11 @@ def run(
                 total=ended - started,
             )
     except KeyboardInterrupt as error:
+        kept = any(units.folder_of(path).glob("*.h5")) or path.exists()
         raise KeyboardInterrupt(
             "what is finished is kept, and the same command goes on from there"
+            if kept
+            else "nothing was finished yet"
         ) from error
     store.path = Path(out)  # as it was named, be it a link
     return store

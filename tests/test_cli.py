@@ -49,7 +49,7 @@ def failed(outcome, code=1):
 def test_the_whole_path_with_a_real_backbone(here, cli, fill_photos, real_backbone):
     done = cli("extract", "photos", "-o", "pets.h5", *SMALL)
     assert done.code == 0
-    assert "photos: 18 images, 2 classes" in done.out.splitlines()[0]
+    assert "photos: 18 images, 2 labels" in done.out.splitlines()[0]
     assert "\npets.h5: 18 images x 1280 features, 2 labels (blue, red)\n" in done.out
     assert "random weights" in done.out
     done = cli("train", "pets.h5", "-o", "pets.joblib")
@@ -298,8 +298,12 @@ def test_an_interrupt_says_how_to_go_on(here, cli, interrupt_after):
     with interrupt_after(0):
         done = cli("extract", "photos", "-o", "pets.h5", *SMALL)
     assert done.code == 130
-    assert done.err.endswith("is kept, and the same command goes on from there\n")
+    assert done.err.endswith("headstart: interrupted; nothing was finished yet\n")
     assert "Traceback" not in done.err
+    cli("extract", "photos", "-o", "pets.h5", *SMALL)
+    with interrupt_after(0):
+        done = cli("extract", "photos", "-o", "pets.h5", "--rescan", "--fresh", *SMALL)
+    assert done.err.endswith("is kept, and the same command goes on from there\n")
 
 
 def test_debug_shows_the_traceback_wherever_it_stands(cli):

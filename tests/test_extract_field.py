@@ -71,7 +71,7 @@ def test_splits_in_another_place_are_splits(extract, folder, cli):
     for hue, name in enumerate(("cat", "dog")):
         folder(f"photos/archive/train/{name}", 6, hue)
         folder(f"photos/archive/test/{name}", 3, hue, seed=5)
-    assert "18 images, 2 classes; 12 train, 6 test" in extract("photos").out
+    assert "18 images, 2 labels; 12 train, 6 test" in extract("photos").out
     assert "test split, 6 images:" in cli("train", "x.h5", "-o", "x.joblib").out
 
 
@@ -81,7 +81,7 @@ def test_a_list_that_is_not_utf8_is_refused_by_that(extract, folder, tmp_path):
     (tmp_path / "m.csv").write_bytes(text.encode("cp1252"))
     line = extract("m.csv").failure()
     assert line.startswith(
-        "headstart: m.csv, line 2, column 'label': 'K\\udce4se' is not UTF-8; save"
+        "headstart: m.csv, line 2, column 'label': 'K\\\\xe4se' is not UTF-8; save"
     )
     (tmp_path / "m.csv").write_bytes(text.encode("utf-16"))
     assert "2 labels (Brot, Käse)" in extract("m.csv").out
@@ -133,9 +133,9 @@ def test_scan_says_the_same_as_extract_and_writes_nothing(extract, folder, cli, 
     said = cli("scan", "p").out
     assert sorted(os.listdir(tmp_path)) == before
     assert len(said.splitlines()) == 12
-    assert said.splitlines()[0] == f"{tmp_path}/p: 25 images, 12 classes; 25 train"
+    assert said.splitlines()[0] == f"{tmp_path}/p: 25 images, 12 labels; 25 train"
     assert said.splitlines()[2].split() == ["class07", "3", "3"]
-    assert said.splitlines()[-1] == "  and 3 more classes"
+    assert said.splitlines()[-1] == "  and 3 more labels"
     assert extract("p").out.startswith(said)
     values = json.loads(cli("scan", "p", "--json").out)
     assert len(values["classes"]) == 12

@@ -191,7 +191,9 @@ def test_a_layout_is_read_as_people_mean_it(tmp_path, name):
         (["cat/1.jpg", "cat/a.svg", "cat/b.svg"], r"2 \.svg are not taken: .* PNG"),
         (["cat/1.jpg", "cat/a.CR2"], r"1 \.cr2 is not taken: raw"),
         (["cat/1.jpg", "cat/a.psd"], r"1 \.psd is not taken"),
-        (["cat/1.jpg", "more.zip"], r"1 \.zip is not taken: give"),
+        (["cat/1.jpg", "more.zip"], r"1 \.zip is not taken: "),
+        (["cat/1.jpg", "more.tar.gz"], r"1 \.tar is not taken: "),
+        (["s1/a/1.jpg", "s2/a/2.jpg", "s2/b/3.jpg"], "'a' stand below each of 's1' and 's2', and a"),
     ],
 )  # fmt: skip
 def test_what_one_might_miss_is_said_in_one_line(tmp_path, paths, note):
@@ -224,7 +226,7 @@ def test_folders_of_other_programs_are_no_classes_at_any_depth(tmp_path, other):
     listing = scan(tmp_path)
     assert [image.path for image in listing] == [b"cat/1.jpg"]
     assert listing.classes == {"cat": {"none": 1}}
-    assert listing.passed_over == {".db": 1, "hidden, or of other programs": 4}
+    assert listing.passed_over == {"hidden, or of other programs": 5}
 
 
 def test_images_without_their_suffix_are_noticed_by_their_content(tmp_path, write_image):

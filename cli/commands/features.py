@@ -13,6 +13,7 @@ from .options import (
     REMOVE,
     SOURCES,
     TRUST,
+    WHAT,
     choice,
     columns,
     number,
@@ -20,7 +21,7 @@ from .options import (
 )
 
 
-@click.command()
+@click.command(epilog=WHAT)
 @SOURCES
 @LABELS
 @columns
@@ -36,7 +37,7 @@ def scan(sources: tuple[str, ...], as_json: bool, **how: Any) -> None:
     printed.listing(scan(_one(sources), **how), as_json=as_json)
 
 
-@click.command()
+@click.command(epilog=WHAT)
 @SOURCES
 @out("FILE.h5", "The feature file.")
 @choice("--backbone", "Xception", "NAME", "Any image classifier of keras.applications.")
@@ -84,10 +85,9 @@ def extract(
 ) -> int:
     """Embed the images of SOURCE once, into one feature file.
 
-    SOURCE is a folder (the label of an image is the name of its folder; folders named train, val or
-    test are its split), a list (CSV or TSV, with columns for path, label and split; - for paths on
-    standard input), an image or several. What is understood is printed first. Run the same command
-    again to go on after an interruption, or to take in new images.
+    What SOURCE is understood to be is printed first: the label of an image is the name of its
+    folder, or what a list says; folders named train, val or test are its split. Run the same
+    command again to go on after an interruption, or to take in new images.
     """
     from ...extract import Listing, extract
     from ..printing import features as printed

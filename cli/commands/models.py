@@ -5,12 +5,12 @@ from typing import Any
 
 import click
 
-from .options import ENGINE, HEAD, JSON, REMOVE, TRUST, WEIGHTS, columns, number, out
+from .options import ENGINE, HEAD, JSON, REMOVE, TRUST, WEIGHTS, WHAT, columns, number, out
 
 
-@click.command()
+@click.command(epilog=WHAT)
 @HEAD
-@click.argument("sources", metavar="SOURCE|FILE.h5", nargs=-1, required=True)
+@click.argument("sources", metavar="SOURCE...|FILE.h5", nargs=-1, required=True)
 @out("OUT.csv|OUT.jsonl", "One row per image.")
 @click.option(
     "--features",
@@ -25,7 +25,7 @@ from .options import ENGINE, HEAD, JSON, REMOVE, TRUST, WEIGHTS, columns, number
 @TRUST
 @JSON
 def predict(head: str, sources: tuple[str, ...], out: str, as_json: bool, **how: Any) -> None:
-    """Predict the label of every image of SOURCE: a folder, a manifest, images or a feature file.
+    """Predict the label of every image of SOURCE, or of a feature file.
 
     Backbone, size and preprocessing come from the head itself. One row per image, in the order of
     SOURCE: path, label, confidence, whether it is unlike all training images (unfamiliar), and why

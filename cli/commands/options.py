@@ -54,7 +54,15 @@ TRUST: Final = click.option(
     is_flag=True,
     help="Load a head that this machine did not write. A .joblib file runs the code in it.",
 )
-SOURCES: Final = click.argument("sources", metavar="SOURCE", nargs=-1, required=True)
+SOURCES: Final = click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
+WHAT: Final = (
+    "SOURCE is a folder of images; a list (.csv, .tsv, or - for paths on standard input); an "
+    "archive (.zip, .tar, .tar.gz), or shards ('shard-{000..123}.tar'); a data set (tfds:NAME, "
+    "hf:NAME, .parquet); a URL of any of these (s3://, https:// ...); or images. "
+    "docs/sources.md shows what is understood of each."
+)
+"""The end of the help of every command that takes a source."""
+
 LABELS: Final = choice(
     "--labels", "folder", "folder|none", "Take labels from folders (or the list), or none."
 )

@@ -8,7 +8,9 @@ if TYPE_CHECKING:  # `info` has no use for sources
     from ...extract.sources.listing import Listing
 
 _MOST_ROWS: Final = 10
-"""Of the table of classes; --json has them all."""
+"""Of the table of labels; --json has them all."""
+
+_LONGEST: Final = 60  # characters of a label
 
 
 def listing(found: "Listing", *, as_json: bool = False) -> None:
@@ -17,9 +19,10 @@ def listing(found: "Listing", *, as_json: bool = False) -> None:
         print_json(values(found))
         return
     classes, splits = found.classes, found.splits
+    name = "images given one by one" if found.by_name else found.name
     lines(
-        f"{found.name}: {count(len(found), 'image')}, "
-        + (f"{len(classes):,} classes" if len(classes) != 1 else "1 class")
+        f"{name}: {count(len(found), 'image')}, "
+        + (count(len(classes), "label") if classes else "no labels")
         + (
             f"; {', '.join(f'{number:,} {split}' for split, number in splits.items())}"
             * _split(found)
@@ -30,13 +33,17 @@ def listing(found: "Listing", *, as_json: bool = False) -> None:
         shown = shown[: _MOST_ROWS - 1]
     named = list(splits) if _split(found) else []
     rows = [
-        [label, *(f"{counts.get(split, 0):,}" for split in named), f"{sum(counts.values()):,}"]
+        [
+            _short(label),
+            *(f"{counts.get(split, 0):,}" for split in named),
+            f"{sum(counts.values()):,}",
+        ]
         for label, counts in shown
     ]
     if rows:
-        lines(*table(["class", *named, "images"], rows))
+        lines(*table(["label", *named, "images"], rows))
     if len(shown) < len(classes):
-        lines(f"  and {len(classes) - len(shown):,} more classes")
+        lines(f"  and {len(classes) - len(shown):,} more labels")
     if found.passed_over:
         over = ", ".join(f"{number:,} {what}" for what, number in found.passed_over.items())
         lines(f"  passed over: {over}")
@@ -53,6 +60,10 @@ def values(found: "Listing") -> dict[str, Any]:
         "passed_over": dict(found.passed_over),
         "notes": [*found.notes, *found.label_notes],
     }
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= _LONGEST else label[: _LONGEST - 3] + "..."
 
 
 def _split(found: "Listing") -> bool:

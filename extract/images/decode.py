@@ -10,6 +10,7 @@ from PIL import BmpImagePlugin, Image, JpegImagePlugin, UnidentifiedImageError
 from . import foreign, formats, limits, metadata, shrink
 from .formats import FORMATS as FORMATS
 from .formats import SUFFIXES as SUFFIXES
+from .formats import Missing as Missing
 from .limits import Undecodable as Undecodable
 
 FITS: Final = ("stretch", "crop", "pad")
@@ -81,8 +82,6 @@ def decode(data: bytes, size: int, fit: str = "stretch") -> Decoded:
             return Decoded(pixels, width, height)
     except Undecodable:
         raise
-    except formats.Missing as error:
-        raise Undecodable(str(error)) from error
     except UnidentifiedImageError as error:
         raise Undecodable(
             foreign.reason(data)

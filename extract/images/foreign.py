@@ -99,10 +99,16 @@ _KINDS: Final = (
         (b"DDS ", b"BPG\xfb", b"II\xbc\x01"),
     ),
     Kind(
-        "give it as the source itself, or unpack",
-        ".zip .tar .tgz .parquet",
-        (b"PK\3\4", b"PAR1", b"\x1f\x8b"),
+        "unpack the archive there, or give it alone as the source",
+        ".zip .tar .tgz",
+        (b"PK\3\4", b"\x1f\x8b"),
         what="an archive",
+    ),
+    Kind(
+        "give the parquet file alone as the source",
+        ".parquet",
+        (b"PAR1",),
+        what="a parquet file",
     ),
     Kind(
         "a pointer of Git LFS in place of the image; git lfs pull",

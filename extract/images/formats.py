@@ -18,6 +18,8 @@ from PIL import (
 )
 
 from ...features.errors import install_command
+from ...features.records import AGAIN
+from .limits import Undecodable
 
 _AT_HAND: Final = {
     JpegImagePlugin.JpegImageFile.format: (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
@@ -106,8 +108,12 @@ def is_image(head: bytes) -> bool:
     return later(head) in FORMATS
 
 
-class Missing(Exception):
-    """The decoder of a format is not installed; the message says what to do."""
+class Missing(Undecodable):
+    """The decoder of a format is not installed, and may be when the next run tries it."""
+
+    def __init__(self, name: str, error: ImportError | None = None) -> None:
+        why = f" ({error})" if error else ""
+        super().__init__(f"{'; '.join(NOT_HERE[name])}{why}; {AGAIN}")
 
 
 def opened(data: bytes) -> ImageFile.ImageFile:
@@ -117,7 +123,7 @@ def opened(data: bytes) -> ImageFile.ImageFile:
     if name is None:
         return Image.open(file, formats=list(_AT_HAND))
     if name not in FORMATS:
-        raise Missing("; ".join(NOT_HERE[name]))
+        raise Missing(name)
     try:
         if name == HEIF:
             from pillow_heif import HeifImageFile
@@ -130,7 +136,7 @@ def opened(data: bytes) -> ImageFile.ImageFile:
         else:
             from PIL import Jpeg2KImagePlugin  # noqa: F401
     except ImportError as error:
-        raise Missing(f"{'; '.join(NOT_HERE[name])} ({error})") from error
+        raise Missing(name, error) from error
     return Image.open(file, formats=[name])
 
 

@@ -83,6 +83,7 @@ def _listed(source: Named, columns: Mapping[str, str], *, labels: bool) -> Listi
 
 def _called(name: str, columns: Mapping[str, str], *, labels: bool) -> Listing:
     """The images of a source that has a name."""
+    name = name.removeprefix("file://")
     # What most sources have no use for is imported when it is met.
     if is_remote(name):
         from .remote import scan as remote

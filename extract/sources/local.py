@@ -31,9 +31,10 @@ def files(sources: Sequence[Source]) -> Listing:
         if not os.path.lexists(file):
             raise SourceError(f"{os.fsdecode(file)}: no such file")
         if not is_image(file):
+            what = "a folder" if os.path.isdir(file) else "not an image by its name"
             raise SourceError(
-                f"{os.fsdecode(file)}: not an image by its name "
-                f"({' '.join(sorted(SUFFIXES))}); only images can be given several at a time"
+                f"{os.fsdecode(file)}: {what}; of images, archives or URLs several can be given at "
+                f"a time, of other sources one"
             )
         path = tidy(file)
         if path in images:
@@ -83,8 +84,8 @@ def folder(root: bytes) -> Listing:
     name = os.fsdecode(root)
     if not images:
         raise NoImages(
-            f"{name}: no images in this folder or below it; looked for the suffixes "
-            f"{' '.join(sorted(SUFFIXES))}{over.instead()}",
+            f"{name}: no images in this folder or below it"
+            + (over.instead() or f"; looked for the suffixes {' '.join(sorted(SUFFIXES))}"),
             sorted(over.parquet),
         )
     if over.lists and len({image.label for image in images}) == 1:
@@ -144,7 +145,7 @@ def _walk(
             raise SourceError(
                 f"{os.fsdecode(here.location)}: this folder cannot be listed: {error.strerror}; if "
                 f"it were passed over, its images would be taken for deleted. Make it readable, or "
-                f"list the images to use in a CSV manifest"
+                f"list the images to use in a CSV file"
             ) from error
         if empty and here.parts and not here.below:
             # Of a link to a disk that is not there its empty mount point is left.

@@ -39,7 +39,10 @@ class Over:
 
     def file(self, name: str, location: bytes) -> None:
         """Count a file that is no image by its name."""
-        suffix = os.path.splitext(name)[1].casefold()[:20] or "without a suffix"
+        stem, suffix = os.path.splitext(name.casefold())
+        if stem.endswith(".tar"):
+            suffix = ".tar"
+        suffix = suffix[:20] or "without a suffix"
         self.counts[suffix] += 1
         if suffix in (".csv", ".tsv"):
             self.lists.append(os.fsdecode(location))

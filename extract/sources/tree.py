@@ -4,10 +4,14 @@ import collections
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
 from ...features.layout import SPLIT_NAMES
 from ..images.decode import SUFFIXES
+from .notes import Meaning as Meaning
+from .notes import Parts as Parts
+from .notes import about_classes, about_splits, listed, pooled
+from .notes import about_labels as about_labels
 
 NO_SPLIT, TRAIN, VALIDATION, TEST = SPLIT_NAMES
 
@@ -34,25 +38,14 @@ _NEUTRAL: Final = _CONTAINERS | frozenset(
 )
 """Words that may stand beside that of a split."""
 
-_MOST_NAMES: Final = 5  # in a note
-
 _OTHERS: Final = frozenset(
     (
         "__macosx __pycache__ @eadir @recycle @recently-snapshot @tmp #recycle #snapshot "
-        "$recycle.bin recycler recycled lost+found lost.dir found.000 _gsdata_"
+        "$recycle.bin recycler recycled lost+found lost.dir found.000 _gsdata_ thumbs.db "
+        "ehthumbs.db desktop.ini picasa.ini"
     ).split()
 ) | {"system volume information", "network trash folder", "temporary items"}
 """Folders that systems, network drives and other programs leave between those of people."""
-
-Parts = tuple[str, ...]
-
-
-class Meaning(NamedTuple):
-    """What a folder says of the images that lie in it."""
-
-    label: str | None
-    split: str
-    """One of `layout.SPLIT_NAMES`."""
 
 
 def is_others(name: str) -> bool:
@@ -101,22 +94,9 @@ def understand(folders: Mapping[Parts, int]) -> tuple[dict[Parts, Meaning], list
     for parts, label in _in_split_names(placed, where, inside).items():
         labels[parts] = label
     meanings = {parts: Meaning(labels[parts], splits[parts]) for parts in placed}
-    notes += _about_splits(folders, placed, meanings, words, used=bool(where))
-    notes += _about_classes(folders, meanings)
+    notes += about_splits(folders, placed, meanings, words, used=bool(where))
+    notes += about_classes(folders, meanings)
     return meanings, notes
-
-
-def about_labels(labels: Iterable[str | None]) -> list[str]:
-    """Notes on labels that may be one class under two names."""
-    same: dict[str, set[str]] = collections.defaultdict(set)
-    for label in {label for label in labels if label is not None}:
-        same[" ".join(label.casefold().split())].add(label)
-    pairs = [sorted(names) for names in same.values() if len(names) > 1]
-    return [
-        f"the classes {_listed(names, 'and')} differ only in capitals or spaces; they are taken "
-        f"for {len(names)} classes"
-        for names in sorted(pairs)
-    ]
 
 
 def _composed(name: str) -> str:
@@ -211,82 +191,14 @@ def _labels(
         if len(above) > 1 and () not in above and not {one for (one,) in above} & words.keys():
             through = dict(inside)
     if not any(len(found) > 1 for found in through.values()) and set(through) != set(inside):
-        return labels, []  # photos/ beside drawings/
+        return labels, pooled(inside)  # photos/ beside drawings/
     for parts, found in through.items():
         labels[parts] = found[-2] if len(found) > 1 else None
     if not through:
-        return labels, []
-    seen = _listed(sorted({found[-1] for found in through.values()}))
+        return labels, pooled(inside)
+    seen = listed(sorted({found[-1] for found in through.values()}))
     return labels, [f"folders called {seen} are no classes; those above them are, if any"]
 
 
 def _composed_all(parts: Parts) -> Parts:
     return tuple(map(_composed, parts))
-
-
-def _about_splits(
-    folders: Mapping[Parts, int],
-    placed: Mapping[Parts, Parts],
-    meanings: Mapping[Parts, Meaning],
-    words: Mapping[str, str],
-    *,
-    used: bool,
-) -> list[str]:
-    notes = []
-    labels = sorted({one.label for one in meanings.values() if one.label} & words.keys())
-    if words and not used:
-        without = next(
-            parts for parts, names in sorted(placed.items()) if names and not {*names} & {*words}
-        )
-        named = sorted({name for names in placed.values() for name in names if name in words})
-        one = len(named) == 1
-        as_class = (" and taken for a class" if one else " and taken for classes") if labels else ""
-        notes.append(
-            f"{_listed(named, 'and')} {'looks like a split' if one else 'look like splits'}, not "
-            f"used as {'one' if one else 'such'}{as_class}, because other images (in "
-            f"{'/'.join(without)}) are in none; split all images or none, or move those elsewhere"
-        )
-    elif labels:
-        named_like = "is named like a split" if len(labels) == 1 else "are named like splits"
-        notes.append(f"{_listed(labels, 'and')} {named_like}, and taken for a class")
-    unlabelled: collections.Counter[str] = collections.Counter()
-    for parts, meaning in meanings.items():
-        if meaning.label is None:
-            unlabelled[meaning.split] += folders[parts]
-    some = any(meaning.label is not None for meaning in meanings.values())
-    for split, count in sorted(unlabelled.items()):
-        if split != NO_SPLIT:
-            notes.append(f"{_images(count)} of {split} {_have(count)} no label")
-        elif some:
-            notes.append(f"{_images(count)} beside the folders {_have(count)} no label")
-    return notes
-
-
-def _about_classes(folders: Mapping[Parts, int], meanings: Mapping[Parts, Meaning]) -> list[str]:
-    notes = about_labels(meaning.label for meaning in meanings.values())
-    parents = {parts[:depth] for parts in folders for depth in range(len(parts))}
-    empty = sorted(parts for parts, count in folders.items() if not count and parts not in parents)
-    if empty and meanings:
-        names = _listed(["/".join(parts) for parts in empty])
-        notes.append(f"{_folders(len(empty))} no images: {names}")
-    return notes
-
-
-def _listed(names: Collection[str], last: str = "and") -> str:
-    shown = [repr(name) for name in names][:_MOST_NAMES]
-    more = len(names) - len(shown)
-    if more:
-        return f"{', '.join(shown)} and {more:,} more"
-    return f" {last} ".join([*([", ".join(shown[:-1])] if shown[:-1] else []), *shown[-1:]])
-
-
-def _images(count: int) -> str:
-    return f"{count:,} image" + ("" if count == 1 else "s")
-
-
-def _have(count: int) -> str:
-    return "has" if count == 1 else "have"
-
-
-def _folders(count: int) -> str:
-    return "1 folder holds" if count == 1 else f"{count:,} folders hold"

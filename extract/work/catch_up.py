@@ -110,14 +110,12 @@ def _units(
     if not parts:
         return
     if workers == 1:
-        if known.origin is None:
-            shown.say(f"loading {embedding.request} ...")
+        shown.say(f"loading {embedding.request} ...")
         with here.executor(job, known, shown.add) as executor:
             # In this thread, where Ctrl-C reaches it.
             yield from _made(_begun(job, known, unit.begin(job)), parts, executor, here.WIDTH)
         return
-    if known.origin is None:
-        shown.say(f"loading {embedding.request} in {workers} processes ...")
+    shown.say(f"loading {embedding.request} in {workers} processes ...")
     # Together the workers have one thread for each core.
     embedding = embedding.unloaded(share=max(1, joblib.cpu_count() // workers))
     job = dataclasses.replace(job, embedding=embedding)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ...features.journal.known import Known
 from ...features.records import AGAIN, UNREAD, FileStat, SeenFile
 from ..backbones.request import Request
-from ..images.decode import Undecodable, decode
+from ..images.decode import Missing, Undecodable, decode
 from ..sources.image import ImageReference, Unreadable
 from .threads import Threads
 
@@ -160,10 +160,10 @@ def _look(
             decoded = decode(data, request.size, request.fit)
             pixels, width, height = decoded.pixels, decoded.width, decoded.height
         seen = seen._replace(width=width, height=height)
+    except (Missing, MemoryError) as error:
+        seen = seen._replace(digest=UNREAD, reason=_reason(error))  # it is tried again
     except Undecodable as error:
         seen = seen._replace(reason=_reason(error))
-    except MemoryError as error:
-        seen = seen._replace(digest=UNREAD, reason=_reason(error))  # it is tried again
     return Looked(seen, pixels, read_seconds, time.thread_time() - computing)
 
 

@@ -8,7 +8,7 @@ import stat
 import threading
 from typing import IO, Final
 
-from ....features.records import FileStat
+from ....features.records import AGAIN, FileStat
 from ..image import ImageReference, Unreadable
 from ..place import LocalPlace, Place
 from .members import Direct, Member
@@ -49,10 +49,8 @@ class Archive:
     def require_same(self) -> None:
         """An `Unreadable` if it is no more what was listed."""
         now = self.place.stat()
-        if (now.size, now.mtime_ns) != (self.status.size, self.status.mtime_ns) or (
-            self.place.far and now.stamp != self.status.stamp
-        ):
-            raise Unreadable("the archive changed, or went, since it was listed")
+        if now != self.status:
+            raise Unreadable(f"the archive changed, or went, since it was listed; {AGAIN}")
 
     def open(self) -> IO[bytes]:
         """The file; an `Unreadable` says why it cannot be opened."""

@@ -1,7 +1,8 @@
 """Archives -> references to the images in them, and what was passed over."""
 
 import os
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from ....features.errors import SourceError
@@ -10,7 +11,7 @@ from .. import passed, tree
 from ..image import LONGEST_PATH, Unreadable
 from ..listing import Listing
 from ..place import Place
-from . import shards, tarred, unpacked, zipped
+from . import beside, tarred, unpacked, zipped
 from .members import FILE, FOLDER, LINK, Direct, Entry, Member, Reader
 from .reference import Archive, FarReference, MemberReference, opened
 
@@ -51,8 +52,9 @@ class Scan:
         self._again: list[bytes] = []
         self._folders: dict[tuple[str, ...], int] = {}
         self._deep = self._count = 0
-        self._labels: dict[bytes, str] = {}
-        self._texts: dict[str, str] = {}
+        self._labels = beside.Labels()
+        self._beside = False
+        self._tops: dict[tuple[str, ...], str] = {}
         self._first: dict[str, str] = {}
         self._notes: list[str] = []
         self._here: tuple[Member, Reader] | None = None
@@ -65,6 +67,8 @@ class Scan:
                 f"{place.name}: this kind of archive is not read in place; unpack it and give the "
                 f"folder, or pack it as .zip or .tar"
             )
+        if top:
+            self._tops.setdefault(top, place.name)
         try:
             with opened(place) as file:
                 magic = file.read(6)
@@ -86,18 +90,30 @@ class Scan:
         for _, _, parts in self._images.values():
             self._folders[parts] += 1
         meanings, label_notes = tree.understand(self._folders)
+        paths = sorted(self._images)
+        labels = {path: meanings[self._images[path][2]].label for path in paths}
+        said = {path: self._labels.of(path) for path in paths} if self._beside else {}
+        count = sum(label is not None for label in said.values())
+        foldered = any(label is not None for label in labels.values())
+        if count == len(paths) or (count and not foldered):
+            labels = said
+            label_notes = self._about_beside(said, count, label_notes)
+        else:
+            label_notes = [*self._about_archives(labels), *label_notes]
+            if count:
+                label_notes.append(
+                    f"labels are those of the folders: {' and '.join(beside.SUFFIXES)} beside the "
+                    f"images say those of {count:,} of {len(paths):,}, and are not used"
+                )
         images: list[MemberReference] = []
-        beside = 0
-        for path in sorted(self._images):
+        for path in paths:
             archive, member, parts = self._images[path]
-            label, split = meanings[parts]
-            said = self._labels.get(shards.key(path)) if self._labels else None
-            beside += said is not None
             kind = FarReference if archive.place.far else MemberReference
-            where = archive.location
-            images.append(kind(path, where, said or label, split, archive=archive, member=member))
-        if beside:
-            label_notes = self._about_labels(images, beside, label_notes)
+            where, split = archive.location, meanings[parts].split
+            label = labels[path]
+            images.append(kind(path, where, label, split, archive=archive, member=member))
+        label_notes += self._about_lists(labels)
+        label_notes += self._labels.notes() + beside.about_samples(paths)
         return Listing(
             name,
             images,
@@ -134,7 +150,8 @@ class Scan:
                 if name:
                     self._one(archive, folder, name, kind, member)
         except tarred.Odd as odd:
-            self._notes.append(f"{archive.place.name} {odd}")
+            called = os.fsdecode(above.rstrip(b"/")) or "the archive"
+            self._notes.append(f"{called} {odd}")
         finally:
             reader.close()
 
@@ -182,19 +199,17 @@ class Scan:
             if path in self._images:
                 self._again.append(path)
             self._images[path] = archive, member, folder.parts
-        elif kind == FILE and not self._beside(path, text, member):
+        elif kind == FILE and not self._take_beside(path, text, member):
             self._over.file(text, os.fsencode(archive.place.name) + b"/" + path)
 
-    def _beside(self, path: bytes, name: str, member: Member) -> bool:
+    def _take_beside(self, path: bytes, name: str, member: Member) -> bool:
         """Take the label from what lies beside images, if it is there."""
         suffix = os.path.splitext(name)[1].lower()
-        if suffix not in shards.BESIDE or member.size > shards.MOST_BESIDE:
+        if suffix not in beside.SUFFIXES or member.size > beside.MOST_BYTES:
             return False
-        label = shards.label(suffix, self._bytes())
-        if label is None:
-            return False
-        self._labels[shards.key(path)] = self._texts.setdefault(label, label)
-        return True
+        said = self._labels.add(path, self._bytes())
+        self._beside = self._beside or said
+        return said
 
     def _bytes(self, most: int | None = None) -> bytes:
         """Of the member that has just been met; none if it cannot be read."""
@@ -209,19 +224,38 @@ class Scan:
     def _head(self, _: bytes) -> bytes:
         return self._bytes(_HEAD)
 
-    def _about_labels(
-        self, images: list[MemberReference], beside: int, notes: list[str]
+    @staticmethod
+    def _about_beside(
+        said: Mapping[bytes, str | None], count: int, notes: Sequence[str]
     ) -> list[str]:
-        if beside == len(images):
+        if count == len(said):
             notes = [note for note in notes if not note.endswith("no label")]
-        rest = len(images) - beside
-        left = f"; the {rest:,} others have that of their folder" if rest else ""
-        notes = [
-            f"labels are those in {' and '.join(shards.BESIDE)} beside the images{left}",
-            *notes,
-        ]
-        more = tree.about_labels(image.label for image in images)
-        return [*notes, *(note for note in more if note not in notes)]
+        rest = len(said) - count
+        left = f"; the {rest:,} others have none" if rest else ""
+        taken = f"labels are those in {' and '.join(beside.SUFFIXES)} beside the images{left}"
+        more = tree.about_labels(said.values())
+        return [taken, *notes, *(note for note in more if note not in notes)]
+
+    def _about_archives(self, labels: Mapping[bytes, str | None]) -> Iterator[str]:
+        """A line if archives, and no folders in them, say labels by their names."""
+        for path, label in labels.items():
+            top, *inside = self._images[path][2] or ("",)
+            if label is None or (top,) not in self._tops:
+                continue
+            if not any(label in unicodedata.normalize("NFC", name) for name in inside):
+                yield (
+                    f"labels are the names of the archives, such as {label!r} of "
+                    f"{self._tops[top,]}; if they are no classes, call them x-1, x-2 ..."
+                )
+                return
+
+    def _about_lists(self, labels: Mapping[bytes, str | None]) -> Iterator[str]:
+        """A line on a list that may say the labels, where nothing else does."""
+        if self._over.lists and len({*labels.values()}) == 1:
+            yield (
+                f"{min(self._over.lists, key=len)} may say the labels, and is not read in an "
+                f"archive; unpack the archive, and give the list as the source"
+            )
 
     def _about_members(self) -> Iterator[str]:
         for why in (_CLIMBS, _NUL, _DEEP, _LONG, _LINKS):

@@ -1,35 +1,32 @@
-"""Archives that belong together: names with braces, what their names say, labels beside images."""
+"""Archives that belong together: names with braces, and what their names say."""
 
-import json
 import re
-import unicodedata
 from collections.abc import Sequence
 from typing import Final
 
 from ....features.errors import SourceError
 from .. import tree
-from ..lists.columns import label_in
 
 SUFFIXES: Final = (
     *(".zip", ".tar"),
     *(".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz"),
 )
 
-BESIDE: Final = (".cls", ".json")
-"""Members that say what is in the image of the same name (WebDataset)."""
-
-MOST_BESIDE: Final = 1 << 20
-"""Bytes of such a member; larger ones are data of other kinds."""
-
-_LONGEST_LABEL: Final = 1000
-
-
 _MOST_NAMES: Final = 100_000
 
 _BRACES: Final = re.compile(r"\{([^{}]*)\}")
 _RANGE: Final = re.compile(r"(\d+)\.\.(\d+)(?:\.\.(\d+))?")
-_NUMBERED: Final = re.compile(r"[-_. ]*(?:part[-_. ]*)?\d+(?:[-_. ]*of[-_. ]*\d+)?$", re.IGNORECASE)
-"""What tells one shard from the next: train-00000-of-00010, photos_part2."""
+_NUMBERED: Final = re.compile(
+    r"[-_. ]+part[-_. ]*[a-z]{1,2}$|"
+    r"[-_. ]*(?:part[-_. ]*)?\d+(?:[-_. ]*of[-_. ]*\d+)?$",
+    re.IGNORECASE,
+)
+"""What tells one shard from the next: train-00000-of-00010, photos_part2, x.part-aa."""
+
+_COPIED: Final = re.compile(
+    r" *\(\d+\)$|[-_. ]+(?:copy|kopie|copie|copia)(?:[-_. ]*\d+)?$", re.IGNORECASE
+)
+"""What browsers and systems add for a second file of one name: photos (1), photos - Copy (2)."""
 
 
 def expanded(name: str) -> list[str]:
@@ -63,7 +60,7 @@ def tops(names: Sequence[str]) -> list[tuple[str, ...]]:
     ``train-000.tar`` and ``train-001.tar`` are ``train``; ``cat.zip`` and ``dog.zip`` are two; and
     ``photos-1.zip`` and ``photos-2.zip`` say nothing.
     """
-    stems = [_NUMBERED.sub("", _stem(name)) for name in names]
+    stems = [_NUMBERED.sub("", _original(_stem(name))) for name in names]
     meanings, _ = tree.understand({(stem,): 1 for stem in stems if stem})
     said = len(set(stems)) > 1 and all(stems)
     said = said or any(meaning.split != tree.NO_SPLIT for meaning in meanings.values())
@@ -76,25 +73,10 @@ def _stem(name: str) -> str:
     return base[: len(base) - len(longest)]
 
 
-def key(path: bytes) -> bytes:
-    """What an image and the members beside it have in common: all up to the first dot."""
-    folder, slash, name = path.rpartition(b"/")
-    return folder + slash + name.partition(b".")[0]
-
-
-def label(suffix: str, data: bytes) -> str | None:
-    """The label that a member beside an image says, if it does."""
-    try:
-        text = data.decode("utf-8-sig")
-        if suffix == ".json":
-            found = json.loads(text)
-            text = label_in(found) if isinstance(found, dict) else ""
-        text.encode()
-    except (ValueError, RecursionError):  # not UTF-8, or no JSON
-        return None
-    text = unicodedata.normalize("NFC", text.strip())
-    said = 0 < len(text) <= _LONGEST_LABEL and "\0" not in text and "\n" not in text
-    return text if said else None
+def _original(stem: str) -> str:
+    while (shorter := _COPIED.sub("", stem)) != stem:
+        stem = shorter
+    return stem
 
 
 def paths(names: Sequence[str]) -> list[str]:

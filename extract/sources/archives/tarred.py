@@ -63,7 +63,7 @@ def entries(archive: Scanned) -> Iterator[Entry]:
     Unreadable
         If it is no tar file, damaged, or cut short.
     Odd
-        At last, if its end is none.
+        At last, if more comes after its end.
     """
     name: bytes | None = None
     pax: dict[bytes, bytes] = {}
@@ -96,14 +96,12 @@ def entries(archive: Scanned) -> Iterator[Entry]:
             size = 0
         yield Entry(path, _kind(kind, path), Member(data, size, check, wrong))
         begin = data + _blocks(size)
-        if not archive.reaches(begin):  # what fills the last block up may be missing
-            if not archive.reaches(data + size):
-                raise _cut_short(f"in {path.decode(errors='replace')[:200]!r}")
-            break
+        if not archive.reaches(begin):
+            raise _cut_short(f"in {path.decode(errors='replace')[:200]!r}")
         name, pax = None, {}
     if begin == 0:
         raise Unreadable("the file is empty")
-    raise Odd("has no end, a block of zeros; if it was cut short, it lacks images")
+    raise _cut_short("after a member, without the block of zeros at its end")
 
 
 def _blocks(size: int) -> int:
@@ -111,7 +109,9 @@ def _blocks(size: int) -> int:
 
 
 def _cut_short(where: str) -> Unreadable:
-    return Unreadable(f"the archive was cut short: it ends {where}; fetch or pack it again")
+    return Unreadable(
+        f"the archive was cut short: it ends {where}; copy it again, or pack it again"
+    )
 
 
 def _whole(data: bytes, size: int) -> bytes:

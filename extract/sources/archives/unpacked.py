@@ -1,8 +1,6 @@
 """A file packed by gzip, bzip2 or xz -> what is in it, read forward, from few places at a time."""
 
-import bz2
 import collections
-import lzma
 import threading
 import zlib
 from collections.abc import Callable
@@ -10,6 +8,7 @@ from typing import IO, Final, Protocol
 
 from ..image import Unreadable
 from .members import unread
+from .packers import damage, needed
 
 MAGICS: Final = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0")
 """First bytes of gzip, bzip2 and xz."""
@@ -68,9 +67,12 @@ def _decompressor(head: bytes) -> _Decompressor | None:
     if gzip:
         return _Gzip()
     if bzip2:
-        return bz2.BZ2Decompressor()
+        for_bzip2: _Decompressor = needed("bz2").BZ2Decompressor()
+        return for_bzip2
     if xz:
-        return lzma.LZMADecompressor(lzma.FORMAT_XZ, _MEMORY)
+        lzma = needed("lzma")
+        for_xz: _Decompressor = lzma.LZMADecompressor(lzma.FORMAT_XZ, _MEMORY)
+        return for_xz
     return None
 
 
@@ -130,7 +132,9 @@ class Forward:
                     data = self._left or self._read()
                     self._left = b""
                     if not data:
-                        raise Unreadable("the archive was cut short; fetch or pack it again")
+                        raise Unreadable(
+                            "the archive was cut short; copy it again, or pack it again"
+                        )
                 piece = self._unpacking.decompress(data, _PIECE)
                 self._out += len(piece)
                 if self._out > _FREE and self._out > _MOST_RATIO * self._in:
@@ -140,7 +144,7 @@ class Forward:
                     )
                 if piece:
                     return piece
-        except (zlib.error, lzma.LZMAError, EOFError, OSError, ValueError) as error:
+        except damage() as error:
             raise Unreadable(f"the archive is damaged: {error}") from error
 
     def _next(self) -> _Decompressor | None:

@@ -5,8 +5,6 @@ APPNOTE.TXT of PKWARE (https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.T
 """
 
 import bisect
-import bz2
-import lzma
 import struct
 import zlib
 from array import array
@@ -15,6 +13,7 @@ from typing import Final, NamedTuple
 
 from ..image import Unreadable
 from .members import FILE, FOLDER, LINK, Direct, Entry, Reader, require_sane
+from .packers import damage, needed
 
 MAGIC: Final = (b"PK\3\4", b"PK\5\6")
 
@@ -93,11 +92,13 @@ def _unpacked(packed: bytes, method: int, most: int) -> bytes:
         if method == _DEFLATED:
             return zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, most)
         if method == _BZIP2:
-            return bz2.BZ2Decompressor().decompress(packed, most)
+            return bytes(needed("bz2").BZ2Decompressor().decompress(packed, most))
         # Version and length stand before the properties; a file of .lzma has the length after them.
         alone = packed[4:9] + b"\xff" * 8 + packed[9:]
-        return lzma.LZMADecompressor(lzma.FORMAT_ALONE, _LZMA_MEMORY).decompress(alone, most)
-    except (zlib.error, OSError, lzma.LZMAError, EOFError, ValueError) as error:
+        lzma = needed("lzma")
+        unpacking = lzma.LZMADecompressor(lzma.FORMAT_ALONE, _LZMA_MEMORY)
+        return bytes(unpacking.decompress(alone, most))
+    except damage() as error:
         raise Unreadable(f"damaged in the archive: {error}") from error
 
 
@@ -148,7 +149,7 @@ def _directory(archive: Direct) -> tuple[int, int, int]:
     place = _last_end(tail)
     if place is None:
         if archive.at(0, 4) in MAGIC:
-            raise Unreadable("the archive was cut short: its end is missing; fetch it again")
+            raise Unreadable("the archive was cut short: its end is missing; copy it again")
         raise Unreadable("not a zip file, or cut short: there is no end of one in it")
     _, disk, first_disk, _, number, length, offset, _ = _END.unpack_from(tail, place)
     end = tail_at + place

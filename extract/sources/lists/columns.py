@@ -47,9 +47,11 @@ def understood(rows: Table, columns: Mapping[str, str]) -> tuple[Roles, Table, l
     if bare is not None:
         return bare
     path = _column(rows, "path", columns.get("path"))
+    if path is None and not rows.columns:
+        raise SourceError(f"{rows.name}: the list is empty")
     if path is None:
         raise SourceError(
-            f"{rows.name}: a manifest needs the column 'path' (or file_name, image, id, ...; and "
+            f"{rows.name}: a list needs the column 'path' (or file_name, image, id, ...; and "
             f"may have 'label' and 'split'); its columns are {_few(rows.columns)}: name the one "
             f"with the images by --path-column (in Python columns={{'path': ...}})"
         )

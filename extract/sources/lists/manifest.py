@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 from ....features.errors import SourceError, WrongUsage
-from .. import tree
+from .. import passed, tree
 from ..image import LONGEST_PATH, ImageReference, Unreadable, read
 from ..listing import Listing
 from ..local import working_folder
@@ -65,7 +65,7 @@ def of_file(file: bytes, columns: Mapping[str, str], *, labels: bool) -> Listing
     try:
         data, _ = read(file)
     except Unreadable as error:
-        raise SourceError(f"{name}: this manifest cannot be used: {error}") from error
+        raise SourceError(f"{name}: this list cannot be used: {error}") from error
     root = Beside(os.path.dirname(file), os.path.abspath(name))
     return listed(table.of_bytes(data, name), root, columns, labels=labels)
 
@@ -84,9 +84,25 @@ def of_input() -> Listing:
     data = data.removeprefix(codecs.BOM_UTF8)
     ends = b"\0" if b"\0" in data else b"\n"
     lines = [line.removesuffix(b"\r") for line in data.split(ends)]
-    rows = [(f"line {number}", [os.fsdecode(line)]) for number, line in enumerate(lines, 1) if line]
+    over, rows = passed.Over(), []
+    for number, line in enumerate(lines, 1):
+        name = os.fsdecode(line)
+        if line and os.path.isdir(line):
+            over.counts["folders"] += 1
+        elif line and not tree.is_image_name(os.path.basename(name)):
+            over.file(os.path.basename(name), line)
+        elif line:
+            rows.append((f"line {number}", [name]))
+    if not rows:
+        raise SourceError(f"standard input: no paths of images{over.instead()}")
     root = Beside(b"", working_folder())
-    return listed(Table("standard input", ["path"], rows), root, {}, by_name=True)
+    found = listed(Table("standard input", ["path"], rows), root, {}, by_name=True)
+    return dataclasses.replace(
+        found,
+        notes=[*found.notes, *over.notes()],
+        label_notes=["paths have no labels; a folder has, or a list with a column for them"],
+        passed_over=dict(sorted(over.counts.items())),
+    )
 
 
 def listed(
@@ -125,7 +141,7 @@ def listed(
                 )
             again += 1
     if not images:
-        raise SourceError(f"{rows.name}: the manifest lists no images")
+        raise SourceError(f"{rows.name}: the list is empty: there is no image in it")
     found = [image for image, _ in images.values()]
     said = _missing(rows, roles, root, found)
     if again:
@@ -191,8 +207,10 @@ class _Row(NamedTuple):
         try:
             label.encode()
         except UnicodeEncodeError:
+            shown = label.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
             raise self.wrong(
-                self.roles.label, f"{_shown(ascii(label))} is not UTF-8; save the list as UTF-8"
+                self.roles.label,
+                f"{_shown(shown)!r} is not UTF-8; save the list as UTF-8 (in Excel: CSV UTF-8)",
             ) from None
         try:
             return root.reference(
