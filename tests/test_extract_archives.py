@@ -200,11 +200,27 @@ def test_images_of_several_archives_have_their_names_before_theirs_and_splits_by
         (["photos-00000-of-00002.zip", "photos-00001-of-00002.zip"], [None, None]),
         (["000.zip", "001.zip"], [None, None]),
         (["a_part1.zip", "a_part2.zip"], [None, None]),
+        (["photos (1).zip", "photos (2).zip"], [None, None]),
+        (["photos.zip", "photos (1).zip", "photos(2).zip"], [None] * 3),
+        (["x.zip", "x copy.zip", "x copy 2.zip", "x - Copy.zip", "x - Copy (3).zip"], [None] * 5),
+        (["x.part-aa.zip", "x.part-ab.zip"], [None, None]),
+        (["cat.zip", "cat (1).zip", "dog-001.zip", "dog-002 (1).zip"], ["cat"] * 2 + ["dog"] * 2),
+        (["class1-01.zip", "class2-01.zip"], ["class1", "class2"]),
     ],
 )
 def test_the_names_of_archives_are_classes_unless_they_only_number_them(tmp_path, names, labels):
     files = [zipped(tmp_path / name, {"1.jpg": name.encode()}) for name in names]
-    assert [image.label for image in listed(*files)] == labels
+    listing = listed(*files)
+    found = {image.path.decode(): image.label for image in listing}
+    assert found == {f"{name}/1.jpg": label for name, label in zip(names, labels, strict=True)}
+    said = any("labels are the names of the archives" in note for note in listing.label_notes)
+    assert said == (labels[0] is not None)
+
+
+def test_a_name_with_many_numbers_is_looked_through_at_once(tmp_path):
+    names = [f"{'1' * 200}-{'_' * 40}{letter}.zip" for letter in "xy"]
+    listing = listed(*(zipped(tmp_path / name, {"1.jpg": b"x"}) for name in names))
+    assert len(listing.classes) == 2
 
 
 def test_archives_of_one_name_are_told_apart_by_their_folders(tmp_path):
@@ -227,7 +243,7 @@ def test_labels_are_those_beside_the_images_of_a_shard(tmp_path, suffix):
         "0003.left.jpg": b"c",
         "0003.right.jpg": b"d",
         "0003.json": b'{"class": 7, "target": "no"}',
-        "x/0004.jpg": b"e",
+        "0004.jpg": b"e",
     }
     listing = listed(made(tmp_path / f"s{suffix}", members))
     labels = {path: label for path, label, _ in rows(listing)}
@@ -236,10 +252,129 @@ def test_labels_are_those_beside_the_images_of_a_shard(tmp_path, suffix):
         "0002.jpg": "H\u00fcndchen",
         "0003.left.jpg": "7",
         "0003.right.jpg": "7",
-        "x/0004.jpg": "x",
+        "0004.jpg": None,
     }
     assert ".cls" not in listing.passed_over
     assert any(".cls and .json" in note and "1 other" in note for note in listing.label_notes)
+    assert any(
+        "1 samples have several images, such as 0003.left.jpg and 0003.right.jpg" in note
+        for note in listing.label_notes
+    )
+
+
+@pytest.mark.parametrize(
+    ("members", "labels"),
+    [
+        (  # numbers and dates with dots are no parts of a sample
+            {"IMG.001.jpg": b"", "IMG.001.json": "cat", "IMG.002.jpg": b"", "IMG.002.json": "dog"},
+            {"IMG.001.jpg": "cat", "IMG.002.jpg": "dog"},
+        ),
+        (
+            {"v1.0_a.jpg": b"", "v1.0_a.cls": "cat", "v1.0_b.jpg": b"", "v1.0_b.cls": "dog"},
+            {"v1.0_a.jpg": "cat", "v1.0_b.jpg": "dog"},
+        ),
+        (
+            {"2024.json": "foo", "2024.01.05 x.jpg": b"", "2024.02.jpg": b""},
+            {"2024.01.05 x.jpg": None, "2024.02.jpg": None},
+        ),
+        (  # one of its own goes before that of the sample
+            {"a.b.jpg": b"", "a.c.jpg": b"", "a.jpg": b"", "a.b.cls": "cat", "a.cls": "dog"},
+            {"a.b.jpg": "cat", "a.c.jpg": None, "a.jpg": "dog"},
+        ),
+        (
+            {"1.jpg": b"", "1.jpg.json": "cat", "2.jpg": b"", "2.meta.json": "dog"},
+            {"1.jpg": "cat", "2.jpg": "dog"},
+        ),
+        (  # of two kinds .cls goes first, wherever it stands
+            {"1.json": "dog", "1.cls": "cat", "1.jpg": b"", "1.mask.png": b""},
+            {"1.jpg": "cat", "1.mask.png": "cat"},
+        ),
+    ],
+)
+def test_a_label_is_that_of_its_own_image_though_names_have_dots(tmp_path, members, labels):
+    data = {
+        name: json.dumps({"label": said}).encode() if name.endswith(".json") else said
+        for name, said in members.items()
+    }
+    for suffix in (".zip", ".tar"):
+        listing = listed(
+            made(
+                tmp_path / f"a{suffix}",
+                {
+                    name: said.encode() if isinstance(said, str) else said
+                    for name, said in data.items()
+                },
+            )
+        )
+        assert {path: label for path, label, _ in rows(listing)} == labels
+    unclear = any("a.b.cls" in note and "a.cls" in note for note in listing.label_notes)
+    assert unclear == ("a.c.jpg" in labels)
+
+
+@pytest.mark.parametrize(
+    ("members", "labels", "said"),
+    [
+        (
+            {"cat/1.jpg": b"", "cat/1.cls": b"x", "dog/2.jpg": b""},
+            {"cat/1.jpg": "cat", "dog/2.jpg": "dog"},
+            "those of 1 of 2, and are not used",
+        ),
+        (
+            {"cat/1.jpg": b"", "cat/1.cls": b"x", "dog/2.jpg": b"", "dog/2.cls": b"y"},
+            {"cat/1.jpg": "x", "dog/2.jpg": "y"},
+            "labels are those in .cls and .json beside the images",
+        ),
+        (
+            {"1.jpg": b"", "1.cls": b"x", "2.jpg": b""},
+            {"1.jpg": "x", "2.jpg": None},
+            "the 1 others have none",
+        ),
+    ],
+)
+def test_labels_beside_some_images_of_folders_with_labels_are_not_mixed_with_those(
+    tmp_path, members, labels, said
+):
+    listing = listed(tarred(tmp_path / "a.tar", members))
+    assert {path: label for path, label, _ in rows(listing)} == labels
+    assert any(said in note for note in listing.label_notes)
+
+
+def test_a_list_in_an_archive_without_labels_is_pointed_out(tmp_path):
+    members = {"labels.csv": b"id,breed\n1,cat\n", "train/1.jpg": b"x", "test/2.jpg": b"y"}
+    listing = listed(zipped(tmp_path / "a.zip", members))
+    assert any("labels.csv may say the labels, and is not" in note for note in listing.label_notes)
+    members |= {"train/cat/3.jpg": b"z", "train/dog/4.jpg": b"z"}
+    listing = listed(zipped(tmp_path / "b.zip", members))
+    assert not any("labels.csv" in note for note in listing.label_notes)
+
+
+@pytest.mark.parametrize(("module", "suffix", "method"), [
+    ("lzma", ".tar.xz", zipfile.ZIP_LZMA), ("bz2", ".tar.bz2", zipfile.ZIP_BZIP2)
+])  # fmt: skip
+def test_a_python_without_a_packer_reads_all_that_is_packed_otherwise(
+    tmp_path, module, suffix, method
+):
+    tarred(tmp_path / f"a{suffix}", {"1.jpg": b"x"})
+    zipped(tmp_path / "a.zip", {"1.jpg": b"x" * 99}, method)
+    zipped(tmp_path / "b.zip", {"1.jpg": b"x" * 99}, zipfile.ZIP_DEFLATED)
+    code = """
+import sys
+sys.modules["_" + sys.argv[1]] = None
+import headstart.extract
+for name in sys.argv[2:]:
+    try:
+        print(headstart.extract.scan(name)[0].read()[0][:1])
+    except Exception as error:
+        print(type(error).__name__, error)
+"""
+    names = [str(tmp_path / name) for name in (f"a{suffix}", "a.zip", "b.zip")]
+    run = [sys.executable, "-c", code, module, *names]
+    packed, member, fine = subprocess.check_output(run, text=True).splitlines()
+    assert packed.startswith(f"SourceError {names[0]}: is packed by")
+    assert member.startswith("Unreadable is packed by")
+    assert f"without the module {module}" in packed
+    assert member.endswith("the next run tries it again")
+    assert fine == "b'x'"
 
 
 @pytest.mark.parametrize(
@@ -551,12 +686,16 @@ def test_packed_files_in_a_row_and_zeros_after_them_are_one_archive(tmp_path):
     assert contents(listed(tmp_path / "a.tar.gz")) == {"1.jpg": b"x" * 999, "2.jpg": b"y"}
 
 
-def test_a_tar_without_its_end_is_taken_and_a_line_says_so(tmp_path):
-    file = tarred(tmp_path / "a.tar", {"1.jpg": b"x" * 512, "2.jpg": b"y" * 9})
-    file.write_bytes(file.read_bytes()[: 1024 + 512 + 9])
-    listing = listed(file)
-    assert contents(listing) == {"1.jpg": b"x" * 512, "2.jpg": b"y" * 9}
-    assert any("has no end" in note for note in listing.notes)
+@pytest.mark.parametrize("pack_", [bytes, gzip.compress])
+def test_a_tar_without_the_zeros_at_its_end_is_refused_as_cut_short(tmp_path, pack_):
+    file = tarred(tmp_path / "a.tar", {"1.jpg": b"x" * 512, "2.jpg": b"y" * 9}, tarfile.GNU_FORMAT)
+    whole = file.read_bytes()
+    for end in (1024, 2048, 1024 + 512 + 9):  # between two members, after the last, in its padding
+        file.write_bytes(pack_(whole[:end]))
+        assert "was cut short" in refusal(file)
+        assert "copy it again" in refusal(file)
+    file.write_bytes(pack_(whole[: 2048 + 512]))  # one block of zeros is enough for tar
+    assert len(listed(file)) == 2
 
 
 def test_archives_that_were_joined_say_that_the_second_is_not_read(tmp_path):
@@ -565,7 +704,7 @@ def test_archives_that_were_joined_say_that_the_second_is_not_read(tmp_path):
     (tmp_path / "a.tar").write_bytes(one + two)
     listing = listed(tmp_path / "a.tar")
     assert len(listing) == 1
-    assert any("goes on after its end" in note for note in listing.notes)
+    assert any(note.startswith("the archive goes on after its end") for note in listing.notes)
 
 
 def header(file, change):
@@ -694,10 +833,24 @@ def test_an_archive_that_changed_since_it_was_listed_is_not_read(tmp_path):
         assert first.read()[0] == b"old"
         made(file, {"1.jpg": b"new, and longer", "2.jpg": os.urandom(2000)})
         assert "changed, or went" in reason(second)
+        assert reason(second).endswith("the next run tries it again")
         assert contents(listed(file))["1.jpg"] == b"new, and longer"
         file.unlink()
         assert "changed, or went" in reason(second)
         assert not second.exists()
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz"])
+def test_an_archive_that_is_written_anew_at_its_size_and_time_is_not_read(tmp_path, suffix):
+    file = made(tmp_path / f"a{suffix}", {"1.jpg": b"old", "2.jpg": b"two"})
+    os.utime(file, ns=(10**18, 10**18))
+    before = listed(file)
+    data = file.read_bytes()
+    file.unlink()
+    file.write_bytes(data)
+    os.utime(file, ns=(10**18, 10**18))
+    assert "changed, or went" in reason(before[0])
+    assert listed(file)[0].stat().stamp != before[0].stat().stamp
 
 
 @dataclasses.dataclass(frozen=True)

@@ -263,6 +263,40 @@ def test_a_shard_that_is_written_anew_or_goes_is_noticed(cats, tmp_path):
         tfds.listed(f"tfds:{folder}")
 
 
+def test_a_shard_in_the_place_of_another_of_its_size_and_time_is_noticed(cats, tmp_path):
+    folder = shutil.copytree(cats.removeprefix("tfds:"), tmp_path / "cats")
+    first, *_ = tfds.listed(f"tfds:{folder}")
+    before = first.stat()
+    shutil.copy2(first.location, tmp_path / "other")
+    os.replace(tmp_path / "other", first.location)
+    assert first.stat().stamp != before.stamp
+    with pytest.raises(Unreadable, match=r"written anew .*; the next run tries it again$"):
+        first.read()
+
+
+def test_a_folder_above_the_version_of_a_data_set_is_that_data_set(built, tmp_path):
+    whole = tfds.listed(f"tfds:{built}/cats_vs_dogs/4.0.1")
+    above = tfds.listed(f"tfds:{built}/cats_vs_dogs[train]")
+    assert above.name == whole.name
+    assert [image.stat() for image in above] == [image.stat() for image in whole]
+    copy = shutil.copytree(built / "cats_vs_dogs", tmp_path / "cats")
+    shutil.copytree(copy / "4.0.1", copy / "4.0.0")
+    (copy / "10.0.0").mkdir()  # not prepared
+    assert tfds.listed(f"tfds:{copy}").name == f"tfds:{copy}/4.0.1"
+    (tmp_path / "none").mkdir()
+    for name, said in (
+        (tmp_path / "none", "no prepared data set in this folder"),
+        (tmp_path / "gone", "no such folder"),
+        (f"{tmp_path}/gone[train]", "no such folder"),
+        (built / "odd", "several data sets in this folder: accents, floats, none"),
+    ):
+        with pytest.raises(SourceError) as refused:
+            tfds.listed(f"tfds:{name}")
+        assert said in str(refused.value)
+        assert str(refused.value).startswith(f"tfds:{name}: ")
+        assert "\n" not in str(refused.value)
+
+
 def test_a_damaged_shard_is_named_in_one_line_or_read_as_far_as_it_goes(built, tmp_path):
     folder = shutil.copytree(built / "cats_vs_dogs" / "4.0.1", tmp_path / "cats")
     shard = sorted(folder.glob("*tfrecord*"))[1]
@@ -360,6 +394,7 @@ def test_images_without_a_class_have_no_label_and_a_line_says_so(built):
 def test_a_class_that_is_not_known_is_no_label(built):
     images = tfds.listed(f"tfds:{built}/odd/unknown/1.0.0[train]")
     assert sorted(str(image.label) for image in images) == ["0", "0", "1", "1", "None", "None"]
+    assert any("2 of 6 images have no label" in note for note in images.label_notes)
 
 
 @pytest.mark.parametrize(
@@ -516,6 +551,208 @@ def test_one_parquet_file_is_a_source_too_and_says_if_its_split_is_not_used(data
     both = of_folder(tmp_path)
     assert {image.split for image in both} == {"none"}
     assert "test.parquet looks like a split, and is not used as one" in both.notes[0]
+
+
+@pytest.mark.parametrize("kind", ["parquet", "saved", "folder"])
+def test_rows_that_change_places_at_one_size_and_time_have_their_own_labels(
+    datasets, stub, tmp_path, kind
+):
+    folder = tmp_path / "set"
+    source = f"hf:{folder}" if kind != "parquet" else str(folder)
+    bitmaps = {}
+    for number in range(4):
+        file = io.BytesIO()
+        Image.fromarray(np.full((9, 9, 3), number, np.uint8)).save(file, "BMP")
+        bitmaps[number] = file.getvalue()
+    sizes = set()
+    for numbers in ([0, 1, 2, 3], [3, 2, 1, 0], [1, 0, 3, 2]):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        cells = [{"bytes": bitmaps[number], "path": None} for number in numbers]
+        rows = make(datasets, numbers, image=cells)
+        if kind == "saved":
+            rows.save_to_disk(folder)
+        else:
+            rows.to_parquet(folder / "rows.parquet")
+        for file in folder.iterdir():
+            os.utime(file, ns=(10**18, 10**18))
+        sizes.add(tuple(sorted(file.stat().st_size for file in folder.iterdir())[1:]))
+        store = pipeline.run(stub, source, tmp_path / "out.h5", unit_images=5)
+        found = [(key[0], store.classes[label]) for key, label in zip(store.keys, store.labels)]
+        assert found == [
+            (hashlib.sha256(bitmaps[number]).digest(), ("cat", "dog")[number % 2])
+            for number in numbers
+        ]
+    assert len(sizes) == 1
+
+
+def test_a_data_set_that_did_not_change_is_copied_once(datasets, parquet, tmp_path):
+    for listed in (lambda: of_folder(parquet), lambda: huggingface.listed(f"hf:{parquet}")):
+        listed()
+        copies = {file: file.stat() for file in (tmp_path / "cache").rglob("*.arrow")}
+        (parquet / "features.h5").write_bytes(b"no part of it")
+        listed()
+        assert {file: file.stat() for file in (tmp_path / "cache").rglob("*.arrow")} == copies
+
+
+@pytest.fixture
+def plain(datasets, tmp_path):
+    """Writes columns beside images as plain parquet files below a folder, and lists them."""
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    def plain(named=None, **files):
+        folder = tmp_path / "plain"
+        shutil.rmtree(folder, ignore_errors=True)
+        for name, columns in files.items():
+            file = folder / f"{name.replace('__', '/')}.parquet"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            count = len(next(iter(columns.values())))
+            images = [jpeg(number) for number in range(count)]
+            parquet.write_table(pyarrow.table({"image": images} | columns), file)
+        found = [str(file) for file in folder.rglob("*.parquet")]
+        return huggingface.of_parquet(found, str(folder), named or {})
+
+    return plain
+
+
+def splits(images):
+    return [image.split for image in images]
+
+
+def test_splits_may_stand_in_a_column_where_nothing_else_says_them(plain, datasets, tmp_path):
+    words = ["train", "Val", "testing", None, ""]
+    meant = ["train", "validation", "test", "none", "none"]
+    columns = {"label": list("abcde"), "split": words}
+    assert splits(plain(rows=columns)) == meant
+    assert not plain(rows=columns).notes
+    assert splits(plain(rows={"label": ["a", "b"], "is_valid": [True, False]})) == [
+        "validation",
+        "train",
+    ]
+    cohorts = {"label": list("abcde"), "cohort": words}
+    assert splits(plain(rows=cohorts)) == ["none"] * 5
+    assert splits(plain({"split": "cohort"}, rows=cohorts)) == meant
+    said = plain(train=columns)
+    assert splits(said) == ["train"] * 5
+    assert any("the column 'split' is not used" in note for note in said.notes)
+    assert splits(plain({"split": "split"}, train=columns)) == meant
+    odd = plain(rows={"label": ["a", "b"], "split": ["train", "fold 3"]})
+    assert splits(odd) == ["none"] * 2
+    assert any("'fold 3' is none of train" in note for note in odd.notes)
+    with pytest.raises(SourceError, match=r"column 'split': unknown split 'fold 3'; use train"):
+        plain({"split": "split"}, rows={"label": ["a", "b"], "split": ["train", "fold 3"]})
+    with pytest.raises(SourceError, match="has no 'x'; there are image, label"):
+        plain({"split": "x"}, rows={"label": ["a"]})
+
+
+def test_splits_of_a_data_set_of_one_split_may_stand_in_a_column(datasets, tmp_path):
+    features = {"image": datasets.Image(), "split": datasets.ClassLabel(names=["test", "train"])}
+    cells = [{"bytes": jpeg(number), "path": None} for number in range(3)]
+    rows = {"image": cells, "split": [1, 0, -1]}
+    rows = datasets.Dataset.from_dict(rows, features=datasets.Features(features))
+    rows.save_to_disk(tmp_path / "one")
+    images = huggingface.listed(f"hf:{tmp_path / 'one'}")
+    assert splits(images) == ["train", "test", "none"]
+    assert {image.label for image in images} == {None}
+    datasets.DatasetDict(train=rows, test=rows).save_to_disk(tmp_path / "two")
+    images = huggingface.listed(f"hf:{tmp_path / 'two'}")
+    assert splits(images) == ["train"] * 3 + ["test"] * 3
+    assert any("the column 'split' is not used" in note for note in images.notes)
+    with pytest.raises(SourceError, match="has splits of its own"):
+        huggingface.listed(f"hf:{tmp_path / 'one'}[train=data[:1]]", {"split": "split"})
+
+
+def test_files_with_other_columns_are_read_side_by_side(plain, capfd):
+    images = plain(
+        train__0000={"label": ["a", "b"]},
+        test__0000={"id": [1, 2]},
+        validation__0000={"label": [3, 4], "source": ["x", "y"]},
+    )
+    assert [(image.label, image.split) for image in images] == [
+        (None, "test"),
+        (None, "test"),
+        ("a", "train"),
+        ("b", "train"),
+        ("3", "validation"),
+        ("4", "validation"),
+    ]
+    assert [image.read()[0] for image in images] == [jpeg(0), jpeg(1)] * 3
+    assert any(note.startswith("test/0000.parquet: the label is none") for note in images.notes)
+    assert capfd.readouterr() == ("", "")
+    named = plain({"label": "breed"}, train={"breed": ["a"]}, test={"id": [1]})
+    assert [(image.label, image.split) for image in named] == [(None, "test"), ("a", "train")]
+
+
+def test_files_of_several_folders_are_called_by_what_those_have_in_common(plain, tmp_path):
+    plain(a__train={"label": ["a"]}, a__b__test={"label": ["b"]})
+    files = [str(tmp_path / "plain/a/train.parquet"), str(tmp_path / "plain/a/b/test.parquet")]
+    for name in (str(tmp_path / "plain/a"), str(tmp_path / "elsewhere")):
+        images = huggingface.of_parquet(files, name)
+        assert [(image.path, image.label, image.split) for image in images] == [
+            (b"b/test/000000.jpg", "b", "test"),
+            (b"train/000000.jpg", "a", "train"),
+        ] or [image.path for image in images] == [b"b/test/000000", b"train/000000"]
+        assert splits(images) == ["test", "train"]
+    with pytest.raises(SourceError, match="is given twice"):
+        huggingface.of_parquet([files[0]] * 2, name)
+
+
+def test_labels_of_rows_are_those_of_lists_with_notes_on_what_is_none(plain):
+    images = plain(rows={"label": [" cat", "Cat ", "Hu\u0308ndchen", "  ", None]})
+    assert [image.label for image in images] == ["cat", "Cat", "H\u00fcndchen", None, None]
+    none, capitals = images.label_notes
+    assert none.startswith("2 of 5 images have no label: their 'label' is empty")
+    assert "'Cat' and 'cat' differ only in capitals" in capitals
+    numbers = plain(rows={"label": [0, -1, 1]})
+    assert [image.label for image in numbers] == ["0", None, "1"]
+    assert "1 of 3 images have no label" in numbers.label_notes[0]
+    assert not plain(rows={"label": [0, 1]}).label_notes
+
+
+@pytest.mark.parametrize("kind", ["parquet", "saved"])
+def test_rows_name_no_files_outside_of_their_folder(datasets, stub, tmp_path, write_image, kind):
+    folder = tmp_path / "set"
+    inside = write_image(folder / "photos" / "in.png", 1)
+    outside = write_image(tmp_path / "out.png", 2)
+    (tmp_path / "other").symlink_to(folder)
+    write_image(tmp_path / "set and more" / "x.png", 3)
+    kept = [
+        "photos/in.png",
+        str(inside),
+        "photos/../photos/in.png",
+        f"{tmp_path}/other/photos/in.png",
+    ]
+    refused = [
+        str(outside),
+        "../out.png",
+        "photos/../../out.png",
+        f"{folder}/../out.png",
+        "../set and more/x.png",
+        "https://localhost:1/x.png",
+        "file:///etc/x.png",
+    ]
+    cells = [{"bytes": None, "path": path} for path in kept + refused]
+    rows = datasets.Dataset.from_dict(
+        {"image": cells}, features=datasets.Features(image=datasets.Image())
+    )
+    if kind == "saved":
+        rows = rows.cast_column("image", datasets.Image(decode=False))
+        rows.save_to_disk(folder)
+        images = huggingface.listed(f"hf:{folder}")
+    else:
+        pyarrow = pytest.importorskip("pyarrow")
+        from pyarrow import parquet
+
+        parquet.write_table(pyarrow.table({"image": cells}), folder / "rows.parquet")
+        images = huggingface.of_parquet([str(folder / "rows.parquet")], str(folder))
+    store = pipeline.run(stub, images, tmp_path / "out.h5", unit_images=5)
+    assert len(store) == len(kept)
+    reasons = [file.reason for file in store.skipped_files]
+    assert len(reasons) == len(refused)
+    for reason, path in zip(reasons, refused, strict=True):
+        assert path in reason
+        assert "outside the folder" in reason or "not fetched" in reason
 
 
 def test_slices_of_a_data_set_are_those_of_the_library_itself(parquet, datasets):

@@ -127,7 +127,8 @@ REFUSED = {
     "EPS of DOS": (b"\xc5\xd0\xd3\xc6" + bytes(64), "a page of PDF or EPS"),
     "FITS": (b"SIMPLE  =                    T", "FITS; scale to 8 or 16 bits"),
     "NumPy": (b"\x93NUMPY\1\0", "arrays; in Python"),
-    "zip": (b"PK\3\4" + bytes(64), "an archive; give it as the source"),
+    "zip": (b"PK\3\4" + bytes(64), "an archive; unpack the archive there, or give it alone"),
+    "parquet": (b"PAR1" + bytes(64), "a parquet file; give the parquet file alone"),
     "Git LFS": (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
     **{
         f"film {brand!r}": (box(b"ftyp", brand + bytes(4)) + bytes(64), "a film; cut frames out")

@@ -10,8 +10,10 @@ import warnings
 
 import numpy as np
 import pytest
+from headstart.extract import pipeline
 from headstart.extract.images import boxes, coded, foreign, formats, jpeg2000, limits, metadata
 from headstart.extract.images.decode import FORMATS, SUFFIXES, Decoded, Undecodable, decode
+from headstart.features.records import AGAIN, UNREAD
 from PIL import Image
 
 HEIGHT, WIDTH = 48, 64
@@ -421,6 +423,27 @@ def test_a_format_whose_decoder_is_missing_is_refused_with_the_command(name, mon
     monkeypatch.setattr(formats, "FORMATS", {"JPEG": (".jpg",)})
     with pytest.raises(Undecodable, match="python3 -m pip install"):
         decode(start + bytes(64), 32)
+
+
+@each
+def test_what_a_run_skipped_for_want_of_a_decoder_is_decoded_when_it_is_there(
+    format, monkeypatch, stub, tmp_path
+):
+    (tmp_path / "photos").mkdir()
+    for name, kind in (("1.jpg", format), ("2.jpg", "JPEG")):
+        (tmp_path / "photos" / name).write_bytes(encoded(NOISE, kind))
+    with monkeypatch.context() as without:
+        here = {name: suffixes for name, suffixes in FORMATS.items() if name != format}
+        without.setattr(formats, "FORMATS", here)
+        for _ in range(2):
+            store = pipeline.run(stub, tmp_path / "photos", tmp_path / "out.h5")
+            (skipped,) = store.skipped_files
+            assert "python3 -m pip install" in skipped.reason
+            assert skipped.reason.endswith(AGAIN)
+            assert skipped.digest == UNREAD
+    store = pipeline.run(stub, tmp_path / "photos", tmp_path / "out.h5")
+    assert len(store) == 2
+    assert not len(store.skipped_files)
 
 
 @heif

@@ -11,6 +11,8 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -301,17 +303,10 @@ import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's & switches it off
 from conftest import StubEmbedding
 from headstart.cli import main
-from headstart.extract import pipeline, sources
-from headstart.extract.sources.remote import scan as remote
+from headstart.extract import pipeline
 
 pipeline.Embedding = lambda *_: StubEmbedding()
 pipeline.run.__kwdefaults__["unit_images"] = 4
-scan = sources.scan
-
-def scan_also(source, *more, **named):
-    return remote.listed(source, {}) if "://" in str(source) else scan(source, *more, **named)
-
-sources.scan = scan_also
 if __name__ == "__main__":
     main(["extract", "s3://photos", "-o", "pets.h5"])
 """
@@ -441,6 +436,53 @@ def test_one_image_and_a_list_on_the_web_need_no_listing(web, photos):
     assert images[1].read()[0] == (photos / "blue/blue00.png").read_bytes()
     with pytest.raises(SourceError, match=r"no.png: there is no such .*\(404\)"):
         listed(f"{web}/red/no.png")
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz"])
+def test_a_server_that_sends_only_whole_files_is_refused_before_it_sends_one(
+    web, photos, tmp_path, suffix
+):
+    with zipfile.ZipFile(photos / "small.zip", "w") as archive:
+        archive.write(photos / "red/red00.png", "red/red00.png")
+    assert len(listed(f"{web}/small.zip")) == 1  # one block, so no part of it is asked for
+    (photos / f"large{suffix}").write_bytes(os.urandom(1 << 25))
+    tracemalloc.start()
+    with pytest.raises(SourceError) as refused:
+        listed(f"{web}/large{suffix}")
+    assert tracemalloc.get_traced_memory()[1] < 1 << 23
+    tracemalloc.stop()
+    assert str(refused.value).startswith(f"{web}/large{suffix}: the server sends files only as a ")
+    assert str(refused.value).endswith("download it")
+    assert "\n" not in str(refused.value)
+
+
+def test_archives_are_given_by_their_urls_too(bucket, photos, tmp_path):
+    for split in ("train", "test"):
+        with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+            archive.write(photos / "red/red00.png", "red/1.png")
+        bucket.put(f"packed/{split}-0.zip", (tmp_path / "a.zip").read_bytes())
+    images = remote.files(["s3://photos/packed/train-0.zip", "s3://photos/packed/test-0.zip"])
+    assert images.name == "s3://photos/packed"
+    assert {image.path: (image.label, image.split) for image in images} == {
+        b"train-0.zip/red/1.png": ("red", "train"),
+        b"test-0.zip/red/1.png": ("red", "test"),
+    }
+    with pytest.raises(SourceError, match="only images, or only archives"):
+        remote.files(["s3://photos/red/red01.png", "s3://photos/packed/train-0.zip"])
+
+
+def test_a_page_of_a_listing_is_tried_a_few_times_by_one_library_only(bucket, monkeypatch):
+    import botocore.retryhandler
+
+    monkeypatch.setattr(botocore.retryhandler, "delay_exponential", lambda *_, **__: 0.001)
+    bucket.fail_keys({"": ["503 SlowDown"] * 3})
+    assert len(listed("s3://photos")) == 18
+    bucket.clear()
+    bucket.fail_keys({"": ["503 SlowDown"] * 99})
+    with pytest.raises(SourceError, match=r"not reached: .*503"):
+        listed("s3://photos")
+    assert 3 <= bucket.answered()[""] <= 6
+    bucket.fail_keys({})
 
 
 def test_several_images_are_given_by_their_urls_and_nothing_else_is(bucket):

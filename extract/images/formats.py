@@ -19,7 +19,6 @@ from PIL import (
 
 from ...features.errors import install_command
 from ...features.records import AGAIN
-from .limits import Undecodable
 
 _AT_HAND: Final = {
     JpegImagePlugin.JpegImageFile.format: (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
@@ -106,6 +105,10 @@ def is_image(head: bytes) -> bool:
     if head.startswith(_MAGIC) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
         return True
     return later(head) in FORMATS
+
+
+class Undecodable(Exception):
+    """Why an image cannot be used; the message is the ledger's reason."""
 
 
 class Missing(Undecodable):

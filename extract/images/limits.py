@@ -10,6 +10,7 @@ from PIL import BmpImagePlugin, Image, JpegImagePlugin, TiffImagePlugin, WebPIma
 
 from ...features.child import after_fork
 from . import formats
+from .formats import Undecodable as Undecodable
 
 MAX_PIXELS: Final = 178_956_970
 """The limit of Pillow itself, which warns from half of it on: half a gigabyte of RGB."""
@@ -51,10 +52,6 @@ _FILTER_BYTES: Final = 16  # of Pillow's resampling, a pixel of a side
 
 
 TOO_MANY_PIXELS: Final = f"more than {MAX_PIXELS // 1_000_000} megapixels"
-
-
-class Undecodable(Exception):
-    """Why an image cannot be used; the message is the ledger's reason."""
 
 
 Piece = tuple[int, int] | None

@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from http import HTTPStatus
 from typing import Any, Final, TypeVar
 from urllib.request import getproxies
 
@@ -73,6 +74,23 @@ class Reader:
         async def once(failed: int) -> Mapping[str, Any]:  # noqa: ARG001
             found: Mapping[str, Any] = await self.fs._info(path)
             return found
+
+        return await self._again(once)
+
+    async def gives_parts(self, path: str) -> bool:
+        """Whether a server of the web sends a part of a file, or the whole; as `tried`.
+
+        Of the whole nothing is taken: it may be as large as any archive.
+        """
+
+        async def once(failed: int) -> bool:  # noqa: ARG001
+            options = dict(self.fs.kwargs)
+            headers = {**options.pop("headers", {}), "Range": "bytes=0-0"}
+            session = await self.fs.set_session()
+            address = self.fs.encode_url(path)
+            async with session.get(address, headers=headers, **options) as answer:
+                self.fs._raise_not_found_for_status(answer, path)
+                return bool(answer.status == HTTPStatus.PARTIAL_CONTENT)
 
         return await self._again(once)
 

@@ -22,8 +22,10 @@ _CONTENT: Final = (
 
 _TIMES: Final = "lastmodified mtime updated modified modify created ctime".split()
 
-_SMALLEST_BLOCK, _LARGEST_BLOCK = 1 << 18, 1 << 23
+SMALLEST_BLOCK, _LARGEST_BLOCK = 1 << 18, 1 << 23
 """Bytes fetched at a time: a photograph, or as much as comes in 0.1 s on a good line."""
+
+AS_A_WHOLE: Final = "the server sends files only as a whole, and this one is read in parts"
 
 
 def stamp_of(info: Mapping[str, Any]) -> int:
@@ -121,7 +123,7 @@ class _Blocks(io.RawIOBase):
         self._place = place
         self._position = 0
         self._start, self._block = 0, b""
-        self._length = _SMALLEST_BLOCK
+        self._length = SMALLEST_BLOCK
 
     def readable(self) -> bool:
         return True
@@ -155,11 +157,13 @@ class _Blocks(io.RawIOBase):
 
     def _fetch(self, wanted: int) -> None:
         on = bool(self._block) and self._position == self._start + len(self._block)
-        self._length = min(self._length * 2, _LARGEST_BLOCK) if on else _SMALLEST_BLOCK
+        self._length = min(self._length * 2, _LARGEST_BLOCK) if on else SMALLEST_BLOCK
         start, size = self._position, self._place.size
         end = min(start + min(max(wanted, self._length), _LARGEST_BLOCK), size)
         data = self._place.store.read(self._place.key, start, end)
         if len(data) == size != end - start:  # a server that knows no ranges
+            if size > SMALLEST_BLOCK:
+                raise Unreadable(AS_A_WHOLE)
             start, end = 0, size
         if len(data) != end - start:
             raise Unreadable(f"{self._place.name} changed since it was listed; {AGAIN}")

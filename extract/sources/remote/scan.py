@@ -12,7 +12,7 @@ from ..lists import manifest, table
 from . import folder
 from .address import AskedReference, asked, settled
 from .beside import RemoteBeside
-from .reference import RemotePlace
+from .reference import AS_A_WHOLE, SMALLEST_BLOCK, RemotePlace
 from .store import Store, anew
 from .url import URL, public
 
@@ -45,15 +45,19 @@ def listed(name: str, columns: Mapping[str, str]) -> Listing:
 
 
 def files(names: Sequence[str]) -> Listing:
-    """Images at URLs, in the order in which they are given."""
+    """Images at URLs, in the order in which they are given; or those in archives there."""
     anew()
+    if len(names) > 1 and all(archives.is_archive(_target(name)) for name in names):
+        every = [one for name in names for one in archives.names(name)]
+        folders = os.path.commonprefix([public(name).split("/")[:-1] for name in every])
+        return archives.listed("/".join(folders), [_place(name) for name in every])
     images: dict[bytes, AskedReference] = {}
     for name in names:
         _require_known(name)
         if not tree.is_image_name(_target(name).rpartition("/")[2]):
             raise SourceError(
                 f"{public(name)}: not an image by its name ({' '.join(sorted(SUFFIXES))}); only "
-                f"images can be given several at a time"
+                f"images, or only archives, can be given several at a time"
             )
         image = asked(name, None, tree.NO_SPLIT)
         if image.path in images:
@@ -100,7 +104,13 @@ def _place(name: str) -> RemotePlace:
             f"{public(name)}: the server does not say how large this file is, so that it cannot be "
             f"read in parts; download it"
         )
-    return RemotePlace(image.store, image.key, image.size, image.stamp, public(name))
+    place = RemotePlace(image.store, image.key, image.size, image.stamp, public(name))
+    try:
+        if image.size > SMALLEST_BLOCK and not image.store.gives_parts(image.key):
+            raise SourceError(f"{place.name}: {AS_A_WHOLE}; download it")
+    except Unreadable as failed:
+        raise folder.cannot(image.store, failed) from failed
+    return place
 
 
 def _list(name: str, path: str, columns: Mapping[str, str]) -> Listing:

@@ -68,6 +68,13 @@ class Store:
         reader = self._reader()
         return attempted(lambda: reader.cat(path, start, end))
 
+    def gives_parts(self, path: str) -> bool:
+        """Whether parts of a file can be fetched; where that is not certain the server is asked."""
+        reader = self._reader()
+        if self.protocol not in WEB or "::" in self.url:
+            return True
+        return asyncio.run_coroutine_threadsafe(reader.gives_parts(path), reader.fs.loop).result()
+
     def begin_info(self, path: str) -> "Future[Mapping[str, Any]]":
         """Begin to ask what the server says of a file; an `Unreadable` says why it says nothing."""
         reader = self._reader()
@@ -154,8 +161,8 @@ def _open(url: str, use: str, process: int) -> Reader:  # noqa: ARG001 - none ou
         raise _missing(shown, protocols[0] if protocols else "", error) from error
     except (ValueError, TypeError, OSError) as error:
         raise SourceError(f"{shown}: cannot be opened: {retry.told(error)}") from error
-    if use == "read" and set(protocols) & {*S3}:
-        fs.retries = 1
+    if set(protocols) & {*S3}:
+        fs.retries = 1  # of listings botocore tries each page five times, for up to 15 s
     return Reader(fs, root, protocols)
 
 
