@@ -186,7 +186,8 @@ def _cells(part: Any, meant: Meant) -> Iterator[_Cells]:
         data, paths = None, images
     none = [None] * part.num_rows
     labels = none if meant.label is None else part.column(meant.label).to_pylist()
-    lengths = none if data is None else compute.binary_length(data).to_pylist()
+    empty = data is None or types.is_null(data.type)
+    lengths = none if empty else compute.binary_length(data).to_pylist()
     splits = none if meant.split is None else part.column(meant.split).to_pylist()
     for length, path, label, split in zip(
         lengths, none if paths is None else paths.to_pylist(), labels, splits, strict=True

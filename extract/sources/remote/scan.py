@@ -1,5 +1,6 @@
 """Whatever fsspec opens, by its URL -> references to the images there."""
 
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 
@@ -49,8 +50,9 @@ def files(names: Sequence[str]) -> Listing:
     anew()
     if len(names) > 1 and all(archives.is_archive(_target(name)) for name in names):
         every = [one for name in names for one in archives.names(name)]
-        folders = os.path.commonprefix([public(name).split("/")[:-1] for name in every])
-        return archives.listed("/".join(folders), [_place(name) for name in every])
+        levels = zip(*(public(name).split("/")[:-1] for name in every), strict=False)
+        same = itertools.takewhile(lambda level: len({*level}) == 1, levels)
+        return archives.listed("/".join(level[0] for level in same), list(map(_place, every)))
     images: dict[bytes, AskedReference] = {}
     for name in names:
         _require_known(name)
