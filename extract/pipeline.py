@@ -39,7 +39,9 @@ _MOST_WORKERS: Final = 256  # each has a backbone in memory
 def log_notes(listing: Listing, *, labels: bool = True) -> None:
     """Log what one might not expect of a source; of its `labels`, too."""
     for note in (*listing.notes, *(listing.label_notes if labels else ())):
-        _log.warning("%s: %s", listing.name, note)
+        # A name that is no text goes into no log.
+        text = f"{listing.name}: {note}".encode("utf-8", "backslashreplace").decode("utf-8")
+        _log.warning("%s", text)
 
 
 def extract(

@@ -193,7 +193,7 @@ def test_a_layout_is_read_as_people_mean_it(tmp_path, name):
         (["cat/1.jpg", "cat/a.psd"], r"1 \.psd is not taken"),
         (["cat/1.jpg", "more.zip"], r"1 \.zip is not taken: "),
         (["cat/1.jpg", "more.tar.gz"], r"1 \.tar is not taken: "),
-        (["s1/a/1.jpg", "s2/a/2.jpg", "s2/b/3.jpg"], "'a' stand below each of 's1' and 's2', and a"),
+        (["s1/a/1.jpg", "s2/a/2.jpg", "s2/b/3.jpg"], "'a' stand below each of 's1' and 's2'"),
     ],
 )  # fmt: skip
 def test_what_one_might_miss_is_said_in_one_line(tmp_path, paths, note):
