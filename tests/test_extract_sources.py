@@ -61,8 +61,8 @@ def test_images_can_be_given_themselves_and_keep_their_order(tmp_path, monkeypat
     for files, message in (
         (["cat/2.jpg", "cat/3.jpg"], r"cat/3\.jpg: no such file"),
         (["cat/2.jpg", "cat/../cat/2.jpg"], "is given twice"),
-        (["cat/2.jpg", "notes.txt"], r"notes\.txt: not an image by its name .*\.jpeg"),
-        (["cat", "cat/2.jpg"], "cat: not an image by its name"),
+        (["cat/2.jpg", "notes.txt"], r"notes\.txt: not an image by its name; of images"),
+        (["cat", "cat/2.jpg"], "cat: a folder; of images, archives or URLs several"),
         ([], "the list of files is empty"),
     ):
         with pytest.raises(SourceError, match=message):

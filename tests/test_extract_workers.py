@@ -1,6 +1,7 @@
 """Several worker processes: real ones, with a stand-in for the backbone."""
 
 import contextlib
+import dataclasses
 import functools
 import os
 import signal
@@ -151,9 +152,10 @@ class _Buggy(ImageReference):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_error_while_reading_ends_the_run_and_does_not_hang_it(photos, out, stub, workers):
     listing = scan(photos)
-    listing[13] = _Buggy(listing[13].path, listing[13].location)
+    images = [*listing[:13], _Buggy(listing[13].path, listing[13].location), *listing[14:]]
+    listing = dataclasses.replace(listing, images=images)
     with pytest.raises(RuntimeError, match="a bug"):
-        run(stub, photos, out, listing=listing, workers=workers, unit_images=2)
+        run(stub, listing, out, workers=workers, unit_images=2)
 
 
 def test_units_that_race_for_the_same_bytes_end_in_the_same_file(

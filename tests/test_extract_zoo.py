@@ -12,7 +12,7 @@ import zlib
 
 import numpy as np
 import pytest
-from headstart.extract.images.decode import Undecodable, decode
+from headstart.extract.images.decode import FORMATS, Undecodable, decode
 from PIL import Image
 
 SIZE = 16
@@ -159,9 +159,7 @@ PIXELS = {
     "PNG without its end": (saved(picture(), "PNG")[:-12], "24x16 6a55147c7097b56e"),
 }
 
-FOREIGN = (
-    "not an image in one of the formats JPEG, PNG, GIF, BMP, WEBP, TIFF, or damaged from its start "
-)
+FOREIGN = f"not an image in one of the formats {', '.join(FORMATS)}, or damaged from its start "
 
 REASONS = {
     "half a JPEG": (JPEG[: len(JPEG) // 2], "truncated: the file ends before the image does"),
@@ -178,7 +176,7 @@ REASONS = {
     ),
     "PDF": (
         b"%PDF-1.7 ...............",
-        FOREIGN + "(which is b'%PDF-1.7')",
+        "a page of PDF or EPS; draw as PNG",
     ),
     "400 megapixels": (bomb(), "more than 178 megapixels"),
     "32-bit float": (

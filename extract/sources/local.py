@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from ...features.errors import SourceError
-from ..images.decode import SUFFIXES
 from . import passed, tree
 from .image import ImageReference, absolute, is_image, tidy
 from .listing import Listing, Source
@@ -84,8 +83,7 @@ def folder(root: bytes) -> Listing:
     name = os.fsdecode(root)
     if not images:
         raise NoImages(
-            f"{name}: no images in this folder or below it"
-            + (over.instead() or f"; looked for the suffixes {' '.join(sorted(SUFFIXES))}"),
+            f"{name}: no images in this folder or below it{over.instead()}",
             sorted(over.parquet),
         )
     if over.lists and len({image.label for image in images}) == 1:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from ..images import foreign
+from ..images.decode import SUFFIXES
 
 _SNIFFED: Final = 20
 """Files of each unknown suffix whose first bytes are looked at."""
@@ -86,7 +87,8 @@ class Over:
         if notes:
             return "; " + "; ".join(notes)
         shown = ", ".join(f"{count:,} {what}" for what, count in self.counts.most_common(5))
-        return f"; there are {shown}" if shown else ""
+        there = f"; passed over: {shown}" if shown else ""
+        return f"; looked for the suffixes {' '.join(sorted(SUFFIXES))}{there}"
 
 
 def _head_of(location: bytes) -> bytes:
