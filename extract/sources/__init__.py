@@ -39,10 +39,14 @@ def scan(
         Or a list: a CSV or TSV file with a column of paths, relative to its own folder, or of names
         or numbers of the images there, and optionally labels and splits; a pandas or polars data
         frame with such columns; ``"-"`` for paths on standard input, a line each.
-        Or an image file, or a sequence of image files, which have neither.
+        Or an archive (``.zip``, ``.tar``, ``.tar.gz`` ...), several of them, or WebDataset shards
+        (``"shard-{000..123}.tar"``); a data set by name (``"tfds:NAME[SPLITS]"``, ``"hf:NAME"``)
+        or as parquet; a URL that fsspec opens, of any of these.
+        Or an image file, or a sequence of image files, which have neither label nor split; or a
+        `Listing`, which is returned.
         docs/sources.md shows what is understood, layout by layout.
     labels : {"folder", "none"}, default="folder"
-        ``"none"`` ignores whatever labels there are.
+        ``"none"`` ignores whatever labels there are, and of lists whatever splits.
     columns : mapping, optional
         The columns of a list that have no usual names, such as
         ``{"path": "slide", "label": "tissue", "split": "cohort"}``.
@@ -54,6 +58,8 @@ def scan(
     SourceError
         If the source is not there or holds no image, an image is listed twice, or a list is not as
         described.
+    MissingExtra
+        If it takes a library that is not installed.
     """
     if labels not in LABEL_RULES:
         raise WrongUsage(f"labels {labels!r}: use one of {', '.join(LABEL_RULES)}")

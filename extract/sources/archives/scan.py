@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from ....features.errors import SourceError
-from ...images.decode import SUFFIXES
 from .. import passed, tree
 from ..image import LONGEST_PATH, Unreadable
 from ..listing import Listing
@@ -83,10 +82,7 @@ class Scan:
     def listing(self, name: str) -> Listing:
         """All that was found."""
         if not self._images:
-            raise SourceError(
-                f"{name}: no images in this archive; looked for the suffixes "
-                f"{' '.join(sorted(SUFFIXES))}{self._over.instead()}"
-            )
+            raise SourceError(f"{name}: no images in this archive{self._over.instead()}")
         for _, _, parts in self._images.values():
             self._folders[parts] += 1
         meanings, label_notes = tree.understand(self._folders)

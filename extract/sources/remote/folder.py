@@ -7,7 +7,6 @@ from typing import Any
 from urllib.parse import unquote
 
 from ....features.errors import SourceError
-from ...images.decode import SUFFIXES
 from .. import passed, tree
 from ..image import LONGEST_PATH, Unreadable
 from ..listing import Listing
@@ -127,10 +126,7 @@ def folder(store: Store) -> Listing:
             f"a list (.csv), or image by image{over.instead()}"
         )
     if not images:
-        raise SourceError(
-            f"{store.name}: no images in this folder or below it; looked for the suffixes "
-            f"{' '.join(sorted(SUFFIXES))}{over.instead()}"
-        )
+        raise SourceError(f"{store.name}: no images in this folder or below it{over.instead()}")
     images.sort(key=lambda image: image.path)
     notes = over.notes() + about_unstamped(unstamped)
     if long:
