@@ -87,7 +87,7 @@ class Over:
         if notes:
             return "; " + "; ".join(notes)
         shown = ", ".join(f"{count:,} {what}" for what, count in self.counts.most_common(5))
-        there = f"; passed over: {shown}" if shown else ""
+        there = f"; there are {shown}" if shown else ""
         return f"; looked for the suffixes {' '.join(sorted(SUFFIXES))}{there}"
 
 
