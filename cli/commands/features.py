@@ -34,7 +34,7 @@ def scan(sources: tuple[str, ...], as_json: bool, **how: Any) -> None:
     from ...extract import scan
     from ..printing import sources as printed
 
-    printed.listing(scan(_one(sources), **how), as_json=as_json)
+    printed.listing(scan(sources, **how), as_json=as_json)
 
 
 @click.command(epilog=WHAT)
@@ -95,14 +95,10 @@ def extract(
 
     seen: list[Listing] = []
     told = seen.append if as_json else understood.listing
-    store = extract(_one(sources), out, progress=True, seen=told, **settings)
+    store = extract(sources, out, progress=True, seen=told, **settings)
     printed.extraction(store, as_json=as_json, source=[understood.values(one) for one in seen])
     summary = store.summary
     return 1 if strict and summary.skipped + summary.unreachable else 0
-
-
-def _one(sources: tuple[str, ...]) -> str | tuple[str, ...]:
-    return sources[0] if len(sources) == 1 else sources
 
 
 @click.command()

@@ -34,8 +34,7 @@ def predict(head: str, sources: tuple[str, ...], out: str, as_json: bool, **how:
     from ...apply import predict
     from ..printing import models as printed
 
-    source = sources[0] if len(sources) == 1 else sources
-    predictions = predict(head, source, out=out, progress=True, **how)
+    predictions = predict(head, sources, out=out, progress=True, **how)
     printed.predictions(predictions, out, as_json=as_json)
 
 

@@ -29,7 +29,7 @@ def about_labels(labels: Iterable[str | None]) -> list[str]:
         same[" ".join(label.casefold().split())].add(label)
     pairs = [sorted(names) for names in same.values() if len(names) > 1]
     return [
-        f"the classes {listed(names, 'and')} differ only in capitals or spaces; they are taken "
+        f"the classes {listed(names)} differ only in capitals or spaces; they are taken "
         f"for {len(names)} classes"
         for names in sorted(pairs)
     ]
@@ -54,13 +54,13 @@ def about_splits(
         one = len(named) == 1
         as_class = (" and taken for a class" if one else " and taken for classes") if labels else ""
         notes.append(
-            f"{listed(named, 'and')} {'looks like a split' if one else 'look like splits'}, not "
+            f"{listed(named)} {'looks like a split' if one else 'look like splits'}, not "
             f"used as {'one' if one else 'such'}{as_class}, because other images (in "
             f"{'/'.join(without)}) are in none; split all images or none, or move those elsewhere"
         )
     elif labels:
         named_like = "is named like a split" if len(labels) == 1 else "are named like splits"
-        notes.append(f"{listed(labels, 'and')} {named_like}, and taken for a class")
+        notes.append(f"{listed(labels)} {named_like}, and taken for a class")
     unlabelled: collections.Counter[str] = collections.Counter()
     for parts, meaning in meanings.items():
         if meaning.label is None:
@@ -85,13 +85,13 @@ def about_classes(folders: Mapping[Parts, int], meanings: Mapping[Parts, Meaning
     return notes
 
 
-def listed(names: Collection[str], last: str = "and") -> str:
+def listed(names: Collection[str]) -> str:
     """The first names, for a line."""
     shown = [repr(name) for name in names][:_MOST_NAMES]
     more = len(names) - len(shown)
     if more:
         return f"{', '.join(shown)} and {more:,} more"
-    return f" {last} ".join([*([", ".join(shown[:-1])] if shown[:-1] else []), *shown[-1:]])
+    return " and ".join([*([", ".join(shown[:-1])] if shown[:-1] else []), *shown[-1:]])
 
 
 def _images(count: int) -> str:

@@ -73,7 +73,7 @@ def understand(folders: Mapping[Parts, int]) -> tuple[dict[Parts, Meaning], list
     same for all images of several folders (``cat/images``, ``dog/images``), that of the one above.
     A note is a line about what was understood otherwise than one might think.
     """
-    placed = {parts: tuple(map(_composed, parts)) for parts, count in folders.items() if count}
+    placed = {parts: _composed(parts) for parts, count in folders.items() if count}
     words = _words({name for parts in placed.values() for name in parts})
     where = _split_places({parts for parts in placed.values() if parts}, words)
     wraps = _common([names[: where[names]] for names in placed.values() if names in where])
@@ -99,9 +99,9 @@ def understand(folders: Mapping[Parts, int]) -> tuple[dict[Parts, Meaning], list
     return meanings, notes
 
 
-def _composed(name: str) -> str:
+def _composed(parts: Parts) -> Parts:
     # As a Mac writes it, a name with an accent is another string of bytes, and the same name.
-    return unicodedata.normalize("NFC", name)
+    return tuple(unicodedata.normalize("NFC", name) for name in parts)
 
 
 def _words(names: Collection[str]) -> dict[str, str]:
@@ -182,7 +182,7 @@ def _labels(
     through = {
         parts: names
         for parts, names in inside.items()
-        if names and names[-1].casefold() in _CONTAINERS and beside[_composed_all(parts[:-1])] == 1
+        if names and names[-1].casefold() in _CONTAINERS and beside[_composed(parts[:-1])] == 1
     }
     names = set(labels.values())
     if not through and len(names) == 1:
@@ -198,7 +198,3 @@ def _labels(
         return labels, pooled(inside)
     seen = listed(sorted({found[-1] for found in through.values()}))
     return labels, [f"folders called {seen} are no classes; those above them are, if any"]
-
-
-def _composed_all(parts: Parts) -> Parts:
-    return tuple(map(_composed, parts))
