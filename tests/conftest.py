@@ -22,6 +22,7 @@ from headstart.features.journal import units
 from headstart.features.origin import Origin
 from headstart.features.store import FeatureStore
 from PIL import Image
+from sklearn.preprocessing import StandardScaler
 
 COLOURS = {"blue": (30, 60, 200), "red": (200, 40, 30), "green": (40, 180, 60)}
 
@@ -232,6 +233,25 @@ def send_whole():
     yield send
     for module in sent:
         cloudpickle.unregister_pickle_by_value(module)
+
+
+class ShrunkenScaler(StandardScaler):
+    """The scaler that heads begin with, by its formula, for oracles of plain scikit-learn.
+
+    Variances are shrunk towards their mean, as if that had been seen in 100 more rows.
+    """
+
+    def fit(self, features, y=None):
+        super().fit(features.astype(np.float64))
+        rows, common = len(features), self.var_.mean()
+        self.scale_ = np.sqrt((rows * self.var_ + 100 * common) / (rows + 100))
+        return self
+
+
+@pytest.fixture
+def shrunken_scaler():
+    """A fresh one."""
+    return ShrunkenScaler()
 
 
 @pytest.fixture

@@ -53,13 +53,13 @@ def as_splits(folds):
 
 
 @pytest.mark.parametrize(("rows", "classes"), [(120, 2), (400, 2), (300, 4)])
-def test_the_logistic_head_is_what_a_plain_grid_search_finds(rows, classes):
+def test_the_logistic_head_is_what_a_plain_grid_search_finds(rows, classes, shrunken_scaler):
     """Also with fewer rows than columns."""
     one = task(rows, classes, columns=150)
     folds = folds_of(one)
     ours = cross_fit(recipe_of("logistic"), one, folds, honest=False)
     plain = GridSearchCV(
-        make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000, tol=1e-6)),
+        make_pipeline(shrunken_scaler, LogisticRegression(max_iter=5000, tol=1e-6)),
         {"logisticregression__C": STRENGTHS},
         cv=as_splits(folds),
         scoring="neg_log_loss",
@@ -74,12 +74,12 @@ def test_the_logistic_head_is_what_a_plain_grid_search_finds(rows, classes):
         )
 
 
-def test_a_calibrated_svm_is_what_scikit_learn_calibrates(make_store):
+def test_a_calibrated_svm_is_what_scikit_learn_calibrates(make_store, shrunken_scaler):
     one = task(300, 3)
     folds = folds_of(one)
     head = train(make_store(one.features, one.labels.tolist()), "svm")
     plain = CalibratedClassifierCV(
-        make_pipeline(StandardScaler(), LinearSVC(C=head.parameters["C"], dual=False, tol=1e-8)),
+        make_pipeline(shrunken_scaler, LinearSVC(C=head.parameters["C"], dual=False, tol=1e-8)),
         cv=as_splits(folds),
         ensemble=False,
     ).fit(one.features.astype(np.float64), one.labels)
@@ -89,11 +89,11 @@ def test_a_calibrated_svm_is_what_scikit_learn_calibrates(make_store):
 
 
 @pytest.mark.parametrize("classes", [2, 6])
-def test_svm_rbf_decides_as_scikit_learns_svc_does(classes):
+def test_svm_rbf_decides_as_scikit_learns_svc_does(classes, shrunken_scaler):
     one, other = task(400, classes, apart=1.5), task(400, classes, apart=1.5, seed=1)
     parameters = {"C": 1.0, "gamma": 1 / 40}
     steps = make_pipeline(*(step for _, step in Rbf().fit(parameters, one)))
-    plain = make_pipeline(StandardScaler(), SVC(C=1.0, gamma=1 / 40)).fit(one.features, one.labels)
+    plain = make_pipeline(shrunken_scaler, SVC(C=1.0, gamma=1 / 40)).fit(one.features, one.labels)
     for features in (one.features, other.features):
         assert (steps.predict(features) == plain.predict(features)).mean() >= 0.999
         apart = np.abs(steps.decision_function(features) - plain.decision_function(features))
@@ -119,7 +119,7 @@ def test_a_kernel_that_does_not_fit_into_memory_is_approximated_and_that_is_logg
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_balanced_classes_weigh_the_same_as_in_scikit_learn(name, make_store):
+def test_balanced_classes_weigh_the_same_as_in_scikit_learn(name, make_store, shrunken_scaler):
     features, codes = clouds(400, 2, apart=0.3)
     rare = (codes == 1) | (np.arange(400) % 10 == 0)
     labels = np.array(["common", "rare"])[1 - codes[rare]].tolist()
@@ -131,7 +131,7 @@ def test_balanced_classes_weigh_the_same_as_in_scikit_learn(name, make_store):
     assert balanced.class_weight == "balanced"
     if name == "logistic":
         theirs = make_pipeline(
-            StandardScaler(),
+            shrunken_scaler,
             LogisticRegression(class_weight="balanced", tol=1e-8, **balanced.parameters),
         ).fit(store.features.astype(np.float64), labels)
         np.testing.assert_allclose(

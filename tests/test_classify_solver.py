@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from headstart.classify.solver.losses import LogLoss, SquaredHinge
 from headstart.classify.solver.path import LinearPath
+from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.utils.class_weight import compute_sample_weight
 
@@ -25,9 +25,9 @@ def trainings(rows):
     return [np.flatnonzero((part != a) & (part != b)) for a, b in ((9, 9), (0, 0), (1, 2), (3, 0))]
 
 
-def by_scikit_learn(loss, features, codes, strength, balanced):
+def by_scikit_learn(scaler, loss, features, codes, strength, balanced):
     """A scaler, and the (c, D) coefficients and (c,) intercepts after it."""
-    scaler = StandardScaler().fit(features)
+    scaler = clone(scaler).fit(features)
     scaled = scaler.transform(features.astype(np.float64))
     weights = compute_sample_weight("balanced" if balanced else None, codes)
     if isinstance(loss, LogLoss):
@@ -53,7 +53,9 @@ def by_scikit_learn(loss, features, codes, strength, balanced):
 @pytest.mark.parametrize("balanced", [False, True])
 @pytest.mark.parametrize("shape", [(140, 2, 30), (140, 2, 300), (160, 5, 40), (90, 3, 200)])
 @pytest.mark.parametrize("loss", [LogLoss(), SquaredHinge()], ids=["logistic", "svm"])
-def test_every_classifier_of_a_path_is_the_one_that_scikit_learn_finds(loss, shape, balanced):
+def test_every_classifier_of_a_path_is_the_one_that_scikit_learn_finds(
+    loss, shape, balanced, shrunken_scaler
+):
     rows, classes, columns = shape
     features, codes = clouds(rows, classes, columns)
     if balanced:
@@ -66,7 +68,7 @@ def test_every_classifier_of_a_path_is_the_one_that_scikit_learn_finds(loss, sha
         solved = path.solve(strength, [[everyone]] * len(cuts), tolerance=1e-9)
         for number, (training, (decisions,)) in enumerate(zip(cuts, solved, strict=True)):
             scaler, slopes, offsets = by_scikit_learn(
-                loss, features[training], codes[training], strength, balanced
+                shrunken_scaler, loss, features[training], codes[training], strength, balanced
             )
             theirs = scaler.transform(features.astype(np.float64)) @ slopes.T + offsets
             if isinstance(loss, LogLoss):  # softmax does not see a constant added to all columns
@@ -94,7 +96,7 @@ def test_the_minimum_is_found_in_few_steps_though_classes_are_uneven(caplog):
     assert "no minimum to 1e-09 within 1 steps" in caplog.text  # or the log would never speak
 
 
-def test_what_is_returned_belongs_together_though_the_search_was_cut_short(caplog):
+def test_what_is_returned_belongs_together_though_the_search_was_cut_short(caplog, shrunken_scaler):
     features, codes = clouds(200, 2, 30)
     everyone = np.arange(200)
     path = LinearPath(features, codes, 2, [everyone], SquaredHinge())
@@ -104,7 +106,7 @@ def test_what_is_returned_belongs_together_though_the_search_was_cut_short(caplo
         )
     assert "C = 1: no minimum to 1e-09 within 3 steps" in caplog.text
     coefficients, intercept = path.coefficients(0)
-    scaled = StandardScaler().fit_transform(features.astype(np.float64))
+    scaled = shrunken_scaler.fit_transform(features.astype(np.float64))
     np.testing.assert_allclose(decisions, scaled @ coefficients.T + intercept, atol=1e-3)
 
 

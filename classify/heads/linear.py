@@ -14,6 +14,7 @@ from sklearn.svm import LinearSVC
 from ..solver.losses import LogLoss, Loss, SquaredHinge
 from ..solver.path import LinearPath
 from .recipe import Cut, Decisions, Parameters, Probabilities, Step, Task
+from .scaling import shrunken_scaler
 
 Coefficients = tuple[NDArray[np.float32], NDArray[np.float32]]
 """(c, D) and the (c,) intercepts."""
@@ -74,7 +75,7 @@ class Linear:
         path.solve(parameters["C"], tolerance=1e-5)
         coefficients = path.coefficients(0)
         del path  # its copy of the features
-        scaler = StandardScaler().fit(task.features)
+        scaler = shrunken_scaler(task.features)
         classifier = self.classifier(coefficients, scaler, parameters, task)
         return [("scale", scaler), ("classify", classifier)]
 

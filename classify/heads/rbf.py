@@ -13,12 +13,13 @@ import psutil
 from numpy.typing import NDArray
 from sklearn.kernel_approximation import Nystroem
 from sklearn.metrics.pairwise import rbf_kernel
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import SVC
 
 from ..solver.path import LinearPath, product
 from .linear import SVM
 from .recipe import Cut, Decisions, Parameters, Step, Task, chosen_codes
+from .scaling import shrunken_scaler
 
 _STRENGTHS: Final = (1.0, 10.0)
 """Beyond C = 10 nothing changes: this kernel has then separated all that it can."""
@@ -64,7 +65,7 @@ class Rbf:
 
     def fit(self, parameters: Parameters, task: Task, start: Any = None) -> list[tuple[str, Any]]:  # noqa: ARG002
         """Fit on all rows; keep the support vectors only."""
-        scaler = StandardScaler().fit(task.features)
+        scaler = shrunken_scaler(task.features)
         scaled = scaler.transform(task.features)
         if "landmarks" in parameters:
             nystroem = _nystroem(parameters, task).fit(scaled)
@@ -104,7 +105,7 @@ def _grid(task: Task) -> list[Parameters]:
 
 def _decide(grid: Sequence[Parameters], task: Task, cut: Cut) -> Iterator[list[Decisions]]:
     """Decision values of the held-out rows, for each point of the grid."""
-    scaler = StandardScaler().fit(task.features[cut.training])
+    scaler = shrunken_scaler(task.features[cut.training])
     inside = scaler.transform(task.features[cut.training])
     outside = [scaler.transform(task.features[rows]) for rows in cut.held_out]
     if "landmarks" in grid[0]:

@@ -20,6 +20,8 @@ from .losses import Floats, Loss, columns_of
 
 _AT_ONCE: Final = 2**23
 """Decision values that are worked on at once: 32 MB for each of four arrays."""
+PRIOR_ROWS: Final = 100
+"""TODO"""
 _VECTORS: Final = 4
 """Rows up to which products with vectors, one by one, are faster than with a matrix."""
 _BLOCK: Final = 2**17
@@ -30,7 +32,7 @@ class LinearPath:
     """Linear classifiers on the same rows, each trained on some of them.
 
     Classifier p minimises ``C * (sum of the losses of its training rows) + |v|^2 / 2``, where v are
-    the coefficients of features that are standardised over those same rows.
+    the coefficients of features that are centred on, and divided by `scales` of, those same rows.
 
     `features` are (N, D) and computed with in float32. `codes` are (N,) classes from 0; all
     `classes` of them occur in each of the P `trainings`, the rows that a classifier is trained on.
@@ -66,8 +68,9 @@ class LinearPath:
         # coefficients, so that no classifier needs a matrix of its own.
         self._features = np.array(features, np.float32, order="C")
         self._features -= self._features.mean(axis=0, dtype=np.float64).astype(np.float32)
-        scale = np.sqrt(np.einsum("ij,ij->j", self._features, self._features) / len(features))
-        self._features /= np.where(scale > 0, scale, 1)
+        variance = np.einsum("ij,ij->j", self._features, self._features) / len(features)
+        scale = scales(variance, len(features))
+        self._features /= scale
         self._mean = members @ self._features / self._sizes[:, None]
         squares = np.zeros_like(self._mean)
         for start in range(0, len(features), 4096):
@@ -75,10 +78,11 @@ class LinearPath:
             squares += members[:, block] @ self._features[block] ** 2
         squares /= self._sizes[:, None]
         variance = squares - self._mean**2
-        # Without a scale a feature gets no coefficient. That is right if it is constant over the
-        # training rows; its variance is then a rounding error of the difference.
-        scales = np.where(variance > 1e-5 * squares, variance, np.inf) ** 0.5
-        self._inverse_scale: Floats = (1 / scales).astype(np.float32)
+        # Where a feature is constant over the training rows, its variance is a rounding error of
+        # the difference; without a scale it gets no coefficient.
+        varies = variance > 1e-5 * squares
+        own = scales(np.where(varies, variance, 0) * scale**2, self._sizes[:, None])
+        self._inverse_scale: Floats = np.where(varies, scale / own, 0).astype(np.float32)
         rows, dimension = self._features.shape
         self._few_rows = rows < dimension
         self._gram = blas.ssyrk(1, self._features.T, trans=self._few_rows, lower=True)
@@ -235,6 +239,19 @@ class _Group:
             return result
 
         return apply
+
+
+def scales(variances: NDArray[np.floating], rows: Any) -> NDArray[np.floating]:
+    """What features are divided by: their standard deviations, as far as `rows` can tell them.
+
+    (..., D) `variances` of so many rows are shrunk towards their mean, as if that had been seen in
+    `PRIOR_ROWS` more rows (the mean of a scaled inverse chi-squared posterior, as for the genes of
+    Smyth 2004, doi:10.2202/1544-6115.1027). Of few rows, a feature that hardly varied by chance
+    would otherwise count as much as any other.
+    """
+    common = variances.mean(axis=-1, keepdims=True)
+    shrunk = (rows * variances + PRIOR_ROWS * common) / (rows + PRIOR_ROWS)
+    return np.asarray(np.sqrt(np.where(common > 0, shrunk, 1)), variances.dtype)
 
 
 def balancing(codes: NDArray[np.intp]) -> NDArray[np.float64]:
