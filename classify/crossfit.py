@@ -10,16 +10,24 @@ both, so that five folds need 5 + 10 classifiers and not 5 + 20.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.calibration import CalibratedClassifierCV
 
-from .heads.calibration import calibrator
-from .heads.recipe import Cut, Decisions, Parameters, Recipe, Step, Task
+from .heads.calibration import (
+    ENOUGH,
+    Calibration,
+    Part,
+    best_calibration,
+    calibration,
+    halves,
+    log_losses,
+)
+from .heads.recipe import SIGMOID, TEMPERATURE, Cut, Decisions, Parameters, Recipe, Step, Task
 
 HeldOut = tuple[frozenset[int], int]
 """The folds that a classifier was trained without, and the one of them that it decides about."""
@@ -40,10 +48,10 @@ class CrossFit:
     """The best for all rows."""
     start: Any
     """Of a fit with them, for `Recipe.fit`."""
-    calibrator: CalibratedClassifierCV | None
+    calibration: Calibration | None
     """From decision values to probabilities, if the recipe needs one."""
     probabilities: NDArray[np.float64]
-    """(N, K) honest ones, or (0, K)."""
+    """(N, K) honest ones, NaN for rows that no fold holds out; or (0, K)."""
     judged: Judged
     """The held-out rows with the best parameters: what heads are compared by."""
     fold_judged: list[Judged]
@@ -59,31 +67,50 @@ class Judged:
     rows: list[NDArray[np.intp]]
     decisions: list[Decisions]
 
-    def calibrator(self, chosen: slice = slice(None)) -> CalibratedClassifierCV | None:
-        """The calibration by some of the folds, if the recipe needs one."""
-        if self.recipe.probabilities or not self.rows:
-            return None
-        rows = np.concatenate(self.rows[chosen])
-        decisions = np.concatenate(self.decisions[chosen])
-        return calibrator(decisions, self.task.codes[rows], self.task.weights(rows))
+    def calibration(self) -> Calibration | None:
+        """The best calibration by them, if the recipe needs one."""
+        return best_calibration(self.recipe.calibrations, self._parts) if self._parts else None
 
-    def log_loss(self) -> float:
+    def log_loss(self, method: str | None = None) -> float:
         """Mean log loss, with calibrations that have not seen the rows either.
 
-        Every second fold is calibrated by the others; a single fold by itself.
+        Every second fold is calibrated by the others, in the best way or by one `method`; a single
+        fold by itself.
         """
-        halves = [slice(0, None, 2), slice(1, None, 2)]
-        if len(self.rows) == 1:
-            halves = [slice(None), slice(None)]
         losses = []
-        for one, other in (halves, halves[::-1]):
-            calibration = self.calibrator(other)
-            for rows, decisions in zip(self.rows[one], self.decisions[one], strict=True):
-                probabilities = to_probabilities(self.recipe, calibration, decisions)
-                own = probabilities[np.arange(len(rows)), self.task.codes[rows]]
-                cost = -np.log(np.maximum(own, np.finfo(np.float64).tiny))
+        for known, judged in halves(len(self.rows)):
+            found = None
+            if self._parts and method:
+                found = calibration(method, self._parts[known], ENOUGH)
+            elif self._parts:
+                found = best_calibration(self.recipe.calibrations, self._parts[known])
+            for rows, decisions in zip(self.rows[judged], self.decisions[judged], strict=True):
+                probabilities = to_probabilities(self.recipe, found, decisions)
+                cost = log_losses(probabilities, self.task.codes[rows])
                 losses.append(np.average(cost, weights=self.task.weights(rows)))
         return float(np.mean(losses))
+
+    def cost(self) -> float:
+        """What the search minimises: the log loss of what is served, or zero without any rows.
+
+        Of more than two classes a temperature stands for the calibration that may be chosen in the
+        end: a step of the search has thousands of sigmoids otherwise.
+        """
+        method = None
+        if not self.recipe.probabilities:
+            two = len(self.task.names) == 2
+            method = SIGMOID if two and SIGMOID in self.recipe.calibrations else TEMPERATURE
+        return self.log_loss(method) if self.rows else 0.0
+
+    @functools.cached_property
+    def _parts(self) -> list[Part]:
+        """To calibrate by, if the recipe needs that."""
+        if self.recipe.probabilities:
+            return []
+        return [
+            Part(decisions, self.task.codes[rows], self.task.weights(rows))
+            for rows, decisions in zip(self.rows, self.decisions, strict=True)
+        ]
 
 
 def cross_fit(
@@ -91,13 +118,14 @@ def cross_fit(
 ) -> CrossFit:
     """Choose parameters, fit the calibration, and if `honest` predict every row unseen.
 
-    Every row is in one of the folds. Honest predictions take three times as long.
+    Rows that no fold holds out are trained on for all of them. Honest predictions take three times
+    as long.
     """
     singles = [frozenset([fold]) for fold in range(len(folds))]
     needs_judges = honest and (recipe.searches or not recipe.probabilities)
     pairs = _pairs(folds) if needs_judges else []
     without = [*singles, *pairs]
-    cuts = [_cut(folds, left_out) for left_out in without]
+    cuts = [_cut(task, folds, left_out) for left_out in without]
 
     choices = [_Choice(judges=[(left_out, fold) for fold, left_out in enumerate(singles)])]
     if honest:
@@ -115,34 +143,34 @@ def cross_fit(
             for left_out, of_cut in zip(without, step.decisions, strict=True)
             for fold, values in zip(sorted(left_out), of_cut, strict=True)
         }
-        costs = {
-            (left_out, fold): _cost(recipe, task, values, folds[fold])
-            for (left_out, fold), values in decisions.items()
-        }
-        improved = [choice.consider(step, costs, decisions) for choice in choices]
+        improved = [choice.consider(recipe, task, folds, step, decisions) for choice in choices]
         return sum(improved) / len(improved)
 
     recipe.search(task, cuts, judge)
 
     judged = [choice.judged(recipe, task, folds) for choice in choices]
-    probabilities = np.empty((len(task.codes) if honest else 0, len(task.names)))
+    probabilities = np.full((len(task.codes) if honest else 0, len(task.names)), np.nan)
     for fold, (choice, of_choice) in enumerate(zip(choices[1:], judged[1:], strict=True)):
         decisions = choice.decisions[singles[fold], fold]
-        probabilities[folds[fold]] = to_probabilities(recipe, of_choice.calibrator(), decisions)
+        probabilities[folds[fold]] = to_probabilities(recipe, of_choice.calibration(), decisions)
     return CrossFit(
         parameters=choices[0].parameters,
         start=choices[0].start,
-        calibrator=judged[0].calibrator(),
+        calibration=judged[0].calibration(),
         probabilities=probabilities,
         judged=judged[0],
         fold_judged=judged[1:],
     )
 
 
-def to_probabilities(recipe: Recipe, calibrated: Any, decisions: Decisions) -> NDArray[np.float64]:
-    """(n, c) decision values -> (n, K) probabilities, by the recipe itself or its calibrator."""
-    make = recipe.probabilities or calibrated.predict_proba
-    probabilities = np.asarray(make(decisions.astype(np.float64)))
+def to_probabilities(
+    recipe: Recipe, found: Calibration | None, decisions: Decisions
+) -> NDArray[np.float64]:
+    """(n, c) decision values -> (n, K) probabilities, by the recipe itself or its calibration."""
+    if found is not None:
+        return found.probabilities(decisions)
+    assert recipe.probabilities is not None
+    probabilities = np.asarray(recipe.probabilities(decisions.astype(np.float64)))
     normalised: NDArray[np.float64] = probabilities / probabilities.sum(axis=1, keepdims=True)
     return normalised
 
@@ -166,18 +194,23 @@ class _Choice:
     _stopped_on: int | None = None
 
     def consider(
-        self, step: Step, costs: dict[HeldOut, float], decisions: dict[HeldOut, Decisions]
+        self,
+        recipe: Recipe,
+        task: Task,
+        folds: Sequence[NDArray[np.intp]],
+        step: Step,
+        decisions: dict[HeldOut, Decisions],
     ) -> bool:
         """Take a step if it is better; return whether it is worth going on in this direction."""
         if step.leg is not None and (self._stopped_on == step.leg or (self.settled and step.leg)):
             return False
-        cost = sum(costs[one] for one in self.judges)
-        cost /= sum(len(decisions[one]) for one in self.judges) or 1
-        before = self.cost
+        kept = {one: decisions[one] for one in (*self.judges, *self.predicted_by)}
+        tried = dataclasses.replace(self, decisions=kept).judged(recipe, task, folds)
+        cost, before = tried.cost(), self.cost
         advanced = cost < before - _ADVANCE
         if cost < before:
             self.cost, self.parameters, self.start = cost, step.parameters, step.start
-            self.decisions = {one: decisions[one] for one in (*self.judges, *self.predicted_by)}
+            self.decisions = kept
         if not advanced:
             self._stopped_on = step.leg
         elif before < np.inf:
@@ -203,11 +236,6 @@ def _pairs(folds: Sequence[NDArray[np.intp]]) -> list[frozenset[int]]:
     return ring[::2]
 
 
-def _cut(folds: Sequence[NDArray[np.intp]], left_out: frozenset[int]) -> Cut:
-    training = [rows for fold, rows in enumerate(folds) if fold not in left_out]
-    return Cut(np.sort(np.concatenate(training)), tuple(folds[fold] for fold in sorted(left_out)))
-
-
-def _cost(recipe: Recipe, task: Task, decisions: Decisions, rows: NDArray[np.intp]) -> float:
-    costs, weights = recipe.costs(decisions, task.codes[rows]), task.weights(rows)
-    return float(costs.sum() if weights is None else costs @ weights)
+def _cut(task: Task, folds: Sequence[NDArray[np.intp]], left_out: frozenset[int]) -> Cut:
+    held_out = tuple(folds[fold] for fold in sorted(left_out))
+    return Cut(np.setdiff1d(np.arange(len(task.codes)), np.concatenate(held_out)), held_out)

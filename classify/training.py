@@ -18,7 +18,6 @@ from .examples import labelled
 from .experiment import Experiment
 from .head import REMEDY, THIS_HEAD, Head
 from .heads import RECIPES, recipe_of
-from .heads.calibration import calibrating
 from .heads.recipe import Recipe
 from .novelty import Novelty
 from .scores.evaluation import Scores, score
@@ -199,9 +198,9 @@ def _learn(recipe: Recipe, experiment: Experiment) -> _Learned:
     task, test = experiment.task, experiment.test
     cross = cross_fit(recipe, task, experiment.folds, honest=test is None)
     steps = recipe.fit(cross.parameters, task, cross.start)
-    if cross.calibrator is not None:
+    if cross.calibration is not None:
         name, classifier = steps[-1]
-        steps[-1] = name, calibrating(classifier, cross.calibrator)
+        steps[-1] = name, cross.calibration.after(classifier)
     pipeline = Pipeline(steps)
     probabilities = cross.probabilities
     if test is not None:

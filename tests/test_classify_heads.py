@@ -1,5 +1,6 @@
 """What each kind of head is beside scikit-learn's own of the same kind."""
 
+import dataclasses
 import logging
 import types
 
@@ -10,11 +11,12 @@ from headstart.classify import train
 from headstart.classify.crossfit import _pairs, cross_fit
 from headstart.classify.examples import stratified_folds
 from headstart.classify.heads import RECIPES, recipe_of
+from headstart.classify.heads.calibration import Part, calibration
 from headstart.classify.heads.linear import STRENGTHS
 from headstart.classify.heads.rbf import Rbf
 from headstart.classify.heads.recipe import Task
 from headstart.features import WrongUsage
-from sklearn.calibration import CalibratedClassifierCV
+from sklearn.calibration import CalibratedClassifierCV, _TemperatureScaling
 from sklearn.cluster import KMeans
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.kernel_approximation import Nystroem
@@ -74,7 +76,9 @@ def test_the_logistic_head_is_what_a_plain_grid_search_finds(rows, classes, shru
         )
 
 
-def test_a_calibrated_svm_is_what_scikit_learn_calibrates(make_store, shrunken_scaler):
+def test_a_calibrated_svm_is_what_scikit_learn_calibrates(make_store, shrunken_scaler, monkeypatch):
+    only_sigmoids = dataclasses.replace(RECIPES["svm"], calibrations=("sigmoid",))
+    monkeypatch.setitem(RECIPES, "svm", only_sigmoids)
     one = task(300, 3)
     folds = folds_of(one)
     head = train(make_store(one.features, one.labels.tolist()), "svm")
@@ -86,6 +90,51 @@ def test_a_calibrated_svm_is_what_scikit_learn_calibrates(make_store, shrunken_s
     np.testing.assert_allclose(
         head.pipeline.predict_proba(one.features), plain.predict_proba(one.features), atol=5e-3
     )
+
+
+@pytest.mark.parametrize("name", ["svm", "svm-rbf", "prototype"])
+@pytest.mark.parametrize("method", ["sigmoid", "temperature"])
+@pytest.mark.parametrize("classes", [2, 4])
+def test_probabilities_are_those_of_scikit_learn_with_the_same_calibrators(name, method, classes):
+    one, folds = task(200, classes), folds_of(task(200, classes))
+    cross = cross_fit(recipe_of(name), one, folds, honest=False)
+    found = calibration(method, cross.judged._parts)
+    steps = recipe_of(name).fit(cross.parameters, one)
+    *before, (_, machine) = steps
+    vectors = make_pipeline(*(step for _, step in before)).transform(one.features)
+    decisions = machine.decision_function(vectors).reshape(len(vectors), -1)
+    np.testing.assert_allclose(
+        found.probabilities(decisions), found.after(machine).predict_proba(vectors), atol=1e-6
+    )
+
+
+def test_temperature_is_that_of_scikit_learn_where_there_are_mistakes_and_finite_where_not():
+    generator = np.random.default_rng(0)
+    codes = generator.integers(0, 5, 3000)
+    decisions = generator.normal(size=(3000, 5)) + 2 * np.eye(5)[codes]
+    ours = calibration("temperature", [Part(decisions, codes, None)])
+    theirs = _TemperatureScaling().fit(decisions, codes)
+    assert ours.maps[0].beta_ == pytest.approx(theirs.beta_, rel=2e-3)
+    sure = calibration("temperature", [Part(10.0 * np.eye(5)[codes[:6]], codes[:6], None)])
+    assert 0.8 < sure.probabilities(10.0 * np.eye(5)).max(axis=1).min() < 0.95
+    theirs = _TemperatureScaling().fit(10.0 * np.eye(5)[codes[:6]], codes[:6])
+    assert theirs.beta_ > 10 * sure.maps[0].beta_
+
+
+@pytest.mark.parametrize("classes", [20, 60])
+def test_of_many_classes_the_label_is_the_one_that_the_machine_decided_for(classes, make_store):
+    """Sigmoids, fitted to a handful of positives, used to throw a third of them away."""
+    features, codes = clouds(8 * classes, classes, apart=1.5)
+    head = train(make_store(features, [f"class {code:03}" for code in codes]), "svm-rbf")
+    other, truth = clouds(1000, classes, apart=1.5, seed=1)
+    served = head.pipeline.predict(other)
+    machine = head.pipeline[-1].calibrated_classifiers_[0].estimator
+    plain = make_pipeline(*head.pipeline[:-1], machine)
+    decided = plain.predict(other)  # by votes, of which ties go to the first class
+    argmax = head.pipeline.classes_[plain.decision_function(other).argmax(axis=1)]
+    assert (served == argmax).all()
+    names = np.array([f"class {code:03}" for code in truth])
+    assert (served == names).mean() > (decided == names).mean() - 0.01
 
 
 @pytest.mark.parametrize("classes", [2, 6])
@@ -120,11 +169,16 @@ def test_a_kernel_that_does_not_fit_into_memory_is_approximated_and_that_is_logg
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_balanced_classes_weigh_the_same_as_in_scikit_learn(name, make_store, shrunken_scaler):
-    features, codes = clouds(400, 2, apart=0.3)
+    features, codes = clouds(400, 2, apart=0.5)
     rare = (codes == 1) | (np.arange(400) % 10 == 0)
     labels = np.array(["common", "rare"])[1 - codes[rare]].tolist()
     store = make_store(features[rare], labels)
     plain, balanced = (train(store, name, class_weight=how) for how in (None, "balanced"))
+    if name == "prototype":  # a mean is a mean, however many rows it is of
+        assert balanced.pipeline[-1].estimator.coef_ == pytest.approx(
+            plain.pipeline[-1].estimator.coef_
+        )
+        return
     recall = [head.scores.per_class["rare"]["recall"] for head in (plain, balanced)]
     assert recall[1] > recall[0] + 0.1
     assert balanced.scores.balanced_accuracy > plain.scores.balanced_accuracy

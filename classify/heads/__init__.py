@@ -1,14 +1,17 @@
-"""The kinds of heads: linear ones, an RBF kernel, and any scikit-learn classifier."""
+"""The kinds of heads: linear ones, class means, an RBF kernel, any scikit-learn classifier."""
 
 from typing import Any, Final
 
 from ...features.errors import WrongUsage, nearest
 from .given import Given
 from .linear import LOGISTIC, SVM
+from .prototype import Prototype
 from .rbf import Rbf
 from .recipe import Recipe
 
-RECIPES: Final[dict[str, Recipe]] = {recipe.name: recipe for recipe in (LOGISTIC, SVM, Rbf())}
+RECIPES: Final[dict[str, Recipe]] = {
+    recipe.name: recipe for recipe in (LOGISTIC, Prototype(), SVM, Rbf())
+}
 ALL: Final = "all"
 
 

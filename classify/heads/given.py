@@ -10,7 +10,7 @@ from sklearn.base import clone, is_classifier
 
 from ...features.errors import WrongUsage
 from ..solver.losses import columns_of
-from .recipe import Cut, Decisions, Parameters, Probabilities, Step, Task
+from .recipe import SIGMOID, TEMPERATURE, Cut, Decisions, Parameters, Probabilities, Step, Task
 
 
 class Given:
@@ -19,6 +19,7 @@ class Given:
     Each fit gets a clone. A random state that the classifier leaves open is set from the seed.
     """
 
+    calibrations = SIGMOID, TEMPERATURE
     searches = False
 
     def __init__(self, classifier: Any) -> None:
@@ -60,10 +61,6 @@ class Given:
 
         parallel = joblib.Parallel(joblib.cpu_count(), prefer="threads")
         return Step(parameters, parallel(joblib.delayed(decide)(cut) for cut in cuts))
-
-    def costs(self, decisions: Decisions, codes: NDArray[np.intp]) -> NDArray[np.floating]:  # noqa: ARG002
-        """Zero: there are no parameters to compare."""
-        return np.zeros(len(codes))
 
     def fit(self, parameters: Parameters, task: Task, start: Any = None) -> list[tuple[str, Any]]:  # noqa: ARG002
         """Fit a clone on all rows."""

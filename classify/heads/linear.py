@@ -13,7 +13,7 @@ from sklearn.svm import LinearSVC
 
 from ..solver.losses import LogLoss, Loss, SquaredHinge
 from ..solver.path import LinearPath
-from .recipe import Cut, Decisions, Parameters, Probabilities, Step, Task
+from .recipe import SIGMOID, TEMPERATURE, Cut, Decisions, Parameters, Probabilities, Step, Task
 from .scaling import shrunken_scaler
 
 Coefficients = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -35,6 +35,7 @@ class Linear:
     probabilities: Probabilities | None
     classifier: Callable[[Coefficients, StandardScaler, Parameters, Task], Any]
     """Makes scikit-learn's fitted classifier of coefficients for standardised features."""
+    calibrations: tuple[str, ...] = ()
     searches: bool = True
 
     def search(self, task: Task, cuts: Sequence[Cut], judge: Callable[[Step], float]) -> None:
@@ -59,12 +60,6 @@ class Linear:
     def at(self, parameters: Parameters, task: Task, cuts: Sequence[Cut]) -> Step:
         """Fit for every cut with one C."""
         return self._step(self._path(task, cuts), parameters["C"], cuts)
-
-    def costs(self, decisions: Decisions, codes: NDArray[np.intp]) -> NDArray[np.floating]:
-        """The loss that was minimised."""
-        costs, _ = self.loss.evaluate(decisions.T[None], codes)
-        summed: NDArray[np.floating] = costs[0].sum(axis=0)
-        return summed
 
     def fit(self, parameters: Parameters, task: Task, start: Any = None) -> list[tuple[str, Any]]:
         """Fit on all rows."""
@@ -131,5 +126,5 @@ def _linear_svc(
 LOGISTIC: Final = Linear("logistic", LogLoss(), _softmax, _logistic_regression)
 """Logistic regression; softmax where there are more than two classes."""
 
-SVM: Final = Linear("svm", SquaredHinge(), None, _linear_svc)
+SVM: Final = Linear("svm", SquaredHinge(), None, _linear_svc, (SIGMOID, TEMPERATURE))
 """A linear support vector machine, each class against the rest."""

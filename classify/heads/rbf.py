@@ -18,13 +18,14 @@ from sklearn.svm import SVC
 
 from ..solver.path import LinearPath, product
 from .linear import SVM
-from .recipe import Cut, Decisions, Parameters, Step, Task, chosen_codes
+from .recipe import SIGMOID, TEMPERATURE, Cut, Decisions, Parameters, Step, Task
 from .scaling import shrunken_scaler
 
-_STRENGTHS: Final = (1.0, 10.0)
-"""Beyond C = 10 nothing changes: this kernel has then separated all that it can."""
-_WIDTHS: Final = (0.25, 1.0)
-"""Values of gamma, in multiples of scikit-learn's default, one over the number of features."""
+_GRID: Final = ((1 / 16, 1.0), (1 / 16, 100.0), (1 / 4, 10.0), (1.0, 10.0))
+"""Pairs of gamma, in multiples of scikit-learn's default of one over the number of features, and C.
+What a smaller gamma takes away, a larger C gives back, so that of all twelve pairs of 1/64 to 1 and
+1 to 100 there is always one of these within 0.006 of the best accuracy, and 0.025 of the best log
+loss, on cats and dogs, digits, and 105 characters in many typefaces."""
 
 _LANDMARKS: Final = 1024
 _LANDMARK_STRENGTHS: Final = (1e-3, 1e-2)
@@ -47,6 +48,7 @@ class Rbf:
     name: str = "svm-rbf"
     searches: bool = True
     probabilities: None = None
+    calibrations: tuple[str, ...] = (SIGMOID, TEMPERATURE)
 
     def search(self, task: Task, cuts: Sequence[Cut], judge: Callable[[Step], float]) -> None:
         """Try the whole grid; a kernel is computed once for all C."""
@@ -58,10 +60,6 @@ class Rbf:
     def at(self, parameters: Parameters, task: Task, cuts: Sequence[Cut]) -> Step:
         """Fit a machine for every cut."""
         return Step(parameters, [next(_decide([parameters], task, cut)) for cut in cuts])
-
-    def costs(self, decisions: Decisions, codes: NDArray[np.intp]) -> NDArray[np.floating]:
-        """1 per mistake: the votes of its machines are no probabilities."""
-        return np.asarray(chosen_codes(decisions) != codes, np.float64)
 
     def fit(self, parameters: Parameters, task: Task, start: Any = None) -> list[tuple[str, Any]]:  # noqa: ARG002
         """Fit on all rows; keep the support vectors only."""
@@ -91,7 +89,7 @@ def _grid(task: Task) -> list[Parameters]:
     # Each pair of classes has a machine of its own, with a float64 for every row.
     needed = rows**2 * _BYTES + rows * classes**2 // 2 * 8
     if needed <= free_memory() / 2:
-        return [{"C": c, "gamma": g / dimension} for g in _WIDTHS for c in _STRENGTHS]
+        return [{"C": strength, "gamma": width / dimension} for width, strength in _GRID]
     _log.info(
         "svm-rbf: the kernel of %s images takes %.1f GB, more than half of the free memory; it is "
         "approximated by %s landmarks (Nystroem)",

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,11 @@ Parameters = dict[str, float]
 
 Probabilities = Callable[[Decisions], NDArray[np.float64]]
 """(n, c) decision values -> (n, K) probabilities."""
+
+
+SIGMOID: Final = "sigmoid"
+TEMPERATURE: Final = "temperature"
+"""Kinds of calibration, as scikit-learn names them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,14 +93,15 @@ class Recipe(Protocol):
     def probabilities(self) -> Probabilities | None:
         """Turns decision values into probabilities; None if that takes a calibration."""
 
+    @property
+    def calibrations(self) -> Sequence[str]:
+        """Kinds of calibration that it may take; more than one, and held-out rows choose."""
+
     def search(self, task: Task, cuts: Sequence[Cut], judge: Callable[[Step], float]) -> None:
         """Show steps to `judge`, which returns the share of its choices that each step advances."""
 
     def at(self, parameters: Parameters, task: Task, cuts: Sequence[Cut]) -> Step:
         """The step of these parameters."""
-
-    def costs(self, decisions: Decisions, codes: NDArray[np.intp]) -> NDArray[np.floating]:
-        """Per held-out row, what the search minimises the mean of."""
 
     def fit(self, parameters: Parameters, task: Task, start: Any = None) -> list[tuple[str, Any]]:
         """Fit on all rows: the named steps of a pipeline."""

@@ -21,7 +21,12 @@ from .losses import Floats, Loss, columns_of
 _AT_ONCE: Final = 2**23
 """Decision values that are worked on at once: 32 MB for each of four arrays."""
 PRIOR_ROWS: Final = 100
-"""TODO"""
+"""Logistic regression on vectors of MobileNetV2, mean accuracy of 8 to 20 draws in percent, with 0,
+30, 100 and 300 rows, and with one scale for all features: 3 cats and 3 dogs at 150 pixels 78.7,
+91.4, 91.4, 91.5, 91.5, at 224 pixels 82.6, 95.8, 96.0, 96.1, 96.2; 5 of each 89.4, 94.3, 94.4,
+94.5, 94.5; 3 of each digit 71.1, 74.9, 74.7, 74.4, 74.4; 8 of each of 105 characters 76.9, 77.4,
+77.4, 77.3, 77.5; 100 of each digit 97.1, 97.4, 97.4, 97.3, 97.1; 200 cats and 200 dogs 97.5 to 97.6
+with any of them."""
 _VECTORS: Final = 4
 """Rows up to which products with vectors, one by one, are faster than with a matrix."""
 _BLOCK: Final = 2**17
