@@ -95,7 +95,7 @@ def extract(
     labels : {"folder", "none"}, default="folder"
         ``"none"`` leaves the images unlabelled.
     columns : mapping, optional
-        Which columns of a list are its paths, labels and splits; see `headstart.extract.scan`.
+        Which columns of a list are its paths, labels, splits and groups; see `scan`.
     dtype : {"float32", "float16"}, default="float32"
         Of the stored vectors; float16 halves the file and keeps about three digits.
     engine : {"auto", "keras", "openvino"}, default="auto"
@@ -216,7 +216,9 @@ def run(
             )
             sealing = time.perf_counter()
             stats = caught_up.stats
-            listed = [Listed(stats[image.path], image.label, image.split) for image in images]
+            listed = [
+                Listed(stats[image.path], image.label, image.split, image.group) for image in images
+            ]
             _require_source(name, images)
             _require_rows(caught_up.known, listed)
             store = seal(caught_up.known, listed)

@@ -10,7 +10,7 @@ import numpy as np
 
 FORMAT: Final = "headstart-features"
 UNIT_FORMAT: Final = "headstart-unit"
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
 UNIT_VERSION: Final = 3
 VERSIONS: Final[Mapping[str, int]] = {FORMAT: FORMAT_VERSION, UNIT_FORMAT: UNIT_VERSION}
 """The version that is written and read of each format; a file of another one is refused."""
@@ -21,6 +21,8 @@ PATHS: Final = "paths"
 LABELS: Final = "labels"
 LABEL_NAMES: Final = "label_names"
 SPLITS: Final = "splits"
+GROUPS: Final = "groups"
+GROUP_NAMES: Final = "group_names"
 VIEWS: Final = "views"
 DIGESTS: Final = "digests"
 STATS: Final = "stats"
@@ -28,7 +30,10 @@ SKIPPED: Final = "skipped"
 CANARY: Final = "canary"
 
 # Those with one entry per row, in the order in which they are hashed.
-PER_ROW: Final = (FEATURES, PATHS, LABELS, SPLITS, VIEWS, DIGESTS, STATS)
+PER_ROW: Final = (FEATURES, PATHS, LABELS, SPLITS, GROUPS, VIEWS, DIGESTS, STATS)
+
+# What rows have by the number of a name, and the names; NO_NAME says that a row has none.
+NAMED: Final = ((LABELS, LABEL_NAMES), (GROUPS, GROUP_NAMES))
 
 # The one dataset that only units have: what was seen under each path.
 FILES: Final = "files"
@@ -59,7 +64,9 @@ ATTRIBUTES: Final[Mapping[str, frozenset[str]]] = {
 
 SPLIT_NAMES: Final = ("none", "train", "validation", "test")
 TRAIN, VALIDATION, TEST = range(1, 4)
-NO_LABEL: Final = -1
+NO_NAME: Final = -1
+NO_LABEL: Final = NO_NAME
+NO_GROUP: Final = NO_NAME
 DIGEST_BYTES: Final = 32
 FEATURE_DTYPES: Final = ("float32", "float16")
 
@@ -118,6 +125,8 @@ SCHEMAS: Final[Mapping[str, Mapping[str, Column]]] = {
         LABELS: Column((None,), ("<i4",)),
         LABEL_NAMES: Column((None,), ("S",)),
         SPLITS: Column((None,), ("|i1",)),
+        GROUPS: Column((None,), ("<i4",)),
+        GROUP_NAMES: Column((None,), ("S",)),
         VIEWS: Column((None,), ("<i2",)),
         DIGESTS: _DIGESTS,
         STATS: Column((None,), ("stats",)),

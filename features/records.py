@@ -55,6 +55,9 @@ class Listed:
     label: str | None
     split: str
     """One of `layout.SPLIT_NAMES`."""
+    group: str | None = None
+    """What it has in common with others, as a patient or a video: rows of one group are kept
+    together where people know better than the images show."""
 
 
 class SeenFile(NamedTuple):

@@ -1,5 +1,6 @@
 """The rules of FORMAT.md about what a file holds: each once, for reading and for `verify`."""
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
@@ -88,9 +89,10 @@ def broken(name: str, read: Read) -> Iterator[str]:
 
 def broken_as_a_whole(read: Read) -> Iterator[str]:
     """What is wrong with datasets that each keep their own rules; it names them."""
-    used = np.unique(read(layout.LABELS))
-    if len(used[used != layout.NO_LABEL]) < len(read(layout.LABEL_NAMES)):
-        yield f"{layout.LABEL_NAMES}: holds a name that no row has"
+    for codes, names in layout.NAMED:
+        used = np.unique(read(codes))
+        if len(used[used != layout.NO_NAME]) < len(read(names)):
+            yield f"{names}: holds a name that no row has"
 
 
 def unusable(vectors: NDArray[np.floating]) -> NDArray[np.bool_]:
@@ -113,13 +115,13 @@ def _paths(read: Read) -> Iterator[str]:
         yield "rows are not sorted, or one occurs twice"
 
 
-def _labels(read: Read) -> Iterator[str]:
-    if _outside(read(layout.LABELS), layout.NO_LABEL, len(read(layout.LABEL_NAMES))):
-        yield f"points outside {layout.LABEL_NAMES}"
+def _codes(codes: str, names: str, read: Read) -> Iterator[str]:
+    if _outside(read(codes), layout.NO_NAME, len(read(names))):
+        yield f"points outside {names}"
 
 
-def _label_names(read: Read) -> Iterator[str]:
-    names = read(layout.LABEL_NAMES)
+def _names(name: str, read: Read) -> Iterator[str]:
+    names = read(name)
     if not (names[:-1] < names[1:]).all():
         yield "not sorted, or one occurs twice"
 
@@ -179,8 +181,8 @@ def _outside(numbers: NDArray[np.integer], least: int, end: int) -> bool:
 
 _RULES: Final[Mapping[str, Callable[[Read], Iterator[str]]]] = {
     layout.PATHS: _paths,
-    layout.LABELS: _labels,
-    layout.LABEL_NAMES: _label_names,
+    **{codes: functools.partial(_codes, codes, names) for codes, names in layout.NAMED},
+    **{names: functools.partial(_names, names) for _, names in layout.NAMED},
     layout.SPLITS: _splits,
     layout.VIEWS: _views,
     layout.SKIPPED: _skipped,

@@ -34,6 +34,12 @@ def _dataset(name: str) -> "once[NDArray[Any]]":
     return once(lambda store: store.read(name))
 
 
+def _names(name: str) -> "once[list[str]]":
+    return once(
+        lambda store: [one.decode("utf-8", "surrogateescape") for one in store.read(name).tolist()]
+    )
+
+
 class FeatureStore(HasOrigin):
     """A feature file, opened for reading.
 
@@ -91,9 +97,10 @@ class FeatureStore(HasOrigin):
         return int(self._rows)
 
     def __repr__(self) -> str:
+        groups = f", {len(self.group_names)} groups" if self.group_names else ""
         return (
             f"FeatureStore({str(self.path)!r}: {len(self)} rows x {self.dimension}, "
-            f"{len(self.label_names)} labels)"
+            f"{len(self.label_names)} labels{groups})"
         )
 
     @property
@@ -105,8 +112,15 @@ class FeatureStore(HasOrigin):
     """All vectors, (N, D), float32 or float16; rows sorted by path, then view."""
     labels = _dataset(layout.LABELS)
     """(N,) int32, index into `label_names`; -1 where there is none."""
+    label_names = _names(layout.LABEL_NAMES)
+    """K names, sorted."""
     splits = _dataset(layout.SPLITS)
     """(N,) int8, index into `layout.SPLIT_NAMES`."""
+    groups = _dataset(layout.GROUPS)
+    """(N,) int32, index into `group_names`; -1 where there is none. Rows of one group have more in
+    common than a label (a patient, an animal, a video), so that no fold may part them."""
+    group_names = _names(layout.GROUP_NAMES)
+    """The names of the groups, sorted."""
     views = _dataset(layout.VIEWS)
     """(N,) int16: 0 for the image itself, k for its k-th augmented view."""
     digests = _dataset(layout.DIGESTS)
@@ -124,12 +138,6 @@ class FeatureStore(HasOrigin):
         """N paths relative to the source, as the file system gave them."""
         paths: list[bytes] = self.read(layout.PATHS).tolist()
         return paths
-
-    @once
-    def label_names(self) -> list[str]:
-        """K names, sorted."""
-        names: list[bytes] = self.read(layout.LABEL_NAMES).tolist()
-        return [name.decode("utf-8", "surrogateescape") for name in names]
 
     @property
     def keys(self) -> list[Key]:

@@ -62,7 +62,8 @@ def content_digest(file: h5py.File, provenance: Provenance) -> str:
     """
     digest = ArrayDigest()
     digest.text(provenance.to_json())
-    for name in (*(n for n in layout.PER_ROW if n != layout.STATS), layout.LABEL_NAMES):
+    names = (name for _, name in layout.NAMED)
+    for name in (*(one for one in layout.PER_ROW if one != layout.STATS), *names):
         digest.array(name, file[name])
     stats = file[layout.STATS][()]
     for field in ("size", "width", "height"):

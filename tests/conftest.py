@@ -263,6 +263,7 @@ def make_store(tmp_path):
         labels,
         *,
         splits=None,
+        groups=None,
         contents=None,
         name="made.h5",
         weights_digest="0" * 64,
@@ -285,9 +286,10 @@ def make_store(tmp_path):
         out = tmp_path / name
         canary = np.ones((8, features.shape[1]), dtype)
         splits = ["none"] * len(files) if splits is None else splits
+        groups = [None] * len(files) if groups is None else groups
         listing = [
-            Listed(file.stat, label, split)
-            for file, label, split in zip(files, labels, splits, strict=True)
+            Listed(file.stat, *said)
+            for file, *said in zip(files, labels, splits, groups, strict=True)
         ]
         vectors = dict(zip((file.key for file in files), features, strict=True))
         with exclusive(out):

@@ -121,6 +121,27 @@ def test_info_says_what_is_in_a_file(trained, cli):
     assert values["content_digest"] in text
 
 
+def test_groups_of_a_list_are_said_by_scan_extract_and_info(here, cli):
+    photos = sorted((here / "photos").rglob("*.png"))
+    (here / "list.csv").write_text(
+        "path,label,patient\n"
+        + "".join(
+            f"{file},{file.parent.name},{'' if number < 3 else f'p{number % 4}'}\n"
+            for number, file in enumerate(photos)
+        )
+    )
+    line = "the column 'patient' has 4 groups, which folds keep together; 3 of 18 images are in "
+    named = ("list.csv", "--group-column", "patient")
+    assert line in cli("scan", *named).out
+    assert json.loads(cli("scan", *named, "--json").out)["groups"] == 4
+    assert line in cli("extract", *named, "-o", "groups.h5", *SMALL).out
+    assert "  groups: 4, of 15 rows\n" in cli("info", "groups.h5").out
+    values = json.loads(cli("info", "groups.h5", "--json").out)
+    assert (values["groups"], values["grouped"]) == (4, 15)
+    assert line not in cli("extract", "list.csv", "-o", "groups.h5", *SMALL).out
+    assert "groups:" not in cli("info", "groups.h5").out
+
+
 def test_verify_says_what_is_wrong_and_exits_with_1(trained, cli):
     import h5py
 

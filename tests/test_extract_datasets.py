@@ -426,6 +426,23 @@ def test_features_can_be_named_and_labels_are_composed(built):
     assert len({image.digest() for image in two}) == 6
 
 
+def test_groups_of_a_data_set_are_text_numbers_or_classes(built):
+    def groups(config, column):
+        images = tfds.listed(f"tfds:{built}/odd/{config}/1.0.0[train]", {"group": column})
+        assert any(f"the column {column!r} has" in note for note in images.label_notes)
+        return sorted(str(image.group) for image in images)
+
+    assert groups("plain", "id") == ["0", "1", "2", "3", "4", "5"]
+    assert groups("unknown", "label") == ["0", "0", "1", "1", "None", "None"]
+    assert groups("accents", "a") == ["x", "x", "x", "y", "y", "y"]
+    images = tfds.listed(f"tfds:{built}/odd/accents/1.0.0", {"group": "a"})
+    assert {image.label for image in images} == {"H\u00fcndchen", "z"}  # b alone is left for it
+    with pytest.raises(SourceError, match=r"the feature 'left' has no groups: .* whole numbers"):
+        tfds.listed(f"tfds:{built}/odd/two/1.0.0", {"path": "right", "group": "left"})
+    with pytest.raises(SourceError, match="has no 'c'; there are a"):
+        tfds.listed(f"tfds:{built}/odd/accents/1.0.0", {"group": "c"})
+
+
 def test_without_the_library_one_line_has_the_command_that_installs_it(monkeypatch):
     for name, module in (("tensorflow_datasets", tfds), ("datasets", huggingface)):
         monkeypatch.setitem(sys.modules, name, None)
@@ -645,6 +662,47 @@ def test_splits_may_stand_in_a_column_where_nothing_else_says_them(plain, datase
         plain({"split": "split"}, rows={"label": ["a", "b"], "split": ["train", "fold 3"]})
     with pytest.raises(SourceError, match="has no 'x'; there are image, label"):
         plain({"split": "x"}, rows={"label": ["a"]})
+
+
+def test_groups_stand_in_a_column(plain):
+    def groups(named=None, **files):
+        return [image.group for image in plain(named, **files)]
+
+    words = {"label": list("abc"), "group": ["p1", " p1 ", None]}
+    assert groups(rows=words) == ["p1", "p1", None]
+    assert plain(rows=words).label_notes == [
+        "the column 'group' has 1 group, which folds keep together; 1 of 3 images are in none"
+    ]
+    assert groups(train=words, test={"id": [1, 2]}) == [None, None, "p1", "p1", None]
+    numbers = {"label": list("abc"), "animal": [7.0, float("nan"), None]}
+    assert groups(rows=numbers) == [None] * 3
+    assert groups({"group": "animal"}, rows=numbers) == ["7", None, None]
+    assert groups({"group": "label"}, rows={"label": [1, 2]}) == ["1", "2"]
+    nested = {"label": ["a"], "group": [[1, 2]]}
+    assert groups(rows=nested) == [None]
+    with pytest.raises(SourceError, match=r"the column 'group' has no groups: .* text nor numbers"):
+        plain({"group": "group"}, rows=nested)
+    with pytest.raises(SourceError, match="has no 'x'; there are group, image, label"):
+        plain({"group": "x"}, rows=words)
+    with pytest.raises(SourceError, match=r"column 'group': 'a\\x00' is no group: it has a NUL"):
+        plain(rows={"label": ["a"], "group": ["a\0"]})
+
+
+def test_groups_of_a_data_set_may_be_classes(datasets, tmp_path):
+    classes = datasets.ClassLabel(names=["lion", "tiger"])
+    features = {"image": datasets.Image(), "kind": classes, "group": classes}
+    cells = [{"bytes": jpeg(number), "path": None} for number in range(3)]
+    rows = {"image": cells, "kind": [0, 1, 0], "group": [1, 0, -1]}
+    data = datasets.Dataset.from_dict(rows, features=datasets.Features(features))
+    data.save_to_disk(tmp_path / "one")
+    images = huggingface.listed(f"hf:{tmp_path / 'one'}")
+    assert [(image.label, image.group) for image in images] == [
+        ("lion", "tiger"),
+        ("tiger", "lion"),
+        ("lion", None),
+    ]
+    images = huggingface.listed(f"hf:{tmp_path / 'one'}", {"label": "group"})
+    assert [image.group for image in images] == [None] * 3
 
 
 def test_splits_of_a_data_set_of_one_split_may_stand_in_a_column(datasets, tmp_path):

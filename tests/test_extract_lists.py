@@ -373,6 +373,122 @@ def test_what_is_no_mapping_of_columns_is_refused_in_a_line(listed):
         listed("path,label\nx/1.jpg,a\n", columns={"label": "path"})
 
 
+GROUPED = "path,label,group\nx/1.jpg,cat, p1 \nx/2.jpg,dog,p2\nx/3.jpg,dog,\n"
+
+
+def test_a_column_of_groups_is_found_by_that_name_alone_or_named(listed):
+    for header in ("group", "Group", " GROUP "):
+        listing = listed(GROUPED.replace("group", header))
+        assert [image.group for image in listing] == ["p1", "p2", None]
+        assert [image.label for image in listing] == ["cat", "dog", "dog"]
+        assert listing.groups == {"p1": 1, "p2": 1}
+        (note,) = listing.label_notes
+        assert note == (
+            f"the column {header.strip()!r} has 2 groups, which folds keep together; "
+            "1 of 3 images are in none"
+        )
+    for header in ("patient", "group_id", "groups"):
+        text = GROUPED.replace("group", header)
+        assert listed(text).groups == {}
+        named = listed(text, columns={"group": header})
+        assert [image.group for image in named] == ["p1", "p2", None]
+    with pytest.raises(SourceError, match=r"--group-column 'x': there is no such column; there"):
+        listed(GROUPED, columns={"group": "x"})
+    with pytest.raises(SourceError, match="the column 'path' is given for two things"):
+        listed(GROUPED, columns={"group": "path"})
+    with pytest.raises(SourceError, match="two columns are called 'group'"):
+        listed("path,label,group,Group\nx/1.jpg,cat,1,2\n")
+
+
+def test_a_column_called_group_is_no_group_where_it_may_be_the_label(listed):
+    for text in ("path,group\nx/1.jpg,cat\nx/2.jpg,dog\n", "x/1.jpg,cat\nx/2.jpg,dog\n"):
+        assert rows(listed(text)) == MEANT
+        assert listed(text).groups == {}
+    listing = listed("path,group,age\nx/1.jpg,cat,3\n")
+    assert [(image.label, image.group) for image in listing] == [(None, None)]
+    assert "--label-column names one of 'group', 'age'" in listing.label_notes[0]
+    listing = listed("path,group,age\nx/1.jpg,cat,3\n", columns={"label": "age"})
+    assert [(image.label, image.group) for image in listing] == [("3", "cat")]
+    listing = listed(GROUPED, columns={"label": "group"})
+    assert [(image.label, image.group) for image in listing][:2] == [("p1", None), ("p2", None)]
+    alone = listed("path,group\nx/1.jpg,cat\n", columns={"group": "group"})
+    assert [(image.label, image.group) for image in alone] == [(None, "cat")]
+
+
+@pytest.mark.parametrize(
+    ("cells", "note"),
+    [
+        (("a,train", "a,train", "b,test"), "the column 'group' has 2 groups, which folds keep to"),
+        (("a,train", "a,test", "b,test"), "'a' is in the test split and outside of it, so its"),
+        (("a,", "a,test", "b,test"), "'a' is in the test split and outside of it, so its"),
+        (("a,val", "b,test", "a,test"), "'a' is in the test split and outside of it, so its"),
+        ((",train", ",train", ",test"), "the column 'group' is empty: no image is in a group"),
+    ],
+)
+def test_groups_on_both_sides_of_a_test_split_are_pointed_out(listed, cells, note):
+    text = "".join(f"x/{number}.jpg,cat,{cell}\n" for number, cell in enumerate(cells, 1))
+    listing = listed(f"path,label,group,split\n{text}")
+    assert listing.label_notes[-1].startswith(note)
+    assert len(listing.label_notes) == 1 + ("outside" in note)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("path,label,group\nx/1.jpg,a,\udce4\n", r"line 2, column 'group': .*xe4' is not UTF-8"),
+        ("path,label,group\nx/1.jpg,a,b\0\n", "line 2, column 'group': .* it has a NUL in it"),
+        (f"path,label,group\nx/1.jpg,a,{'b' * 1001}\n", "line 2, .*more than 1,000 characters"),
+        (GROUPED + "x/1.jpg,cat,p2\n", "line 5: x/1.jpg is listed twice, .* label, split or group"),
+    ],
+)
+def test_a_bad_group_is_refused_with_line_and_column(listed, tmp_path, text, message):
+    with pytest.raises(SourceError, match=message) as refused:
+        listed(text.encode("utf-8", "surrogateescape"))
+    assert str(tmp_path / "list.csv") in str(refused.value)
+    assert len(str(refused.value)) < 400
+    # Nobody asked for them.
+    found = scan(tmp_path / "list.csv", "none")
+    assert (found[0].group, found.groups, found.label_notes) == (None, {}, ())
+
+
+def test_groups_in_two_unicode_forms_are_one_and_numbers_in_a_data_frame_are_names(
+    listed, tmp_path, monkeypatch
+):
+    decomposed = unicodedata.normalize("NFD", "Löwe")
+    text = f"path,label,group\nx/1.jpg,a,Löwe\nx/2.jpg,a,{decomposed}\nx/3.jpg,b,1.0\n"
+    assert listed(text).groups == {"Löwe": 2, "1.0": 1}
+    monkeypatch.chdir(tmp_path)
+    table = Frame(path=["x/1.jpg"] * 2, label=["a", "a"], group=[7.0, 7])
+    assert [image.group for image in scan(table)] == ["7"]
+
+
+def test_new_groups_of_known_images_are_sealed_without_embedding(photos, tmp_path, make_stub):
+    files = sorted(str(file.relative_to(photos)) for file in photos.rglob("*.png"))
+    folders, out = [file.split("/")[0] for file in files], tmp_path / "out.h5"
+
+    def sealed(**columns):
+        table = zip(*([name, *cells] for name, cells in columns.items()), strict=True)
+        (photos / "list.csv").write_text("\n".join(map(",".join, table)))
+        stub = make_stub()
+        return pipeline.run(stub, photos / "list.csv", out), stub.loads
+
+    plain, _ = sealed(path=files, label=folders)
+    assert (plain.groups == -1).all()
+    assert plain.group_names == []
+    labels = plain.labels.tolist()
+    wanted = [f"animal {number % 5}" * (number > 3) for number in range(len(files))]
+    store, loads = sealed(path=files, label=folders, group=wanted)
+    assert (loads, store.summary.embedded) == (0, 0)
+    assert [("", *store.group_names)[code + 1] for code in store.groups] == wanted
+    assert store.content_digest != plain.content_digest
+    modified = out.stat().st_mtime_ns
+    again, _ = sealed(path=files[::-1], label=folders[::-1], group=wanted[::-1])
+    assert again.content_digest == store.content_digest
+    assert out.stat().st_mtime_ns == modified
+    other, loads = sealed(path=files, label=folders, group=[word[:-1] for word in wanted])
+    assert (loads, other.group_names, other.labels.tolist()) == (0, ["animal"], labels)
+
+
 def test_a_list_given_as_the_only_one_of_several_is_that_list(listed, tmp_path):
     listing = listed("path,label\nx/1.jpg,cat\nx/2.jpg,dog\n")
     assert rows(scan([tmp_path / "list.csv"])) == rows(listing)

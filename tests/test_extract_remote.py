@@ -223,11 +223,14 @@ def test_references_pickle_small_and_read_themselves_elsewhere(bucket, photos):
 
 def test_a_list_costs_one_listing_and_finds_ids_by_their_stems(bucket):
     ids = [f"red{number:02}" for number in range(9)]
-    bucket.put("labels.csv", ("id,breed\n" + "".join(f"{one},x\n" for one in ids)).encode())
+    bucket.put(
+        "labels.csv", ("id,breed,group\n" + "".join(f"{one},x,{one}\n" for one in ids)).encode()
+    )
     bucket.clear()
     images = listed("s3://photos/labels.csv")
     assert [image.path for image in images] == [f"red/{one}.png".encode() for one in ids]
     assert {image.label for image in images} == {"x"}
+    assert [image.group for image in images] == ids
     assert bucket.answered()[""] == 1
     assert set(bucket.answered()) == {"", "labels.csv"}
 
@@ -424,7 +427,7 @@ def test_one_image_and_a_list_on_the_web_need_no_listing(web, photos):
     (image,) = listed(f"{web}/red/red00.png?X-Amz-Signature=secret")
     assert image.path == f"{web}/red/red00.png".encode()
     assert image.read()[0] == (photos / "red/red00.png").read_bytes()
-    rows = f"path,label\nred/red00.png,a\n{web}/blue/blue00.png,b\nred/none.png,c\n"
+    rows = f"path,label,group\nred/red00.png,a,x\n{web}/blue/blue00.png,b,y\nred/none.png,c,\n"
     (photos / "list.csv").write_text(rows)
     images = listed(f"{web}/list.csv")
     assert [image.path for image in images] == [
@@ -433,6 +436,7 @@ def test_one_image_and_a_list_on_the_web_need_no_listing(web, photos):
         b"red/none.png",
     ]
     assert [image.exists() for image in images] == [True, True, False]
+    assert [image.group for image in images] == ["x", "y", None]
     assert images[1].read()[0] == (photos / "blue/blue00.png").read_bytes()
     with pytest.raises(SourceError, match=r"no.png: there is no such .*\(404\)"):
         listed(f"{web}/red/no.png")

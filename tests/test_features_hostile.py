@@ -13,6 +13,7 @@ import pytest
 from headstart.apply import predict
 from headstart.classify import compare, evaluate, train
 from headstart.cli.printing import features as printed
+from headstart.extract import scan
 from headstart.extract.pipeline import run
 from headstart.features import FeatureStore, HeadstartError, layout, verify
 from headstart.features.opening import CannotRead
@@ -71,7 +72,7 @@ def in_json(name: str, **values: object) -> Callable[[h5py.File], None]:
 
 def nothing(file: h5py.File) -> None:
     """Takes all rows out."""
-    for name in (*layout.PER_ROW, layout.LABEL_NAMES, layout.SKIPPED):
+    for name in (*layout.PER_ROW, layout.LABEL_NAMES, layout.GROUP_NAMES, layout.SKIPPED):
         file[name].resize(0, axis=0)
 
 
@@ -107,6 +108,7 @@ CHANGES: dict[str, Callable[[h5py.File], None]] = {
         for name, values in {
             layout.LABELS: (-2, 2, 127, -(2**31), 2**31 - 1),
             layout.SPLITS: (-1, 4, 127, -128),
+            layout.GROUPS: (-2, 2, 127, -(2**31), 2**31 - 1),
             layout.VIEWS: (-1, -2, -(2**15)),
         }.items()
         for value in values
@@ -123,17 +125,25 @@ CHANGES: dict[str, Callable[[h5py.File], None]] = {
     "features of another type": replace(layout.FEATURES, lambda old: old.astype(np.float16)),
     "features of no length": without_length,
     "no rows": nothing,
-    "no label names": lambda file: file[layout.LABEL_NAMES].resize(0, axis=0),
-    "label names of one letter": replace(layout.LABEL_NAMES, lambda old: old.astype("S1")),
-    "label name twice": replace(layout.LABEL_NAMES, lambda old: old[[0, 0]]),
-    "label names turned": replace(layout.LABEL_NAMES, lambda old: old[::-1]),
-    "label name without rows": replace(layout.LABEL_NAMES, lambda old: np.append(old, b"zzz")),
-    "empty label name": write(layout.LABEL_NAMES, 0, b""),
-    "label name not UTF-8": write(layout.LABEL_NAMES, 1, b"\xff\xfe"),
-    "label name with NUL": write(layout.LABEL_NAMES, 0, b"a\0b"),
-    "huge label name": replace(
-        layout.LABEL_NAMES, lambda old: np.array([old[0], LONG.encode()], f"S{len(LONG)}")
-    ),
+    **{
+        f"{what} {kind}": change
+        for what, names in (("label", layout.LABEL_NAMES), ("group", layout.GROUP_NAMES))
+        for kind, change in {
+            "names gone": replace(names, lambda old: old[:0]),
+            "names of one letter": replace(names, lambda old: old.astype("S1")),
+            "name twice": replace(names, lambda old: old[[0, 0]]),
+            "names turned": replace(names, lambda old: old[::-1]),
+            "name without rows": replace(names, lambda old: np.append(old, b"zzz")),
+            "name empty": write(names, 0, b""),
+            "name not UTF-8": write(names, 1, b"\xff\xfe"),
+            "name with NUL": write(names, 0, b"a\0b"),
+            "name huge": replace(
+                names, lambda old: np.array([old[0], LONG.encode()], f"S{len(LONG)}")
+            ),
+        }.items()
+    },
+    "groups of another type": replace(layout.GROUPS, lambda old: old.astype(np.int64)),
+    "groups of more rows": replace(layout.GROUPS, lambda old: np.append(old, old)),
     "path twice": write(layout.PATHS, 1, b"blue/blue00.png"),
     "paths not sorted": write(layout.PATHS, 1, b"zzz"),
     "empty path": write(layout.PATHS, 0, b""),
@@ -204,10 +214,13 @@ CHANGES: dict[str, Callable[[h5py.File], None]] = {
 
 HARMLESS = {
     # These break no rule, though a command may have other reasons to refuse them.
-    "no rows", "label names of one letter", "empty label name",
-    "label name not UTF-8", "label name with NUL", "empty path", "path with NUL",
+    "no rows", "empty path", "path with NUL",
     "path not UTF-8", "huge path", "negative stats", "skipped with NUL", "skipped not UTF-8",
-    "backbone \ud800", "backbone None", "environment object", "huge label name",
+    "backbone \ud800", "backbone None", "environment object",
+    *(
+        f"{what} {kind}" for what in ("label", "group") for kind in
+        ("names of one letter", "name empty", "name not UTF-8", "name with NUL", "name huge")
+    ),
     "weights without kind", "no weights", "terminal escapes", "path of the weights null",
     *(f"environment.engine {kind}" for kind in ("null", "number", "negative", "true", "huge")),
 }  # fmt: skip
@@ -218,11 +231,13 @@ READERS = {
     layout.LABELS: {"info", "info --json", "train", "evaluate", "compare", "extract"},
     layout.LABEL_NAMES: {"info", "info --json", "train", "evaluate", "compare", "extract"},
     layout.SPLITS: {"info", "info --json", "train", "evaluate", "compare", "extract"},
+    layout.GROUPS: {"info", "info --json", "extract"},
+    layout.GROUP_NAMES: {"info", "info --json", "extract"},
     layout.VIEWS: {"info", "info --json", "extract"},
     layout.SKIPPED: {"info", "info --json", "info --skipped", "predict", "extract"},
 }
 """Which commands read a dataset, and so must refuse one that breaks a rule."""
-NO_MATTER = "label_names: holds a name that no row has"
+NO_MATTER = {f"{names}: holds a name that no row has" for _, names in layout.NAMED}
 
 
 def sealed_again(path) -> None:
@@ -246,7 +261,12 @@ def sound(make_stub, fill_photos, tmp_path_factory):
     """A sound feature file, its images, and a head that was trained on others of the kind."""
     if not KNOWN:
         folder = tmp_path_factory.mktemp("sound")
-        photos = fill_photos(folder / "photos")
+        plain = scan(fill_photos(folder / "photos"))
+        images = [
+            dataclasses.replace(image, group=("lion", "tiger")[number % 2])
+            for number, image in enumerate(plain)
+        ]
+        photos = dataclasses.replace(plain, images=images)
         store = run(make_stub(), photos, folder / "sound.h5")
         head = train(store, folds=3)
         elsewhere = dataclasses.replace(head, training_images=np.zeros(0, np.uint64))
@@ -291,13 +311,13 @@ def test_each_command_answers_a_hostile_file_in_one_line(change, sound, stub, tm
     refused = {name for name, answer in answers.items() if isinstance(answer, HeadstartError)}
     for error in map(answers.get, refused):
         assert len(str(error).splitlines()) == 1
-        assert len(str(error)) < 1000 or "huge label" in change
+        assert len(str(error)) < 1000 or "name huge" in change
         assert not isinstance(error, CannotRead)
     if "verify" in refused:
         assert refused == commands.keys()
         assert change not in HARMLESS
         return
-    problems = [problem for problem in answers["verify"] if problem != NO_MATTER]
+    problems = [problem for problem in answers["verify"] if problem not in NO_MATTER]
     assert bool(answers["verify"]) == (change not in HARMLESS)
     assert not any(problem.startswith("content digest") for problem in problems)
     for problem in problems:

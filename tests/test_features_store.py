@@ -14,7 +14,8 @@ def store(make_store):
     features = np.random.default_rng(0).normal(size=(700, 8))
     labels = [None if row % 7 == 0 else f"class {row % 3}" for row in range(700)]
     splits = [("none", "train", "validation", "test")[row % 4] for row in range(700)]
-    return make_store(features, labels, splits=splits)
+    groups = [None if row % 5 == 0 else f"patient {row % 11:02}" for row in range(700)]
+    return make_store(features, labels, splits=splits, groups=groups)
 
 
 def test_a_store_gives_back_what_was_sealed(store):
@@ -24,13 +25,15 @@ def test_a_store_gives_back_what_was_sealed(store):
     assert store.label_names == ["class 0", "class 1", "class 2"]
     assert store.labels[:4].tolist() == [-1, 1, 2, 0]
     assert store.splits[:4].tolist() == [0, 1, 2, 3]
+    assert store.group_names == [f"patient {number:02}" for number in range(11)]
+    assert store.groups[:12].tolist() == [-1, 1, 2, 3, 4, -1, 6, 7, 8, 9, -1, 0]
     assert len(store) == store.images == 700
     assert store.skipped == []
 
 
 def test_a_store_that_was_just_opened_is_one_line_and_has_no_summary(store):
     opened = FeatureStore(store.path)
-    assert repr(opened) == f"FeatureStore({str(store.path)!r}: 700 rows x 8, 3 labels)"
+    assert repr(opened) == f"FeatureStore({str(store.path)!r}: 700 rows x 8, 3 labels, 11 groups)"
     assert opened.summary is None
     assert opened.provenance == opened.origin.provenance
     assert opened.keys[3] == (opened.digests[3].tobytes(), 0)
@@ -44,8 +47,8 @@ def test_plain_h5py_reads_the_file_by_the_names_of_the_format(store):
         fingerprint = hashlib.sha256(file.attrs["provenance"]).hexdigest()
         assert file.attrs["fingerprint"].decode() == fingerprint == store.fingerprint
         assert set(file) == {
-            "features", "paths", "labels", "label_names", "splits", "views", "digests", "stats",
-            "skipped", "canary",
+            "features", "paths", "labels", "label_names", "splits", "groups", "group_names",
+            "views", "digests", "stats", "skipped", "canary",
         }  # fmt: skip
         for name, dataset in file.items():
             assert dataset.fletcher32, name
@@ -65,7 +68,8 @@ def test_the_content_digest_can_be_computed_from_the_text_of_the_format_alone(st
         arrays = {
             name: file[name][:]
             for name in (
-                "features", "paths", "labels", "splits", "views", "digests", "label_names",
+                "features", "paths", "labels", "splits", "groups", "views", "digests",
+                "label_names", "group_names",
             )
         }  # fmt: skip
         arrays |= {name: file["stats"][:][name] for name in ("size", "width", "height")}
@@ -85,7 +89,7 @@ def test_a_sound_file_verifies(store):
     assert verify(store.path) == []
 
 
-@pytest.mark.parametrize("name", ["features", "labels", "digests", "stats"])
+@pytest.mark.parametrize("name", ["features", "labels", "groups", "digests", "stats"])
 def test_a_changed_row_does_not_verify(store, name):
     with h5py.File(store.path, "a") as file:
         value = file[name][5]
@@ -105,6 +109,9 @@ def test_a_changed_row_does_not_verify(store, name):
         ("labels", 3, 3),
         ("labels", 3, -2),
         ("splits", 3, 4),
+        ("groups", 3, 11),
+        ("groups", 3, -2),
+        ("group_names", 0, b"zzz"),
         ("views", 3, -1),
         ("label_names", 0, b"zzz"),
     ],
@@ -140,11 +147,14 @@ def test_files_of_another_kind_are_refused_by_name(tmp_path):
         FeatureStore(tmp_path)
 
 
-def test_a_file_of_another_version_is_refused_with_both_versions(store):
+@pytest.mark.parametrize("without", [(), ("groups", "group_names")], ids=["as now", "as then"])
+def test_a_file_of_another_version_is_refused_with_both_versions(store, without):
     with h5py.File(store.path, "a") as file:
-        file.attrs["format_version"] = 1
+        file.attrs["format_version"] = 2
+        for name in without:  # version 2 had none
+            del file[name]
     again = r"`headstart extract SOURCE -o .* --fresh`"
-    with pytest.raises(FeatureFileError, match=rf"format version 1.* version 2; make it .*{again}"):
+    with pytest.raises(FeatureFileError, match=rf"format version 2.* version 3; make it .*{again}"):
         FeatureStore(store.path)
 
 
@@ -155,10 +165,11 @@ def test_a_missing_dataset_is_damage(store):
         FeatureStore(store.path)
 
 
-def test_rows_of_unequal_number_are_damage(store):
+@pytest.mark.parametrize("name", ["labels", "groups"])
+def test_rows_of_unequal_number_are_damage(store, name):
     with h5py.File(store.path, "a") as file:
-        file["labels"].resize(699, axis=0)
-    with pytest.raises(FeatureFileError, match="'labels' has another number of rows"):
+        file[name].resize(699, axis=0)
+    with pytest.raises(FeatureFileError, match=f"'{name}' has another number of rows"):
         FeatureStore(store.path)
 
 
@@ -173,8 +184,8 @@ def answer(path):
     store = FeatureStore(path)
     return [
         store.provenance.to_json(), store.environment, store.content_digest, store.label_names,
-        store.paths, store.skipped, *(getattr(store, name).tobytes() for name in
-        ("features", "labels", "splits", "views", "digests", "stats", "canary")),
+        store.group_names, store.paths, store.skipped, *(getattr(store, name).tobytes() for name in
+        ("features", "labels", "splits", "groups", "views", "digests", "stats", "canary")),
     ]
 
 source, target = Path(sys.argv[1]), Path(sys.argv[2])

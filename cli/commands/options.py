@@ -32,16 +32,21 @@ def out(metavar: str, text: str) -> Callable[[Command], Command]:
 
 def columns(command: Command) -> Command:
     """Options for the columns of a list; they come as one mapping, `columns`."""
-    names = ("path", "label", "split")
+    texts = {
+        "path": "Column of a list that has the paths [default: found by its name].",
+        "label": "Column of a list that has the labels [default: found by its name].",
+        "split": "Column of a list that has the splits [default: found by its name].",
+        "group": "Column of a list that says which images belong together, as a patient does: "
+        "folds keep them together [default: group].",
+    }
 
     @functools.wraps(command)
     def gathered(*arguments: Any, **options: Any) -> Any:
-        found = {name: options.pop(f"{name}_column") for name in names}
+        found = {name: options.pop(f"{name}_column") for name in texts}
         given = {name: column for name, column in found.items() if column is not None}
         return command(*arguments, columns=given, **options)
 
-    for name in reversed(names):
-        text = f"Column of a list that has the {name}s [default: found by its name]."
+    for name, text in reversed(texts.items()):
         gathered = click.option(f"--{name}-column", metavar="NAME", help=text)(gathered)
     return cast(Command, gathered)
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...features import FeatureStore, Provenance
-from ...features.layout import NO_LABEL, SPLIT_NAMES
+from ...features.layout import NO_GROUP, NO_LABEL, SPLIT_NAMES
 from .text import count, lines, print_json
 
 if TYPE_CHECKING:  # `info` has no use for what makes a feature file
@@ -66,6 +66,7 @@ def store(store: FeatureStore, *, list_skipped: bool, as_json: bool) -> None:
     skipped = [dataclasses.asdict(one) for one in store.skipped]
     labels = _counts(store.labels, store.label_names)
     splits = _counts(store.splits, SPLIT_NAMES)
+    grouped = int(np.count_nonzero(store.groups != NO_GROUP))
     if as_json:
         values = {
             "rows": len(store),
@@ -74,6 +75,8 @@ def store(store: FeatureStore, *, list_skipped: bool, as_json: bool) -> None:
             "label_names": store.label_names,
             "labels": labels,
             "splits": splits,
+            "groups": len(store.group_names),
+            "grouped": grouped,
             "content_digest": store.content_digest,
             "fingerprint": store.fingerprint,
             "provenance": dataclasses.asdict(store.provenance),
@@ -89,6 +92,7 @@ def store(store: FeatureStore, *, list_skipped: bool, as_json: bool) -> None:
         f"{store.path}: {count(store.images, 'image')} x {store.dimension} "
         f"{store.provenance.dtype} features, {_classes(store)}",
         f"  splits: {', '.join(f'{number:,} {name}' for name, number in splits.items())}",
+        *([f"  groups: {len(store.group_names):,}, of {count(grouped, 'row')}"] if grouped else []),
         *(f"  {number:>8,}  {name}" for name, number in labels.items()),
         f"  skipped: {len(skipped):,}" + (" (--skipped lists them)" if skipped else ""),
     )

@@ -57,6 +57,7 @@ def values(found: "Listing") -> dict[str, Any]:
         "images": len(found),
         "classes": found.classes,
         "splits": found.splits,
+        "groups": len(found.groups),
         "passed_over": dict(found.passed_over),
         "notes": [*found.notes, *found.label_notes],
     }

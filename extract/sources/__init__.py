@@ -1,4 +1,4 @@
-"""Whatever a user names -> references to its images, with their labels and splits."""
+"""Whatever a user names -> references to its images, with their labels, splits and groups."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -37,8 +37,9 @@ def scan(
         the name of the folder that it lies in. If every image has a folder such as train, val or
         test on its path that is its split, and no label.
         Or a list: a CSV or TSV file with a column of paths, relative to its own folder, or of names
-        or numbers of the images there, and optionally labels and splits; a pandas or polars data
-        frame with such columns; ``"-"`` for paths on standard input, a line each.
+        or numbers of the images there, and optionally labels, splits and groups (of images that
+        folds keep together); a pandas or polars data frame with such columns; ``"-"`` for paths on
+        standard input, a line each.
         Or an archive (``.zip``, ``.tar``, ``.tar.gz`` ...), several of them, or WebDataset shards
         (``"shard-{000..123}.tar"``); a data set by name (``"tfds:NAME[SPLITS]"``, ``"hf:NAME"``)
         or as parquet; a URL that fsspec opens, of any of these.
@@ -46,10 +47,10 @@ def scan(
         `Listing`, which is returned.
         docs/sources.md shows what is understood, layout by layout.
     labels : {"folder", "none"}, default="folder"
-        ``"none"`` ignores whatever labels there are, and of lists whatever splits.
+        ``"none"`` ignores whatever labels and groups there are, and of lists whatever splits.
     columns : mapping, optional
         The columns of a list that have no usual names, such as
-        ``{"path": "slide", "label": "tissue", "split": "cohort"}``.
+        ``{"path": "slide", "label": "tissue", "split": "cohort", "group": "patient"}``.
 
     Raises
     ------

@@ -83,6 +83,8 @@ class ImageReference:
     label: str | None = None
     split: str = NO_SPLIT
     """One of `layout.SPLIT_NAMES`."""
+    group: str | None = None
+    """What it has in common with others, so that they are kept together; see `records.Listed`."""
 
     @property
     def place(self) -> int:

@@ -27,7 +27,7 @@ class Listing(Sequence[ImageReference]):
     notes: Sequence[str] = ()
     """Lines about images that one might miss."""
     label_notes: Sequence[str] = ()
-    """Lines about labels and splits that may be other than one thinks."""
+    """Lines about labels, splits and groups that may be other than one thinks."""
     passed_over: Mapping[str, int] = field(default_factory=dict)
     """How many files are not taken, by what they are."""
     unlisted: Sequence[bytes] = ()
@@ -64,7 +64,12 @@ class Listing(Sequence[ImageReference]):
         counts = collections.Counter(image.split for image in self.images)
         return {split: counts[split] for split in SPLIT_NAMES if split in counts}
 
+    @property
+    def groups(self) -> dict[str, int]:
+        """How many images each group has."""
+        return dict(collections.Counter(image.group for image in self.images if image.group))
+
     def without_labels(self) -> "Listing":
-        """The same images, none with a label."""
-        images = [replace(image, label=None) for image in self.images]
+        """The same images, none with a label or a group."""
+        images = [replace(image, label=None, group=None) for image in self.images]
         return replace(self, images=images, label_notes=())

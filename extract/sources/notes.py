@@ -4,7 +4,7 @@ import collections
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final, NamedTuple
 
-from ...features.layout import SPLIT_NAMES
+from ...features.layout import SPLIT_NAMES, TEST
 
 NO_SPLIT: Final = SPLIT_NAMES[0]
 
@@ -33,6 +33,39 @@ def about_labels(labels: Iterable[str | None]) -> list[str]:
         f"for {len(names)} classes"
         for names in sorted(pairs)
     ]
+
+
+def about_groups(column: str | None, rows: Iterable[tuple[str | None, str]]) -> list[str]:
+    """Notes on what a column says: how many groups, and which have images on both sides.
+
+    Parameters
+    ----------
+    column : str, optional
+        Its name; None if there is none.
+    rows : iterable of (str or None, str)
+        Group and split of each image.
+    """
+    if column is None:
+        return []
+    inside: dict[str | None, set[bool]] = collections.defaultdict(set)
+    count, without = 0, 0
+    for group, split in rows:
+        inside[group].add(split == SPLIT_NAMES[TEST])
+        count += 1
+        without += group is None
+    groups = sorted(group for group in inside if group is not None)
+    if not groups:
+        return [f"the column {column!r} is empty: no image is in a group"]
+    several = "1 group" if len(groups) == 1 else f"{len(groups):,} groups"
+    rest = f"; {without:,} of {count:,} images are in none" if without else ""
+    found = [f"the column {column!r} has {several}, which folds keep together{rest}"]
+    parted = [group for group in groups if len(inside[group]) > 1]
+    if parted:
+        found.append(
+            f"{listed(parted)} {'is' if len(parted) == 1 else 'are'} in the test split and outside "
+            f"of it, so its scores are too good for new groups"
+        )
+    return found
 
 
 def about_splits(

@@ -67,17 +67,18 @@ def _rows(known: Known, listing: Sequence[Listed]) -> _Rows:
             skipped.append(seen)
         elif seen is not None:
             found.append((image, seen))
-    labels = [None if image.label is None else _bytes(image.label) for image, _ in found]
-    names = sorted({label for label in labels if label is not None})
-    codes: dict[bytes | None, int] = {name: code for code, name in enumerate(names)}
+    labels, label_names = _coded([image.label for image, _ in found])
+    groups, group_names = _coded([image.group for image, _ in found])
     digests = b"".join(seen.digest for _, seen in found)
     arrays: dict[str, NDArray[Any]] = {
         layout.PATHS: _fixed([seen.path for _, seen in found]),
-        layout.LABELS: np.array([codes.get(label, layout.NO_LABEL) for label in labels], np.int32),
-        layout.LABEL_NAMES: _fixed(names),
+        layout.LABELS: labels,
+        layout.LABEL_NAMES: label_names,
         layout.SPLITS: np.array(
             [layout.SPLIT_NAMES.index(image.split) for image, _ in found], np.int8
         ),
+        layout.GROUPS: groups,
+        layout.GROUP_NAMES: group_names,
         layout.VIEWS: np.zeros(len(found), np.int16),
         layout.DIGESTS: np.frombuffer(digests, np.uint8).reshape(-1, layout.DIGEST_BYTES),
         layout.STATS: np.array(
@@ -99,12 +100,20 @@ def _holds(store: FeatureStore, rows: _Rows) -> bool:
     )
 
 
+def _coded(values: Sequence[str | None]) -> tuple[NDArray[np.int32], NDArray[np.bytes_]]:
+    """The number of the name that each value is, and the names, sorted by bytes."""
+    given = [None if value is None else _bytes(value) for value in values]
+    names = sorted({value for value in given if value is not None})
+    codes: dict[bytes | None, int] = {name: code for code, name in enumerate(names)}
+    return np.array([codes.get(one, layout.NO_NAME) for one in given], np.int32), _fixed(names)
+
+
 def _fixed(values: Sequence[bytes]) -> NDArray[np.bytes_]:
     return np.array(values, dtype=f"S{max(map(len, values), default=1) or 1}")
 
 
-def _bytes(label: str) -> bytes:
-    return label.encode("utf-8", "surrogateescape")
+def _bytes(name: str) -> bytes:
+    return name.encode("utf-8", "surrogateescape")
 
 
 def _write_in_child(known: Known, rows: _Rows) -> None:

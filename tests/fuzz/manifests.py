@@ -40,7 +40,8 @@ HEADERS = st.one_of(
     st.just(PROPER),
     st.just([" path", "label "]),
     st.lists(
-        st.sampled_from([*PROPER, " path ", "PATH", "", "more"]) | st.text(max_size=3), max_size=5
+        st.sampled_from([*PROPER, " path ", "PATH", "", "more", "group"]) | st.text(max_size=3),
+        max_size=5,
     ),
 )
 CSV = st.fixed_dictionaries(

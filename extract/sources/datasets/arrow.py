@@ -30,6 +30,9 @@ class Meant(NamedTuple):
     split: str | None = None
     splits: Mapping[Any, str] = MappingProxyType({})
     """What the values in the column of splits mean."""
+    group: str | None = None
+    groups: Mapping[Any, str | None] = MappingProxyType({})
+    """What the values in the column of groups mean."""
 
 
 class Run(NamedTuple):
@@ -117,19 +120,20 @@ def images_of(
         start, stop = max(run.start - first, 0), min(run.stop - first, whole.num_rows)
         if start < stop:
             cells = _cells(whole.slice(start, stop - start), meant)
-            for row, (length, path, label, own) in enumerate(cells, start):
+            for row, (length, path, label, own, group) in enumerate(cells, start):
                 split = run.split if own is None else own
                 number = first + row - run.zero
                 ending = os.path.splitext(path)[1].lower() if tree.is_image_name(path) else ""
                 name = os.fsencode(f"{run.name}/{number:06}{ending}")
                 if length is None and path and "\0" not in path:
-                    yield _named(name, path, label, split, above)
+                    yield _named(name, path, (label, split, group), above)
                     continue
                 yield ArrowReference(
                     name,
                     (run.origin or arrow).path,
                     label,
                     split,
+                    group,
                     file=run.origin or arrow,
                     row=number if run.origin else row,
                     length=length or 0,
@@ -142,7 +146,7 @@ def images_of(
 
 
 def _named(
-    name: bytes, path: str, label: str | None, split: str, above: Sequence[str]
+    name: bytes, path: str, said: tuple[str | None, str, str | None], above: Sequence[str]
 ) -> ImageReference:
     """An image in a file of its own."""
     whole = os.path.normpath(os.path.join(above[0], path)) if above else path
@@ -154,8 +158,8 @@ def _named(
             f"set and is not read; put it there, and its path relative to that in the row"
         )
     else:
-        return ImageReference(name, os.fsencode(whole), label, split)
-    return RefusedReference(name, name, label, split, reason=reason)
+        return ImageReference(name, os.fsencode(whole), *said)
+    return RefusedReference(name, name, *said, reason=reason)
 
 
 def _is_in(path: str, folder: str) -> bool:
@@ -169,11 +173,11 @@ def _is_in(path: str, folder: str) -> bool:
 _real = functools.lru_cache(maxsize=64)(os.path.realpath)
 
 
-_Cells = tuple[int | None, str, str | None, str | None]
+_Cells = tuple[int | None, str, str | None, str | None, str | None]
 
 
 def _cells(part: Any, meant: Meant) -> Iterator[_Cells]:
-    """Length, path, label and split of each image; the bytes are not looked at."""
+    """Length, path, label, split and group of each image; the bytes are not looked at."""
     from pyarrow import compute, types
 
     images = part.column(meant.image)
@@ -189,11 +193,14 @@ def _cells(part: Any, meant: Meant) -> Iterator[_Cells]:
     empty = data is None or types.is_null(data.type)
     lengths = none if empty else compute.binary_length(data).to_pylist()
     splits = none if meant.split is None else part.column(meant.split).to_pylist()
-    for length, path, label, split in zip(
-        lengths, none if paths is None else paths.to_pylist(), labels, splits, strict=True
+    groups = none if meant.group is None else part.column(meant.group).to_pylist()
+    named = none if paths is None else paths.to_pylist()
+    for length, path, label, split, group in zip(
+        lengths, named, labels, splits, groups, strict=True
     ):
         own = None if meant.split is None else meant.splits[split]
-        yield length, path or "", _label(label, meant.names), own
+        # No number is equal to itself that is none (NaN).
+        yield length, path or "", _label(label, meant.names), own, meant.groups.get(group)
 
 
 def _label(value: Any, names: Sequence[str] | None) -> str | None:

@@ -1,11 +1,11 @@
-"""The columns of a data set -> which are images, labels and splits, by kind and by name."""
+"""The columns of a data set -> which are images, labels, splits and groups."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ....features.errors import SourceError
 from .. import tree
-from ..lists.columns import USUAL, plain
+from ..lists.columns import USUAL, group_of, plain, without_groups
 from . import rows
 from .arrow import Meant, holds, texts
 
@@ -37,19 +37,55 @@ def understood(
         for name, one in data.features.items()
         if isinstance(one, datasets.ClassLabel) and plain(name) not in USUAL["split"]
     ]
+    classes = without_groups(classes, columns)
     by_name = [
         name
         for name, kind in kinds.items()
         if name.casefold() in rows.LABEL_NAMES
+        and name != columns.get("group")
         and any(is_kind(kind) for is_kind in (*texts(types), types.is_integer, types.is_boolean))
     ]
     label = columns.get("label") or rows.chosen(classes, rows.LABEL_NAMES)
     label = label or (rows.chosen(by_name, rows.LABEL_NAMES) if not classes else None)
     if label is None:
         why = f"may be {' or '.join(classes)}" if classes else "is none of its columns"
-        return Meant(image, None, None), [f"the label {why}: the images have none ({there})"]
+        meant = _with_groups(source, data, Meant(image, None, None), columns)
+        return meant, [f"the label {why}: the images have none ({there})"]
     names = getattr(data.features[label], "names", None)
-    return Meant(image, label, names), []
+    return _with_groups(source, data, Meant(image, label, names), columns), []
+
+
+def _with_groups(source: str, data: Any, meant: Meant, columns: Mapping[str, str]) -> Meant:
+    """The same with the column of groups, if it is called so, or was named."""
+    from pyarrow import types
+
+    kinds = {field.name: field.type for field in data.features.arrow_schema}
+    fit = [
+        name
+        for name, kind in kinds.items()
+        if name not in (meant.image, meant.label)
+        and not (types.is_nested(kind) or types.is_binary(kind) or types.is_large_binary(kind))
+    ]
+    column = columns.get("group")
+    if column is not None and column not in fit:
+        raise SourceError(
+            f"{source}: the column {column!r} has no groups: it is that of images or labels, or "
+            f"of neither text nor numbers"
+        )
+    column = column or next((name for name in fit if plain(name) in USUAL["group"]), None)
+    if column is None:
+        return meant
+    names = getattr(data.features[column], "names", None)
+    groups = {}
+    for value in data.data.column(column).unique().to_pylist():
+        said = value
+        if names is not None and value is not None:
+            said = names[value] if 0 <= value < len(names) else None
+        try:
+            groups[value] = group_of(said)
+        except ValueError as error:
+            raise SourceError(f"{source}: column {column!r}: {error}") from error
+    return meant._replace(group=column, groups=groups)
 
 
 def with_splits(

@@ -68,6 +68,7 @@ def listed(name: str, columns: Mapping[str, str] | None = None) -> Listing:
         if meant.split or base == _UNNAMED:
             notes = []  # on what the data set calls its own
         notes += [note for note in [*more, *about] if note not in notes]
+    group = next((meant.group for _, meant in parts.values() if meant.group), None)
     images: list[ImageReference] = []
     labels: dict[str, list[ImageReference]] = {}
     for one in wanted:
@@ -77,7 +78,7 @@ def listed(name: str, columns: Mapping[str, str] | None = None) -> Listing:
         images += found
         if meant.label:
             labels.setdefault(meant.label, []).extend(found)
-    return Listing(called, images, notes=notes, label_notes=about_labels(labels))
+    return Listing(called, images, notes=notes, label_notes=about_labels(labels, images, group))
 
 
 def _loaded(datasets: Any, what: rows.Asked) -> tuple[str, dict[str, Any], list[str]]:

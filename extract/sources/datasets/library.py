@@ -10,6 +10,7 @@ from typing import Any, Final
 from ....features.errors import MissingExtra, SourceError, first_line, install_command
 from .. import tree
 from ..image import ImageReference
+from ..notes import about_groups
 from . import rows
 from .arrow import table
 from .file import File
@@ -68,8 +69,13 @@ def tables_of(source: str, data: Any) -> list[tuple[Any, File]]:
     return tables
 
 
-def about_labels(images: Mapping[str, Sequence[ImageReference]]) -> list[str]:
-    """Notes on labels, by the columns that they are from."""
-    notes = [rows.about_unlabelled(several, label) for label, several in images.items()]
-    every = (image.label for several in images.values() for image in several)
-    return [*itertools.chain(*notes), *tree.about_labels(every)]
+def about_labels(
+    labelled: Mapping[str, Sequence[ImageReference]],
+    images: Sequence[ImageReference],
+    group: str | None,
+) -> list[str]:
+    """Notes on labels, by the columns that they are from; and on groups, by theirs."""
+    notes = [rows.about_unlabelled(several, label) for label, several in labelled.items()]
+    every = (image.label for several in labelled.values() for image in several)
+    said = about_groups(group, ((image.group, image.split) for image in images))
+    return [*itertools.chain(*notes), *tree.about_labels(every), *said]

@@ -69,7 +69,7 @@ def of_parquet(
     images: dict[int, list[ImageReference]] = {}
     notes: list[str] = []
     labels: dict[str, list[ImageReference]] = {}
-    in_column = False
+    in_column, grouped = False, None
     # Files that differ in their columns, such as those of test without labels, are no one data set.
     for group in _alike(schemas, counts):
         called = name if len(group) == len(files) else files[group[0]]
@@ -88,7 +88,7 @@ def of_parquet(
         }
         meant, more = understood(called, datasets, data, here)
         meant, about = with_splits(called, data, meant, here, elsewhere=elsewhere)
-        in_column = in_column or meant.split is not None
+        in_column, grouped = in_column or meant.split is not None, grouped or meant.group
         where = "" if called == name else f"{stems[group[0]]}.parquet: "
         notes += [f"{where}{note}" for note in [*more, *about]]
         arrows = tables_of(called, data)
@@ -111,7 +111,9 @@ def of_parquet(
             f"other files are in none"
         )
     every = [image for one in sorted(images) for image in images[one]]
-    return Listing(os.path.abspath(name), every, notes=notes, label_notes=about_labels(labels))
+    return Listing(
+        os.path.abspath(name), every, notes=notes, label_notes=about_labels(labels, every, grouped)
+    )
 
 
 def _above(files: Sequence[str], name: str) -> str:

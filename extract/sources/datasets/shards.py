@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from ....features.errors import MissingExtra, SourceError, first_line, install_command
 from ..image import ImageReference, Unreadable
+from ..lists.columns import group_of
 from . import rows, tfrecord
 from .file import File, RowReference
 
@@ -22,6 +23,9 @@ class Keys(NamedTuple):
     label: str | None
     names: Sequence[str]
     """Of the classes."""
+    group: str | None = None
+    group_names: Sequence[str] = ()
+    """Of the groups, if they are classes too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +112,7 @@ class Shard(NamedTuple):
         about: dict[str, Any] = {
             "label": _label(features, keys),
             "split": wanted.split,
+            "group": self._group(data, features, keys),
             "file": file,
             "row": row,
             "length": end - begin,
@@ -116,6 +121,20 @@ class Shard(NamedTuple):
         if self.kind == "tfrecord":
             return RecordReference(path, file.path, start=begin, **about)
         return ArrayRecordReference(path, file.path, key=keys.image, **about)
+
+    def _group(
+        self, data: tfrecord.Bytes, features: Mapping[str, tfrecord.Value], keys: Keys
+    ) -> str | None:
+        said = features.get(keys.group) if keys.group else None
+        if said is None or len(said.spans) + len(said.integers) != 1:
+            return None
+        value: bytes | int | str = data[slice(*said.spans[0])] if said.spans else said.integers[0]
+        if keys.group_names and isinstance(value, int):
+            value = keys.group_names[value] if 0 <= value < len(keys.group_names) else ""
+        try:
+            return group_of(value)
+        except ValueError as error:
+            raise SourceError(f"{self.of}: feature {keys.group!r}: {error}") from error
 
 
 def _label(features: Mapping[str, tfrecord.Value], keys: Keys) -> str | None:

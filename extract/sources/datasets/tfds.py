@@ -15,6 +15,8 @@ from ....features.errors import MissingExtra, SourceError, first_line, install_c
 from .. import tree
 from ..image import ImageReference
 from ..listing import Listing
+from ..lists.columns import USUAL, plain, without_groups
+from ..notes import about_groups
 from . import rows
 from .shards import Keys, Shard
 
@@ -61,6 +63,7 @@ def listed(name: str, columns: Mapping[str, str] | None = None) -> Listing:
     images = [image for one in wanted for image in _images(info, one, keys, version)]
     labels = rows.about_unlabelled(images, keys.label) if keys.label else []
     labels += tree.about_labels(image.label for image in images)
+    labels += about_groups(keys.group, ((image.group, image.split) for image in images))
     called = f"tfds:{folder}" if folder else _called(info)
     return Listing(called, images, notes=[*notes, *more], label_notes=labels)
 
@@ -183,6 +186,7 @@ def _keys(source: str, info: Any, columns: Mapping[str, str]) -> tuple[Keys, lis
     meant = info.supervised_keys if isinstance(info.supervised_keys, tuple) else ()
     images = [key for key, one in features.items() if type(one) is kinds.Image]
     labels = [key for key, one in features.items() if isinstance(one, kinds.ClassLabel)]
+    labels = without_groups(labels, columns)
     image = columns.get("path") or rows.chosen(
         [key for key in images if key in meant] or images, rows.IMAGE_NAMES
     )
@@ -201,11 +205,34 @@ def _keys(source: str, info: Any, columns: Mapping[str, str]) -> tuple[Keys, lis
     )
     if label is None:
         why = f"may be {' or '.join(labels)}" if labels else "is none of its features"
-        return Keys(image, None, ()), [f"the label {why}: the images have none ({there})"]
-    if label not in labels:
+        keys = _with_groups(source, features, Keys(image, None, ()), columns)
+        return keys, [f"the label {why}: the images have none ({there})"]
+    if not isinstance(features[label], kinds.ClassLabel):
         raise SourceError(f"{source}: the feature {label!r} is no ClassLabel; there are {there}")
     names = [unicodedata.normalize("NFC", one).strip() for one in features[label].names]
-    return Keys(image, label, names), []
+    return _with_groups(source, features, Keys(image, label, names), columns), []
+
+
+def _with_groups(
+    source: str, features: Mapping[str, Any], keys: Keys, columns: Mapping[str, str]
+) -> Keys:
+    """The same with the feature of groups, if it is called so, or was named."""
+    named = columns.get("group")
+    usual = [key for key in features if plain(key) in USUAL["group"]]
+    for group in usual if named is None else [named]:
+        one = features[group]
+        if (
+            group not in (keys.image, keys.label)
+            and one.shape == ()
+            and np.dtype(one.np_dtype).kind in "iuOSU"
+        ):
+            return keys._replace(group=group, group_names=getattr(one, "names", None) or ())
+    if named is not None:
+        raise SourceError(
+            f"{source}: the feature {named!r} has no groups: it is that of images or labels, or "
+            f"of neither text nor whole numbers"
+        )
+    return keys
 
 
 def _images(info: Any, one: rows.Slice, keys: Keys, version: str) -> Iterator[ImageReference]:

@@ -1,11 +1,13 @@
-"""The names of columns -> which has the images, which their labels and which their splits."""
+"""The names of columns -> which has the images, and which their labels, splits and groups."""
 
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ....features.errors import SourceError
 from .. import tree
+from . import table
 from .table import Table
 
 USUAL: Final[Mapping[str, Sequence[str]]] = {
@@ -19,8 +21,15 @@ USUAL: Final[Mapping[str, Sequence[str]]] = {
         "emotion brand tag labels classes y"
     ).split(),
     "split": "split subset set partition datasplit phase isvalid".split(),
+    "group": ["group"],
 }
 """What columns are called, the likelier first, without capitals and whatever is no letter."""
+
+_UNNAMED: Final = 3
+"""Columns of a list that does not say what they are: images, labels and splits."""
+
+LONGEST_GROUP: Final = 1000
+"""Characters; every name of a group has room for the longest."""
 
 _CERTAIN: Final = 9
 """How many of the names of labels mean nothing else in a record of many fields."""
@@ -38,6 +47,7 @@ class Roles(NamedTuple):
     path: int
     label: int | None
     split: int | None
+    group: int | None = None
 
 
 def understood(rows: Table, columns: Mapping[str, str]) -> tuple[Roles, Table, list[str]]:
@@ -52,24 +62,30 @@ def understood(rows: Table, columns: Mapping[str, str]) -> tuple[Roles, Table, l
     if path is None:
         raise SourceError(
             f"{rows.name}: a list needs the column 'path' (or file_name, image, id, ...; and "
-            f"may have 'label' and 'split'); its columns are {_few(rows.columns)}: name the one "
-            f"with the images by --path-column (in Python columns={{'path': ...}})"
+            f"may have 'label', 'split' and 'group'); its columns are {_few(rows.columns)}: name "
+            f"the one with the images by --path-column (in Python columns={{'path': ...}})"
         )
     split, rows, notes = _split_column(rows, path, columns.get("split"))
-    label = _column(rows, "label", columns.get("label"), but=(path, split))
-    rest = [place for place, name in enumerate(rows.columns) if place not in (path, split) and name]
+    named = "label" in columns
+    label = _column(rows, "label", columns["label"], (path, split)) if named else None
+    group = _column(rows, "group", columns.get("group"), (path, split, label))
+    label = label if named else _column(rows, "label", None, (path, split, group))
+    if label is None and "group" not in columns:
+        group = None  # it may be the label
+    taken = (path, split, group)
+    rest = [place for place, name in enumerate(rows.columns) if place not in taken and name]
     others = _few(_others(rows, label, rest))
     if label is None and len(rest) == 1:
         (label,) = rest
         notes.append(f"the column {rows.columns[label]!r} is taken for the label")
     elif label is None and rest:
         notes.append(f"no column is taken for the label; --label-column names one of {others}")
-    elif label is not None and "label" not in columns and _doubtful(rows, label, rest):
+    elif label is not None and not named and _doubtful(rows, label, rest):
         notes.append(
             f"the column {rows.columns[label]!r} is taken for the label, and not {others}; "
             f"--label-column names another"
         )
-    return Roles(path, label, split), rows, notes
+    return Roles(path, label, split, group), rows, notes
 
 
 def split_of(column: str, word: str) -> str | None:
@@ -77,6 +93,29 @@ def split_of(column: str, word: str) -> str | None:
     if plain(column) == "isvalid":
         return _FLAGS.get(word.strip().casefold())
     return tree.split_of(word)
+
+
+def group_of(value: Any) -> str | None:
+    """The group that a cell says; None if it is empty.
+
+    Raises
+    ------
+    ValueError
+        If it is no name.
+    """
+    name = unicodedata.normalize("NFC", table.as_text(value).strip())
+    if "\0" in name or len(name) > LONGEST_GROUP:
+        raise ValueError(
+            f"{name[:40]!r} is no group: it has a NUL in it, or more than {LONGEST_GROUP:,} "
+            f"characters"
+        )
+    return name or None
+
+
+def without_groups(names: Sequence[str], columns: Mapping[str, str]) -> list[str]:
+    """Columns that may be the label: not that of groups, unless there is no other."""
+    rest = [name for name in names if name != columns.get("group")]
+    return [name for name in rest if plain(name) not in USUAL["group"]] or rest
 
 
 def _require_text(rows: Table) -> None:
@@ -151,7 +190,7 @@ def _without_names(rows: Table) -> tuple[Roles, Table, list[str]] | None:
     """A list whose first line is an image, and not the names of its columns."""
     cells = list(rows.columns)
     path = next((k for k, cell in enumerate(cells) if tree.is_image_name(cell)), None)
-    if path is None or len(cells) > len(USUAL) or not rows.first:
+    if path is None or len(cells) > _UNNAMED or not rows.first:
         return None
     rest = [place for place in range(len(cells)) if place != path]
     split = next((k for k in rest if len(rest) > 1 and tree.split_of(cells[k])), None)

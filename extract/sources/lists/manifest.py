@@ -14,9 +14,10 @@ from .. import passed, tree
 from ..image import LONGEST_PATH, ImageReference, Unreadable, read
 from ..listing import Listing
 from ..local import working_folder
+from ..notes import about_groups
 from . import table
 from .beside import Beside
-from .columns import USUAL, Roles, split_of, understood
+from .columns import USUAL, Roles, group_of, split_of, understood
 from .table import Table
 
 ENDINGS: Final = (b".csv", b".tsv")
@@ -122,7 +123,7 @@ def listed(
     """
     roles, rows, notes = understood(rows, columns)
     if not labels:
-        roles, notes = roles._replace(label=None, split=None), []
+        roles, notes = roles._replace(label=None, split=None, group=None), []
     images: dict[bytes, tuple[ImageReference, str]] = {}
     again = 0
     for where, cells in rows.rows:
@@ -134,10 +135,10 @@ def listed(
         image = _Row(rows, roles, where, cells).image(root)
         before = images.setdefault(image.path, (image, where))
         if before[1] != where:
-            if (before[0].label, before[0].split) != (image.label, image.split):
+            if _said(before[0]) != _said(image):
                 raise SourceError(
                     f"{rows.name}, {where}: {_shown(cells[roles.path])} is listed twice, first in "
-                    f"{before[1]}, with another label or split"
+                    f"{before[1]}, with another label, split or group"
                 )
             again += 1
     if not images:
@@ -152,6 +153,8 @@ def listed(
         found, of_splits = _splits_by_folders(found)
         notes += of_splits
     notes += tree.about_labels(image.label for image in found)
+    column = None if roles.group is None else rows.columns[roles.group]
+    notes += about_groups(column, ((image.group, image.split) for image in found))
     listing = Listing(root.name, found, by_name=by_name, notes=said, label_notes=notes)
     if not any(image.far for image in found):
         return listing
@@ -191,6 +194,10 @@ def _splits_by_folders(
     return images, ["the list has no column of splits; they are taken from the folders"]
 
 
+def _said(image: ImageReference) -> tuple[str | None, str, str | None]:
+    return image.label, image.split, image.group
+
+
 class _Row(NamedTuple):
     table: Table
     roles: Roles
@@ -204,20 +211,33 @@ class _Row(NamedTuple):
             raise self.wrong(self.roles.path, "the path is empty, or there is a NUL in the line")
         if len(os.fsencode(path)) > LONGEST_PATH:
             raise self.wrong(self.roles.path, f"a path of more than {LONGEST_PATH:,} bytes")
+        self._require_text(self.roles.label, label)
+        group = self._group()
         try:
-            label.encode()
-        except UnicodeEncodeError:
-            shown = label.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-            raise self.wrong(
-                self.roles.label,
-                f"{_shown(shown)!r} is not UTF-8; save the list as UTF-8 (in Excel: CSV UTF-8)",
-            ) from None
-        try:
-            return root.reference(
+            image = root.reference(
                 path, unicodedata.normalize("NFC", label) or None, self._split(split)
             )
         except LookupError as error:
             raise self.wrong(self.roles.path, str(error.args[0])) from None
+        return image if group is None else dataclasses.replace(image, group=group)
+
+    def _group(self) -> str | None:
+        said = self.text(self.roles.group)
+        self._require_text(self.roles.group, said)
+        try:
+            return group_of(said)
+        except ValueError as error:
+            raise self.wrong(self.roles.group, str(error)) from None
+
+    def _require_text(self, role: int | None, cell: str) -> None:
+        try:
+            cell.encode()
+        except UnicodeEncodeError:
+            shown = cell.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+            raise self.wrong(
+                role,
+                f"{_shown(shown)!r} is not UTF-8; save the list as UTF-8 (in Excel: CSV UTF-8)",
+            ) from None
 
     def text(self, role: int | None) -> str:
         return "" if role is None else self.cells[role].strip()

@@ -78,7 +78,7 @@ def of_frame(frame: Any) -> Table:
     if not all(isinstance(column, str | int) for column in columns):
         raise SourceError(f"{name}: its columns have no names; give one of pandas or polars")
     try:
-        cells = [list(map(_text, frame[column].to_list())) for column in columns]
+        cells = [list(map(as_text, frame[column].to_list())) for column in columns]
     except (AttributeError, KeyError, TypeError) as error:
         raise SourceError(
             f"{name}: a column gives no list ({error}); have two columns one name? Its columns are "
@@ -88,7 +88,8 @@ def of_frame(frame: Any) -> Table:
     return Table(name, [str(column).strip() for column in columns], rows)
 
 
-def _text(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """What a cell of a data frame is in a list; empty if it is missing."""
     if isinstance(value, float):
         # Whole numbers become floats where one of them is missing.
         return "" if math.isnan(value) else str(int(value) if value.is_integer() else value)

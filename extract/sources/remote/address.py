@@ -38,6 +38,7 @@ class AskedReference(RemoteReference):
             self.location,
             self.label,
             self.split,
+            self.group,
             store=self.store,
             key=self.key,
             size=info.get("size"),
