@@ -400,6 +400,18 @@ def test_a_column_of_groups_is_found_by_that_name_alone_or_named(listed):
         listed("path,label,group,Group\nx/1.jpg,cat,1,2\n")
 
 
+def test_a_column_that_may_have_groups_is_pointed_out_and_not_taken(listed):
+    text = "path,label,Patient ID,age\nx/1.jpg,cat,p1,3\nx/2.jpg,dog,p1,4\n"
+    listing = listed(text)
+    assert listing.groups == {}
+    (note,) = listing.label_notes
+    assert note.startswith("the column 'Patient ID' may say which images belong together; --group-")
+    for how in ({"group": "Patient ID"}, {"label": "Patient ID"}, {"group": "age"}):
+        assert "may say" not in "".join(listed(text, columns=how).label_notes)
+    assert "may say" not in "".join(listed(text.replace("age", "group")).label_notes)
+    assert "may say" not in "".join(listed("path,patient\nx/1.jpg,cat\n").label_notes)
+
+
 def test_a_column_called_group_is_no_group_where_it_may_be_the_label(listed):
     for text in ("path,group\nx/1.jpg,cat\nx/2.jpg,dog\n", "x/1.jpg,cat\nx/2.jpg,dog\n"):
         assert rows(listed(text)) == MEANT

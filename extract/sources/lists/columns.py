@@ -25,6 +25,9 @@ USUAL: Final[Mapping[str, Sequence[str]]] = {
 }
 """What columns are called, the likelier first, without capitals and whatever is no letter."""
 
+_MAY_BE_GROUPS: Final = "patient patientid subjectid animalid individualid lesionid videoid".split()
+"""Names of what several images are often of; whether they should be kept together is asked."""
+
 _UNNAMED: Final = 3
 """Columns of a list that does not say what they are: images, labels and splits."""
 
@@ -84,6 +87,13 @@ def understood(rows: Table, columns: Mapping[str, str]) -> tuple[Roles, Table, l
         notes.append(
             f"the column {rows.columns[label]!r} is taken for the label, and not {others}; "
             f"--label-column names another"
+        )
+    may_be = (rows.columns[place] for place in rest if place != label)
+    like = next((name for name in may_be if plain(name) in _MAY_BE_GROUPS), None)
+    if like is not None and label is not None and group is None:
+        notes.append(
+            f"the column {like!r} may say which images belong together; --group-column {like!r} "
+            f"has folds keep them together"
         )
     return Roles(path, label, split, group), rows, notes
 
