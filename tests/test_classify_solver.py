@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from headstart.classify.solver.lbfgs import minimise
 from headstart.classify.solver.losses import LogLoss, SquaredHinge
 from headstart.classify.solver.path import LinearPath
 from sklearn.base import clone
@@ -154,3 +155,103 @@ def test_a_path_in_groups_is_the_path_in_one():
         strict=True,
     ):
         np.testing.assert_allclose(ours[0], theirs[0], atol=1e-3)
+
+
+def objective_of_an_svm(scaled, codes, strength, slopes, offset, weights=1):
+    signs = np.where(codes, 1, -1)
+    lacking = np.maximum(1 - signs * (scaled @ slopes.astype(np.float64) + offset), 0)
+    return strength * (weights * lacking**2).sum() + (slopes @ slopes + offset**2) / 2
+
+
+@pytest.mark.parametrize(
+    ("shape", "apart"),
+    [((60, 2, 200), 2), ((60, 10, 80), 2), ((400, 2, 60), 2), ((500, 4, 30), 1)],
+    ids=["few rows", "few rows, 10 classes", "separable", "not separable"],
+)
+@pytest.mark.parametrize("strength", [1e-4, 1e-2, 1, 10, 100])
+def test_a_finished_svm_costs_what_liblinears_does_though_classes_can_be_separated(
+    shape, apart, strength, shrunken_scaler
+):
+    features, codes = clouds(*shape)
+    features += (
+        np.float32(3 * (apart - 1))
+        * np.eye(*shape[1:], dtype=np.float32)[codes]
+        * features.std(axis=0)
+    )
+    path = LinearPath(features, codes, shape[1], [np.arange(len(codes))], SquaredHinge())
+    path.solve(strength, tolerance=1e-5)
+    path.finish(strength)
+    scaler, slopes, offsets = by_scikit_learn(
+        shrunken_scaler, SquaredHinge(), features, codes, strength, False
+    )
+    scaled = scaler.transform(features.astype(np.float64))
+    for column, (ours, offset) in enumerate(zip(*path.coefficients(0), strict=True)):
+        own = codes == (column if shape[1] > 2 else 1)
+        reached = objective_of_an_svm(scaled, own, strength, ours, float(offset))
+        least = objective_of_an_svm(scaled, own, strength, slopes[column], offsets[column])
+        assert reached <= least * (1 + 1e-3)
+
+
+def test_every_training_set_and_its_weights_are_finished_by_themselves(shrunken_scaler):
+    features, codes = clouds(160, 2, 200)
+    kept = (codes > 0) | (np.arange(160) % 3 == 0)
+    features, codes = features[kept], codes[kept]
+    cuts = trainings(len(codes))
+    path = LinearPath(features, codes, 2, cuts, SquaredHinge(), balanced=True)
+    path.solve(10.0, most_iterations=5)
+    path.finish(10.0)
+    for number, training in enumerate(cuts):
+        scaler, slopes, offsets = by_scikit_learn(
+            shrunken_scaler, SquaredHinge(), features[training], codes[training], 10.0, True
+        )
+        scaled = scaler.transform(features[training].astype(np.float64))
+        own, weights = codes[training] == 1, compute_sample_weight("balanced", codes[training])
+        ours, offset = path.coefficients(number)
+        reached = objective_of_an_svm(scaled, own, 10.0, ours[0], float(offset[0]), weights)
+        least = objective_of_an_svm(scaled, own, 10.0, slopes[0], offsets[0], weights)
+        assert reached <= least * (1 + 1e-3)
+
+
+def test_what_is_good_enough_already_is_not_touched():
+    features, codes = clouds(300, 3, 20)
+    for loss in (SquaredHinge(), LogLoss()):
+        path = LinearPath(features, codes, 3, [np.arange(300)], loss)
+        path.solve(1e-3, tolerance=1e-9)
+        before = path.solution.copy()
+        path.finish(1e-3)
+        np.testing.assert_array_equal(path.solution, before)
+
+
+def test_a_strength_that_float32_cannot_resolve_is_not_taken_for_solved_at_the_start():
+    """The inverse of the curvature was all rounding, and the first step led uphill."""
+    features, codes = clouds(300, 2, 400)
+    features += 30 * features.std(axis=0) * np.random.default_rng(1).normal(size=(300, 1))
+    path = LinearPath(features, codes, 2, [np.arange(300)], SquaredHinge())
+    ((decisions,),) = path.solve(1e3, [[np.arange(300)]])
+    assert np.mean((decisions[:, 0] > 0) == codes) > 0.95
+
+
+def test_a_direction_that_leads_uphill_is_not_taken_for_the_minimum():
+    class Bowl:
+        """Two problems in one dimension, |2 x - 6|^2 / 2 + |x|^2 / 2, with an absurd inverse."""
+
+        strength, independent = 1.0, 2
+
+        def forward(self, vector):
+            return 2 * vector
+
+        def losses(self, decisions):
+            return ((decisions - 6) ** 2 / 2).astype(np.float64), decisions - 6
+
+        def penalised(self, vector):
+            return vector
+
+        def gradient(self, solution, derivatives):
+            return 2 * derivatives + solution
+
+        def preconditioner(self, derivatives):
+            return lambda vector: vector * np.float32([[-1], [1]])
+
+    solution = np.zeros((2, 1), np.float32)
+    minimise(Bowl(), solution, 1e-6)
+    np.testing.assert_allclose(solution, 12 / 5, rtol=1e-3)

@@ -98,7 +98,7 @@ def calibration(method: str, parts: Sequence[Part], enough: int | None = None) -
     decisions, codes, weights = _joined(parts, enough)
     if method == TEMPERATURE:
         scaling = _TemperatureScaling()
-        scaling.beta_ = _slope(_logits(decisions), codes, weights)
+        scaling.beta_ = np.float64(_slope(_logits(decisions), codes, weights))
         return Calibration(method, [scaling])
     columns = decisions.shape[1]
     maps = [

@@ -68,6 +68,7 @@ class Linear:
         if start is not None:
             path.start_from(start[None])
         path.solve(parameters["C"], tolerance=1e-5)
+        path.finish(parameters["C"])
         coefficients = path.coefficients(0)
         del path  # its copy of the features
         scaler = shrunken_scaler(task.features)

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..solver.path import balancing
+from ..solver.standard import balancing
 
 Decisions = NDArray[np.floating]
 """(n, c) decision values: one column for two classes, else one per class."""

@@ -78,11 +78,15 @@ class SquaredHinge:
 
     def evaluate(self, decisions: Floats, codes: NDArray[np.intp]) -> tuple[Floats, Floats]:
         """One cost per row and column: (P, c, n)."""
-        columns = decisions.shape[1]
-        own = codes == 1 if columns == 1 else codes == np.arange(columns)[:, None]
-        signs = np.where(own, np.float32(1), np.float32(-1))
+        signs = self.signs(codes, decisions.shape[1])
         lacking = np.maximum(1 - signs * decisions, 0)
         return lacking**2, -2 * signs * lacking
+
+    def signs(self, codes: NDArray[np.intp], columns: int) -> Floats:
+        """(c, n): 1 for the rows of each column's class, -1 for others."""
+        own = codes == 1 if columns == 1 else codes == np.arange(columns)[:, None]
+        signs: Floats = np.where(own, np.float32(1), np.float32(-1))
+        return signs.reshape(columns, -1)
 
     def curvature(self, derivatives: Floats) -> Floats:
         """2 where the margin is lacking."""

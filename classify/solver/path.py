@@ -16,19 +16,16 @@ from scipy import linalg
 from scipy.linalg import blas
 
 from .lbfgs import MOST_ITERATIONS, MOST_TRIALS, minimise
-from .losses import Floats, Loss, columns_of
+from .losses import Floats, Loss, SquaredHinge, columns_of
+from .newton import ENOUGH, SquaredHinges
+from .standard import balancing, scales
 
 _AT_ONCE: Final = 2**23
 """Decision values that are worked on at once: 32 MB for each of four arrays."""
-PRIOR_ROWS: Final = 100
-"""Logistic regression on vectors of MobileNetV2, mean accuracy of 8 to 20 draws in percent, with 0,
-30, 100 and 300 rows, and with one scale for all features: 3 cats and 3 dogs at 150 pixels 78.7,
-91.4, 91.4, 91.5, 91.5, at 224 pixels 82.6, 95.8, 96.0, 96.1, 96.2; 5 of each 89.4, 94.3, 94.4,
-94.5, 94.5; 3 of each digit 71.1, 74.9, 74.7, 74.4, 74.4; 8 of each of 105 characters 76.9, 77.4,
-77.4, 77.3, 77.5; 100 of each digit 97.1, 97.4, 97.4, 97.3, 97.1; 200 cats and 200 dogs 97.5 to 97.6
-with any of them."""
 _VECTORS: Final = 4
 """Rows up to which products with vectors, one by one, are faster than with a matrix."""
+_STEEPEST: Final = 2**23
+"""Ratio of second derivatives beyond which float32 cannot tell their inverse from its rounding."""
 _BLOCK: Final = 2**17
 """Decision values that one thread works on at once: they stay in the cache."""
 
@@ -129,6 +126,25 @@ class LinearPath:
         self._path = [*self._path[-1:], (strength, self._solution.copy())]
         return found
 
+    def finish(self, strength: float) -> None:
+        """Take SVMs that were solved with this C to their minimum, for certain (`newton`).
+
+        Of logistic regression scikit-learn has the last word.
+        """
+        if not isinstance(self.loss, SquaredHinge):
+            return
+        with ThreadPoolExecutor(joblib.cpu_count()) as threads:
+            group = _Group(self, slice(None), strength, threads)
+            costs, derivatives = group.losses(group.forward(self._solution))
+            gradient = group.gradient(self._solution, derivatives)
+        values = strength * costs + np.square(self._solution).sum(axis=2) / 2
+        signs = self.loss.signs(self._codes, self._columns)
+        for p, c in np.argwhere(np.square(gradient).sum(axis=2) / 2 > ENOUGH * values):
+            mean, scale = self._mean[p], self._inverse_scale[p]
+            weights = strength * self._weights[p]
+            hinges = SquaredHinges(self._features, mean, scale, signs[c], weights)
+            hinges.finish(self._solution[p, c])
+
     @property
     def solution(self) -> Floats:
         """(P, c, D + 1): coefficients, then the intercept."""
@@ -223,7 +239,8 @@ class _Group:
         unweighted = self._loss.curvature(unweighted) * weights
         curvature = float(unweighted.mean(dtype=np.float64)) * rows / sizes.mean()
         curvature = self.strength * max(curvature, 1e-5)
-        weight = np.float32(curvature * sizes.mean() / rows)
+        most = _STEEPEST / max(float(np.trace(self._gram)), 1e-30)
+        weight = np.float32(min(curvature * float(sizes.mean()) / rows, most))
         factor = _factor(self._gram, weight)
         of_intercept = np.float32(curvature) * sizes[:, None]
         of_intercept += self._loss.penalises_intercept
@@ -244,29 +261,6 @@ class _Group:
             return result
 
         return apply
-
-
-def scales(variances: NDArray[np.floating], rows: Any) -> NDArray[np.floating]:
-    """What features are divided by: their standard deviations, as far as `rows` can tell them.
-
-    (..., D) `variances` of so many rows are shrunk towards their mean, as if that had been seen in
-    `PRIOR_ROWS` more rows (the mean of a scaled inverse chi-squared posterior, as for the genes of
-    Smyth 2004, doi:10.2202/1544-6115.1027). Of few rows, a feature that hardly varied by chance
-    would otherwise count as much as any other.
-    """
-    common = variances.mean(axis=-1, keepdims=True)
-    shrunk = (rows * variances + PRIOR_ROWS * common) / (rows + PRIOR_ROWS)
-    return np.asarray(np.sqrt(np.where(common > 0, shrunk, 1)), variances.dtype)
-
-
-def balancing(codes: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Weights of rows that make classes weigh the same; they sum to the number of rows.
-
-    What scikit-learn means by ``class_weight="balanced"``.
-    """
-    counts = np.bincount(codes)
-    weights: NDArray[np.float64] = len(codes) / np.count_nonzero(counts) / counts[codes]
-    return weights
 
 
 def product(few: Floats, many: Floats, *, across: bool = False) -> Floats:
