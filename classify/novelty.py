@@ -1,16 +1,15 @@
 """Training vectors -> how unlike all of them another vector is, and when it is unfamiliar."""
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
+from scipy.stats import t
 
 from ..features.digest import blocks
-from .scores.duplicates import to_length_one
+from .scores.space import principal_components, to_length_one
 
 FALSE_ALARMS: Final = 0.01
 """Share of images like the training images that are called unfamiliar nevertheless."""
@@ -22,8 +21,11 @@ components of 2,048 features take. With 500 the figures below are the same."""
 _HELD_OUT: Final = 1000
 """Images held out are enough for a threshold; the rate of false alarms it leads to is then within
 0.3% (one standard deviation of the binomial) of the one asked for."""
-_POWER: Final = 2
-"""Of the search for components: 0.08 s where scikit-learn's default of 7 takes 0.45 s."""
+_ALONG: Final = 0.25
+"""Weight of the squared distance along the components beside that across them."""
+_SMALLEST: Final = float(np.finfo(np.float32).eps)
+_FURTHEST: Final = 2.0
+"""No two vectors of length one are further apart."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,38 +50,61 @@ class Novelty:
     """(k, D) principal components of them; k is 64 where there are as many."""
     exemplars: NDArray[np.float32]
     """(n, k): at most 2,048 training vectors along the components."""
-    threshold: float
-    """Distance beyond which a vector is unfamiliar."""
+    thresholds: NDArray[np.float64]
+    """(K,): the distance beyond which a vector is unfamiliar, for each class it may be of."""
     held_out: int
-    """Training images that the threshold was found by, each without those of its fold."""
+    """Training images that the thresholds were found by, each without those of its fold; of
+    near-copies there is one."""
 
     @classmethod
     def learned(
-        cls, features: NDArray[np.floating], folds: Sequence[NDArray[np.intp]], seed: int
+        cls,
+        features: NDArray[np.floating],
+        folds: Sequence[NDArray[np.intp]],
+        codes: NDArray[np.intp],
+        classes: int,
+        seed: int,
+        groups: NDArray[np.integer] | None = None,
     ) -> "Novelty":
-        """Learn what is familiar, and find the threshold by cross-validation.
+        """Learn what is familiar, and find the thresholds by cross-validation.
 
-        The threshold is the quantile of the held-out distances that a further image of their kind
-        exceeds with a chance of about `FALSE_ALARMS` (as in conformal prediction, Angelopoulos and
-        Bates 2021, arXiv:2107.07511, section 1; a little less, as the measure itself knows all
-        images and each fold's lacks some: 0.4% of 100 images). Fewer than 99 images cannot tell
-        one in a hundred: then it is the largest of them. No more folds are held out than it takes
-        to have a thousand.
+        Parameters
+        ----------
+        features : ndarray of shape (N, D)
+            Training vectors.
+        folds : sequence of ndarray of int
+            Rows that are held out together. They need not hold all rows; near-copies must not be
+            on both sides of a fold. No more of them are held out than it takes to have a thousand
+            images.
+        codes : ndarray of int, shape (N,)
+            Classes, from 0 to `classes` - 1.
+        classes : int
+            K, at least one.
+        seed : int
+            Of the draw of exemplars and the search for components.
+        groups : ndarray of int, shape (N,), optional
+            Rows of one number are near-copies, and weigh as much as one image. By default each row
+            is an image of its own.
         """
-        held_out = np.empty(0)
         everything = np.arange(len(features))
+        _, group, sizes = np.unique(
+            everything if groups is None else groups, return_inverse=True, return_counts=True
+        )
+        weights = 1 / sizes[group]
+        distances, held_out = np.empty(0), np.empty(0, np.intp)
         for rows in folds:
-            others = cls._of(features, np.setdiff1d(everything, rows), seed)
-            held_out = np.concatenate([held_out, others.distances(features[rows])])
-            if len(held_out) >= _HELD_OUT:
+            if weights[held_out].sum() >= _HELD_OUT:
                 break
-        rank = min(math.ceil((len(held_out) + 1) * (1 - FALSE_ALARMS)), len(held_out))
-        threshold = np.partition(held_out, rank - 1)[rank - 1]
-        familiar = cls._of(features, everything, seed)
-        # Where all images are copies of one, anything else is unfamiliar.
-        smallest = float(np.finfo(np.float32).eps)
+            others = np.setdiff1d(everything, rows)
+            if len(rows) and len(others):
+                known = cls._of(features, others, seed)
+                distances = np.concatenate([distances, known.distances(features[rows])])
+                held_out = np.concatenate([held_out, rows])
+        thresholds = _thresholds(distances, codes[held_out], classes, weights[held_out])
         return dataclasses.replace(
-            familiar, threshold=max(float(threshold), smallest), held_out=len(held_out)
+            cls._of(features, everything, seed),
+            thresholds=thresholds,
+            held_out=round(weights[held_out].sum()),
         )
 
     @classmethod
@@ -88,17 +113,15 @@ class Novelty:
             rows = np.sort(np.random.default_rng(seed).choice(rows, _EXEMPLARS, replace=False))
         vectors = _of_length_one(features[rows])
         count = max(1, min(_COMPONENTS, len(vectors) - 1, vectors.shape[1]))
-        pca = PCA(count, svd_solver="randomized", iterated_power=_POWER, random_state=seed).fit(
-            vectors
-        )
+        pca = principal_components(vectors, count, seed)
         components = pca.components_.astype(np.float32)
         mean = pca.mean_.astype(np.float32)
-        return cls(mean, components, (vectors - mean) @ components.T, np.inf, 0)
+        return cls(mean, components, (vectors - mean) @ components.T, np.empty(0), 0)
 
     @property
     def false_alarms(self) -> float:
-        """Share of images like the training images that are called unfamiliar."""
-        return max(FALSE_ALARMS, 1 / (self.held_out + 1))
+        """Share of images like the training images that the thresholds aim to call unfamiliar."""
+        return FALSE_ALARMS
 
     def distances(self, features: NDArray[np.floating]) -> NDArray[np.float64]:
         """(N, D) vectors -> (N,) distances from the training vectors."""
@@ -111,13 +134,41 @@ class Novelty:
         squared = (along**2).sum(axis=1)
         across = np.maximum((vectors**2).sum(axis=1) - squared, 0)
         nearest = np.min((self.exemplars**2).sum(axis=1) - 2 * along @ self.exemplars.T, axis=1)
-        return np.asarray(np.sqrt(np.maximum(nearest + squared, 0) + across), np.float64)
+        along_squared = np.maximum(nearest + squared, 0)
+        return np.asarray(np.sqrt(_ALONG * along_squared + across), np.float64)
 
-    def scores(self, features: NDArray[np.floating]) -> NDArray[np.float64]:
-        """(N, D) vectors -> (N,) distances in multiples of the threshold: unfamiliar above one."""
-        return self.distances(features) / self.threshold
+    def scores(
+        self,
+        features: NDArray[np.floating],
+        probabilities: NDArray[np.floating],
+        counts: NDArray[np.integer],
+    ) -> NDArray[np.float64]:
+        """How unlike the training images vectors are: above one their labels should be checked.
 
-    def fault(self, dimension: int) -> str:
+        The distance in multiples of a mean of the classes' thresholds, weighted by what their
+        probabilities would be if all were equally frequent: an image of a rare class is often
+        given to a common one, whose images lie closer together, and what resembles no class is
+        measured by all of them.
+
+        Parameters
+        ----------
+        features : ndarray of shape (N, D)
+            Vectors.
+        probabilities : ndarray of shape (N, K)
+            Of a head.
+        counts : ndarray of int, shape (K,)
+            Training images of each class; ones if the head was trained with balanced weights.
+
+        Returns
+        -------
+        ndarray of float64, shape (N,)
+        """
+        # The weights, probabilities / counts, as large as the probabilities, are never made.
+        thresholds = (probabilities @ (self.thresholds / counts)) / (probabilities @ (1 / counts))
+        scores: NDArray[np.float64] = self.distances(features) / thresholds
+        return scores
+
+    def fault(self, dimension: int, classes: int) -> str:
         """Why values that were read from a file are impossible; empty if they are not."""
         arrays = (self.mean, self.components, self.exemplars)
         if [array.ndim for array in arrays] != [1, 2, 2] or not (
@@ -126,12 +177,53 @@ class Novelty:
             and len(self.exemplars)
         ):
             return "the numbers of features of metadata and novelty contradict each other"
+        if self.thresholds.shape != (classes,):
+            return "the numbers of classes of metadata and novelty contradict each other"
         if (
-            not all(np.isfinite(array).all() for array in arrays)
-            or not 0 < self.threshold < math.inf
+            not all(np.isfinite(array).all() for array in (*arrays, self.thresholds))
+            or not (self.thresholds > 0).all()
         ):
             return "its measure of novelty has impossible values"
         return ""
+
+
+def _thresholds(
+    distances: NDArray[np.float64],
+    codes: NDArray[np.intp],
+    classes: int,
+    weights: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """(n,) held-out distances, their classes and weights -> (K,) thresholds."""
+    roots = np.sqrt(distances)
+    count = np.bincount(codes, weights, classes)
+    number, present = float(count.sum()), int(np.count_nonzero(count))
+    if number < 2 * present:  # too few to tell classes apart
+        codes, count, present = np.zeros_like(codes), np.array([number]), 1
+    freedom = number - present
+    if freedom < 1:
+        return np.full(classes, _FURTHEST)
+    mean = np.bincount(codes, weights * roots, len(count)) / np.maximum(count, _SMALLEST)
+    within = max(float(weights @ (roots - mean[codes]) ** 2) / freedom, _SMALLEST**2)
+    seen = count > 0
+    # How much more the means differ than by chance (the estimator of Hedges and Olkin 1985,
+    # Statistical Methods for Meta-Analysis): the more, the less each is drawn to what is common.
+    between = 0.0
+    if present > 1:
+        between = max(mean[seen].var(ddof=1) - within * (1 / count[seen]).mean(), 0)
+    certainty = count / (count * between + within)
+    trust = between * certainty
+    common = (certainty @ mean) / certainty.sum()
+    centre = common + trust * (mean - common)
+    # A further image varies around its class's mean, which is known but roughly.
+    spread = np.sqrt(within + (1 - trust) * between + (1 - trust) ** 2 / certainty.sum())
+    beyond = (roots - centre[codes]) / spread[codes]
+    order = np.argsort(beyond)
+    rank = np.searchsorted(np.cumsum(weights[order]), (number + 1) * (1 - FALSE_ALARMS))
+    counted = beyond[order[min(int(rank), len(order) - 1)]]
+    assumed = t.ppf(1 - FALSE_ALARMS, freedom)
+    share = min(number / _HELD_OUT, 1)
+    found = centre + (share * counted + (1 - share) * assumed) * spread
+    return np.broadcast_to(np.clip(found**2, _SMALLEST, _FURTHEST), classes).copy()
 
 
 def _of_length_one(features: NDArray[np.floating]) -> NDArray[np.float32]:
