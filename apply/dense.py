@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import Normalizer, StandardScaler
 from sklearn.svm import LinearSVC
 
 from ..features.errors import HeadError
@@ -17,7 +17,7 @@ from ..features.errors import HeadError
 Linear = tuple[NDArray[np.float64], NDArray[np.float64], Literal["softmax", "sigmoid"]]
 """Coefficients (c, D), intercepts (c,), and what makes their sums probabilities."""
 
-_INSTEAD: Final = "train --head logistic or --head svm for a head that can be exported"
+_INSTEAD: Final = "train --head logistic, prototype or svm for a head that can be exported"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,31 +25,42 @@ class DenseLayer:
     """Vectors in, class probabilities out, by one matrix."""
 
     kernel: NDArray[np.float64]
-    """(D, K), for vectors as they are: standardisation and calibration are inside."""
+    """(D, K), for those vectors: standardisation and calibration are inside."""
     bias: NDArray[np.float64]
     """(K,), added to ``vectors @ kernel``."""
     activation: Literal["softmax", "sigmoid"]
     """What makes the sums probabilities. Sigmoids, one for each class, are divided by their sum, as
     scikit-learn does with calibrated classifiers of several classes."""
+    before: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+    """What vectors are multiplied by, and what is then added, (D,) each, before they are divided by
+    their lengths; None if they are taken as they are."""
 
 
 def dense_layer(pipeline: Any) -> DenseLayer:
     """Fold the fitted pipeline of a `Head` into one dense layer."""
     *before, classifier = _flat(pipeline)
     coefficients, intercepts, activation = _linear(classifier)
+    unit = None
     for scaler in reversed(before):
+        if isinstance(scaler, Normalizer) and scaler.norm == "l2" and unit is None:
+            width = coefficients.shape[1]
+            unit = np.ones(width), np.zeros(width)
+            continue
         if not isinstance(scaler, StandardScaler):
             raise HeadError(_no_layer(scaler))
         # (x - mean) / scale @ w + b  =  x @ (w / scale) + (b - mean @ (w / scale))
-        if scaler.scale_ is not None:
-            coefficients = coefficients / scaler.scale_
-        if scaler.with_mean:
-            intercepts = intercepts - coefficients @ scaler.mean_
+        scale = 1.0 if scaler.scale_ is None else scaler.scale_
+        mean = scaler.mean_ if scaler.with_mean else 0.0
+        if unit is None:
+            coefficients = coefficients / scale
+            intercepts = intercepts - (coefficients * mean).sum(axis=1)
+        else:
+            unit = unit[0] / scale, unit[1] - unit[0] / scale * mean
     if len(coefficients) == 1:
         # The sigmoid of one value is the softmax of two, each half of it.
         coefficients = np.concatenate([-coefficients, coefficients]) / 2
         intercepts = np.concatenate([-intercepts, intercepts]) / 2
-    return DenseLayer(coefficients.T, intercepts, activation)
+    return DenseLayer(coefficients.T, intercepts, activation, unit)
 
 
 def _flat(pipeline: Any) -> Iterator[Any]:
@@ -83,8 +94,12 @@ def _calibrated(classifier: CalibratedClassifierCV) -> Linear:
     if len(inner) > 1:
         raise HeadError(f"it is the mean of {len(inner)} calibrated classifiers; {_INSTEAD}")
     machine, sigmoids = inner[0].estimator, inner[0].calibrators
-    if not isinstance(machine, LinearSVC):
+    if not isinstance(machine, LinearSVC | LogisticRegression):
         raise HeadError(_no_layer(machine))
+    if classifier.method == "temperature":
+        # Softmax of the decision values times beta; of one, f, those are -f and f.
+        slope = sigmoids[0].beta_ * (2 if len(machine.coef_) == 1 else 1)
+        return slope * machine.coef_, slope * _column(machine.intercept_), "softmax"
     if not all(hasattr(sigmoid, "a_") for sigmoid in sigmoids):
         raise HeadError(f"its {classifier.method} calibration is no sigmoid; {_INSTEAD}")
     # Platt's probability is 1 / (1 + exp(a f + b)) of the decision value f.

@@ -12,7 +12,7 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import Normalizer, StandardScaler
 from sklearn.svm import LinearSVC
 
 
@@ -27,7 +27,11 @@ def clouds(rows, classes, columns=12):
 
 
 def answers(layer, features):
-    sums = features.astype(np.float64) @ layer.kernel + layer.bias
+    vectors = features.astype(np.float64)
+    if layer.before is not None:
+        vectors = vectors * layer.before[0] + layer.before[1]
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    sums = vectors @ layer.kernel + layer.bias
     if layer.activation == "softmax":
         return softmax(sums, axis=1)
     each = expit(sums)
@@ -40,13 +44,27 @@ def answers(layer, features):
     [
         "logistic",
         "svm",
+        "prototype",
+        make_pipeline(Normalizer(), LogisticRegression(C=100, max_iter=5000)),
+        make_pipeline(StandardScaler(), Normalizer(), StandardScaler(), LogisticRegression()),
         LogisticRegression(max_iter=5000),
         make_pipeline(StandardScaler(with_std=False), LogisticRegression(max_iter=5000)),
         make_pipeline(StandardScaler(with_mean=False), LogisticRegression(fit_intercept=False)),
         make_pipeline(make_pipeline(StandardScaler()), StandardScaler(), LogisticRegression()),
         make_pipeline(StandardScaler(), LogisticRegression(solver="newton-cholesky")),
     ],
-    ids=["logistic", "svm", "bare", "centred", "scaled", "nested", "newton"],
+    ids=[
+        "logistic",
+        "svm",
+        "prototype",
+        "lengths",
+        "scaled lengths",
+        "bare",
+        "centred",
+        "scaled",
+        "nested",
+        "newton",
+    ],
 )
 def test_the_layer_gives_the_probabilities_of_the_head(make_store, head, classes):
     features, labels = clouds(60 * classes, classes)
@@ -55,7 +73,8 @@ def test_the_layer_gives_the_probabilities_of_the_head(make_store, head, classes
     expected = trained.pipeline.predict_proba(features.astype(np.float64))
     assert layer.kernel.shape == (12, classes)
     np.testing.assert_allclose(answers(layer, features), expected, atol=1e-9)
-    assert np.ptp(expected) > 0.5  # or nothing was told apart
+    # Or nothing was told apart; without scales the lengths of these vectors say little.
+    assert np.ptp(expected) > (0.2 if head == "prototype" else 0.5)
 
 
 @pytest.mark.parametrize(
@@ -64,18 +83,19 @@ def test_the_layer_gives_the_probabilities_of_the_head(make_store, head, classes
         ("svm-rbf", "compares an image with .* training images by a kernel"),
         (KNeighborsClassifier(3), "a KNeighborsClassifier cannot be folded"),
         (make_pipeline(PCA(3), LogisticRegression()), "a PCA cannot be folded"),
+        (make_pipeline(Normalizer("l1"), LogisticRegression()), "a Normalizer cannot be folded"),
         (CalibratedClassifierCV(LinearSVC(), cv=3), "3 calibrated classifiers"),
         (
             CalibratedClassifierCV(LinearSVC(), method="isotonic", ensemble=False),
             "its isotonic calibration is no sigmoid",
         ),
     ],
-    ids=["svm-rbf", "neighbours", "pca", "ensemble", "isotonic"],
+    ids=["svm-rbf", "neighbours", "pca", "l1", "ensemble", "isotonic"],
 )
 def test_a_head_that_is_no_dense_layer_says_why(make_store, head, reason):
     features, labels = clouds(120, 2)
     trained = train(make_store(features, labels), head, folds=3)
-    with pytest.raises(HeadError, match=f"{reason}.*; train --head logistic or --head svm"):
+    with pytest.raises(HeadError, match=f"{reason}.*; train --head logistic, prototype or svm"):
         dense_layer(trained.pipeline)
 
 

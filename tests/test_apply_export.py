@@ -20,7 +20,7 @@ from headstart.features import FeatureStore
 from sklearn.neighbors import KNeighborsClassifier
 
 SMALL = ("--backbone", "MobileNetV2", "--size", "32", "--weights", "random")
-HEADS = [("logistic", 3), ("svm", 2), ("svm", 3)]
+HEADS = [("logistic", 3), ("svm", 2), ("svm", 3), ("prototype", 2), ("prototype", 3)]
 
 ONNX = all(map(machine.installed, fused.ONNX_NEEDS))
 needs_onnx = pytest.mark.skipif(not ONNX, reason="tf2onnx or onnxruntime is not installed")
@@ -113,9 +113,8 @@ def test_the_keras_file_is_the_classic_model_and_plain_keras_loads_and_tunes_it(
     for name, classes in HEADS:
         one = found[f"{name}-{classes}"]
         layers = [layer for layer in one["layers"] if layer != "InputLayer"]
-        assert layers[:3] == ["Rescaling", "Functional", "Dense"]
-        # Sigmoids of several classes are divided by their sum.
-        assert layers[3:] == (["Softmax"] if (name, classes) == ("svm", 3) else [])
+        of_length_one = ["Rescaling", "UnitNormalization"] if name == "prototype" else []
+        assert layers == ["Rescaling", "Functional", *of_length_one, "Dense"]
         assert one["input"] == [[None, 64, 64, 3], "uint8"]
         assert one["frozen"]
         assert one["trained"] == [[1280, classes], [classes]]

@@ -9,7 +9,7 @@ import psutil
 import pytest
 from headstart.classify import train
 from headstart.classify.crossfit import _pairs, cross_fit
-from headstart.classify.examples import stratified_folds
+from headstart.classify.folds import stratified_folds
 from headstart.classify.heads import RECIPES, recipe_of
 from headstart.classify.heads.calibration import Part, calibration
 from headstart.classify.heads.linear import STRENGTHS
@@ -43,7 +43,7 @@ def task(rows, classes=3, columns=40, *, balanced=False, **how):
 
 
 def folds_of(one, number=5):
-    return stratified_folds(one.labels, np.arange(len(one.codes), dtype=np.uint64), number, 0)
+    return stratified_folds(one.codes, np.arange(len(one.codes)), number, 0).held_out
 
 
 def as_splits(folds):

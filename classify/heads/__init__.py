@@ -12,6 +12,9 @@ from .recipe import Recipe
 RECIPES: Final[dict[str, Recipe]] = {
     recipe.name: recipe for recipe in (LOGISTIC, Prototype(), SVM, Rbf())
 }
+CHEAP: Final = ("logistic", "prototype")
+"""Kinds that need few images or little time; `auto` chooses between them."""
+AUTO: Final = "auto"
 ALL: Final = "all"
 
 
@@ -24,6 +27,6 @@ def recipe_of(head: Any) -> Recipe:
     if head == ALL:
         raise WrongUsage(f"head {ALL!r}: `train_all` trains every kind and chooses the best")
     raise WrongUsage(
-        f"unknown head {head!r}; did you mean {nearest(head, [*RECIPES, ALL])}? There are "
-        f"{', '.join(RECIPES)} and {ALL}"
+        f"unknown head {head!r}; did you mean {nearest(head, [AUTO, *RECIPES, ALL])}? There are "
+        f"{', '.join([AUTO, *RECIPES])} and {ALL}"
     )

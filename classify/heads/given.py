@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone, is_classifier
 
-from ...features.errors import WrongUsage
+from ...features.errors import TrainingError, WrongUsage, first_line
 from ..solver.losses import columns_of
 from .recipe import SIGMOID, TEMPERATURE, Cut, Decisions, Parameters, Probabilities, Step, Task
 
@@ -75,7 +75,18 @@ class Given:
             for name, value in classifier.get_params().items()
             if name.split("__")[-1] == "random_state" and value is None
         }
-        return classifier.set_params(**unseeded).fit(task.features[rows], task.labels[rows])
+        classifier.set_params(**unseeded)
+        try:
+            return classifier.fit(task.features[rows], task.labels[rows])
+        except Exception as error:
+            # Classifiers of anybody's raise nearly anything where a class is too small for them.
+            sizes = np.bincount(task.codes[rows], minlength=len(task.names))
+            rarest = sizes.argmin()
+            raise TrainingError(
+                f"head {self.name}: it cannot be fitted to {len(rows):,} images, of which "
+                f"{sizes[rarest]:,} are of {task.names[rarest].item()!r} ({first_line(error)}); "
+                f"min_images leaves small classes out"
+            ) from error
 
 
 def _is_classifier(given: Any) -> bool:

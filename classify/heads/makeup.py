@@ -5,27 +5,25 @@ wrong shape is harmless; libsvm, written in C, reads wherever its arrays point.
 """
 
 import math
-from collections.abc import Callable, Iterator
-from types import ModuleType
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
-from scipy.sparse import issparse
 from sklearn.calibration import (
     CalibratedClassifierCV,
     _CalibratedClassifier,
     _SigmoidCalibration,
+    _TemperatureScaling,
 )
 from sklearn.kernel_approximation import Nystroem
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
-from sklearn.svm import SVC, LinearSVC, NuSVC
+from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScaler
+from sklearn.svm import SVC, LinearSVC
 
 from .archive import Foreign
-
-_PRECOMPUTED: Final = "precomputed"
+from .machines import PRECOMPUTED, machines, require_sound_machine
 
 
 def require_ours(pipeline: Any) -> None:
@@ -57,15 +55,25 @@ def require_ours(pipeline: Any) -> None:
 
 _PIPELINES: Final = (
     ["scale", "classify"],
+    ["centre", "normalise", "classify"],
     ["scale", "kernel", "classify"],
     ["scale", "kernel", "scale_kernel", "classify"],
 )
 
 
 def _scaler(scaler: Any, width: int) -> int:
-    _require_plain(scaler, StandardScaler)
-    _require_numbers(scaler, {"mean_": (width,), "scale_": (width,)})
+    _require_plain(scaler, StandardScaler, with_std=lambda one: type(one) is bool)
+    scales = {"scale_": (width,)} if scaler.with_std else {}
+    _require_numbers(scaler, {"mean_": (width,), **scales})
+    if not scaler.with_std and scaler.scale_ is not None:
+        raise ValueError("its StandardScaler has scales that it does not use")
     _require_features(scaler, width)
+    return width
+
+
+def _normaliser(normaliser: Any, width: int) -> int:
+    _require_plain(normaliser, Normalizer)
+    _require_features(normaliser, width)
     return width
 
 
@@ -99,6 +107,7 @@ def _landmarks(kernel: Any, width: int) -> int:
 
 _TRANSFORMERS: Final[dict[type, Callable[[Any, int], int]]] = {
     StandardScaler: _scaler,
+    Normalizer: _normaliser,
     FunctionTransformer: _against_support,
     Nystroem: _landmarks,
 }
@@ -114,13 +123,18 @@ def _linear(classifier: Any, kind: type, classes: int, width: int) -> None:
 
 def _calibrated(classifier: Any, classes: int, width: int) -> None:
     _require_plain(
-        classifier, CalibratedClassifierCV, estimator=_anything, ensemble=lambda one: one is False
+        classifier,
+        CalibratedClassifierCV,
+        estimator=_anything,
+        ensemble=lambda one: one is False,
+        method=lambda one: one in _CALIBRATIONS,
     )
     _require_names(classifier.classes_, classes)
     _require_features(classifier, width)
     (inner,) = classifier.calibrated_classifiers_
-    if type(inner) is not _CalibratedClassifier or inner.method != "sigmoid":
+    if type(inner) is not _CalibratedClassifier or inner.method not in _CALIBRATIONS:
         raise Foreign("another calibration")
+    kind, numbers, single = _CALIBRATIONS[inner.method]
     _require_names(inner.classes, classes)
     machine = inner.estimator
     if type(machine) is SVC:
@@ -129,7 +143,7 @@ def _calibrated(classifier: Any, classes: int, width: int) -> None:
             SVC,
             C=_is_positive,
             class_weight=_is_weighting,
-            kernel=lambda kernel: kernel == _PRECOMPUTED,
+            kernel=lambda kernel: kernel == PRECOMPUTED,
         )
         _require_names(machine.classes_, classes)
         _require_features(machine, width)
@@ -137,13 +151,21 @@ def _calibrated(classifier: Any, classes: int, width: int) -> None:
         shapes = {"dual_coef_": machine._dual_coef_.shape, "intercept_": machine._intercept_.shape}
         _require_numbers(machine, shapes)
     else:
-        _linear(machine, LinearSVC, classes, width)
-    if len(inner.calibrators) != (classes if classes > 2 else 1):
+        is_mean = type(machine) is LogisticRegression
+        _linear(machine, LogisticRegression if is_mean else LinearSVC, classes, width)
+    if len(inner.calibrators) != (1 if single or classes == 2 else classes):
         raise ValueError("its calibrators are not one for each column")
-    for sigmoid in inner.calibrators:
-        if type(sigmoid) is not _SigmoidCalibration:
+    for calibrator in inner.calibrators:
+        if type(calibrator) is not kind:
             raise Foreign("another calibration")
-        _require_numbers(sigmoid, {"a_": (), "b_": ()})
+        _require_numbers(calibrator, numbers)
+
+
+_CALIBRATIONS: Final[dict[str, tuple[type, dict[str, tuple[int, ...]], bool]]] = {
+    "sigmoid": (_SigmoidCalibration, {"a_": (), "b_": ()}, False),
+    "temperature": (_TemperatureScaling, {"beta_": ()}, True),
+}
+"""Kinds of calibration: what calibrates, its numbers, and whether one does for all columns."""
 
 
 def _require_plain(estimator: Any, kind: type, /, **free: Callable[[Any], bool]) -> None:
@@ -214,87 +236,3 @@ def columns(pipeline: Any) -> int:
     counts = (len(machine.classes_) for machine in machines(pipeline))
     pairs = max((classes * (classes - 1) // 2 for classes in counts), default=1)
     return max(pairs, getattr(pipeline.steps[-1][1], "n_features_in_", 1))
-
-
-def machines(thing: Any) -> Iterator[Any]:
-    """Every fitted support vector machine in an estimator, however deep inside others.
-
-    Those that wrap one also keep the unfitted one that they were given. Whatever is asked of a
-    machine without dual coefficients ends in Python, before libsvm: every call passes them.
-    """
-    seen, left = set(), [thing]
-    while left:
-        one = left.pop()
-        if id(one) in seen or isinstance(one, type | ModuleType):
-            continue
-        seen.add(id(one))
-        if isinstance(one, SVC | NuSVC) and "_dual_coef_" in vars(one):
-            yield one
-        if isinstance(one, dict):
-            left.extend(one.values())
-        elif isinstance(one, list | tuple):
-            left.extend(one)
-        elif isinstance(one, np.ndarray):
-            left.extend(one.ravel() if one.dtype == object else ())
-        elif hasattr(one, "__dict__"):
-            left.extend(vars(one).values())
-
-
-def require_sound_machine(machine: Any) -> None:
-    """Refuse a support vector machine whose arrays are not those that libsvm takes them for.
-
-    libsvm has no lengths but those of `support_` and `_n_support`, and scikit-learn checks no
-    others (CVE-2020-28975).
-
-    Raises
-    ------
-    Exception
-        ValueError if they contradict each other; nearly any other if something is missing.
-    """
-    vectors, classes = len(machine.support_), len(machine.classes_)
-    pairs = classes * (classes - 1) // 2
-    features = machine.n_features_in_
-    duals, outside = machine._dual_coef_, callable(machine.kernel)
-    precomputed = outside or machine.kernel == _PRECOMPUTED
-    sound = (
-        _is(machine.support_, np.int32, (vectors,))
-        and _is(machine._n_support, np.int32, (classes,))
-        and _is(machine._intercept_, np.float64, (pairs,))
-        and all(
-            _is(values, np.float64, (0,)) or _is(values, np.float64, (pairs,))
-            for values in (machine._probA, machine._probB)
-        )
-        and len(machine._probA) == len(machine._probB)
-        and classes > 1
-        and vectors > 0
-        and machine.support_.min() >= 0
-        and machine._n_support.min() >= 0
-        and machine._n_support.sum(dtype=np.int64) == vectors
-        and not {"_impl", "_sparse_kernels", "n_support_"} & vars(machine).keys()
-    )
-    if sound and machine._sparse:
-        sound = (
-            _is_sparse(machine.support_vectors_, (vectors, features))
-            and _is_sparse(duals, (classes - 1, vectors))
-            and len(duals.data) == (classes - 1) * vectors
-        )
-    elif sound:
-        sound = _is(duals, np.float64, (classes - 1, vectors)) and (
-            precomputed or _is(machine.support_vectors_, np.float64, (vectors, features))
-        )
-    if sound and precomputed:
-        columns = len(machine._BaseLibSVM__Xfit) if outside else features
-        sound = machine.support_.max() < columns == machine.shape_fit_[0]
-    if not sound:
-        raise ValueError("its support vectors contradict each other")
-
-
-def _is(values: Any, dtype: Any, shape: tuple[int, ...]) -> bool:
-    return isinstance(values, np.ndarray) and values.dtype == dtype and values.shape == shape
-
-
-def _is_sparse(values: Any, shape: tuple[int, int]) -> bool:
-    if not issparse(values) or values.format != "csr" or values.shape != shape:
-        return False
-    values.check_format(full_check=True)  # raises ValueError
-    return bool(values.dtype == np.float64)

@@ -37,7 +37,7 @@ class Top(Protocol):
 
     @property
     def kernel(self) -> NDArray[np.floating]:
-        """(D, K), for vectors as the backbone gives them."""
+        """(D, K): a column for each class."""
 
     @property
     def bias(self) -> NDArray[np.floating]:
@@ -68,17 +68,24 @@ def require_writable(path: Path) -> None:
         )
 
 
-def write(path: Path, request: Request, top: Top, about: Mapping[str, Any]) -> Run:
+def write(
+    path: Path,
+    request: Request,
+    top: Top,
+    about: Mapping[str, Any],
+    before: tuple[NDArray[np.floating], NDArray[np.floating]] | None = None,
+) -> Run:
     """Write the backbone (in float32) and its dense layer as one model, and read it back.
 
     A path in ``.keras`` becomes a plain Keras model (rescaling, the frozen backbone with its
     pooling, one dense layer), one in ``.onnx`` a graph for onnxruntime. `about`, values that JSON
-    knows, goes into the file beside the graph. What comes back runs the file that was written:
-    (n, size, size, 3) uint8 RGB -> (n, K) float32.
+    knows, goes into the file beside the graph. `before` are factors and summands, (D,) each, of
+    vectors that are then divided by their lengths, before the dense layer. What comes back runs the
+    file that was written: (n, size, size, 3) uint8 RGB -> (n, K) float32.
     """
     keras = import_keras()
     with backbones.keras_as_recorded(keras):
-        model = _model(keras, request, top)
+        model = _model(keras, request, top, before)
     write_as, read = (
         (_write_keras, _read_keras) if path.suffix == KERAS else (_write_onnx, _read_onnx)
     )
@@ -86,13 +93,17 @@ def write(path: Path, request: Request, top: Top, about: Mapping[str, Any]) -> R
     return read(path)
 
 
-def _model(keras: Any, request: Request, top: Top) -> Any:
+def _model(keras: Any, request: Request, top: Top, before: Any) -> Any:
     layers = keras.layers
     base, _ = backbones.base(keras, request)
     images = keras.Input((request.size, request.size, 3), dtype="uint8", name=IMAGES)
     scale, offset, reverse = _rescaling(backbones.normalisation(keras, request))
     pixels = images[..., ::-1] if reverse else images
     vectors = base(layers.Rescaling(scale, offset, name="rescaling")(pixels), training=False)
+    if before is not None:
+        scale, offset = (values.tolist() for values in before)
+        centred = layers.Rescaling(scale, offset, name="centring")(vectors)
+        vectors = layers.UnitNormalization(name="length_one")(centred)
     if top.activation == "softmax":
         dense = layers.Dense(len(top.bias), activation="softmax", name=PROBABILITIES)
         output = dense(vectors)
