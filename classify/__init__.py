@@ -3,20 +3,27 @@
 This folder is imported as ``headstart.classify`` and never loads TensorFlow.
 """
 
-from .comparison import Comparison, compare
-from .curve import LearningCurve, learning_curve
 from .head import Head, Prediction, load_head
+from .heads.scaling import ShrunkenScaler
 from .scores.evaluation import Scores
 from .scores.leaderboard import Standing
-from .training import evaluate, train, train_all
+from .studies.audit import Audit, Suspect, audit
+from .studies.comparison import Comparison, compare
+from .studies.curve import LearningCurve, learning_curve
+from .studies.evaluate import evaluate
+from .training import train, train_all
 
 __all__ = [
+    "Audit",
     "Comparison",
     "Head",
     "LearningCurve",
     "Prediction",
     "Scores",
+    "ShrunkenScaler",
     "Standing",
+    "Suspect",
+    "audit",
     "compare",
     "evaluate",
     "learning_curve",

@@ -3,16 +3,16 @@
 import dataclasses
 import os
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedKFold
 
-from ..features.errors import TrainingError
-from ..features.layout import NO_LABEL, TEST, VALIDATION
+from ..features.errors import TrainingError, WrongUsage, because, listed
+from ..features.layout import NO_GROUP, NO_LABEL, TEST, VALIDATION
 from ..features.rules import unusable
 from ..features.store import FeatureStore
+from .scores.groups import groups, together
+from .scores.seen import Seen
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +28,10 @@ class Examples:
     codes: NDArray[np.intp]
     """(N,) classes, as indices into `names`."""
     identities: NDArray[np.uint64]
-    """(N,): which rows are one image (`contents`)."""
+    """(N,): which rows are of the same bytes (`contents`)."""
+    groups: NDArray[np.intp]
+    """(N,): which rows belong together, by equal bytes and the file's own groups; after `grouped`
+    by being near-copies too."""
     paths: NDArray[np.bytes_]
     """(N,) relative to the source."""
     names: list[str]
@@ -40,12 +43,29 @@ class Examples:
             self.features[chosen],
             self.codes[chosen],
             self.identities[chosen],
+            self.groups[chosen],
             self.paths[chosen],
             self.names,
         )
 
     def __len__(self) -> int:
         return len(self.codes)
+
+    def grouped(self) -> "Examples":
+        """The same rows, with near-copies among them in one group: they are one image.
+
+        Each side of a split is grouped by itself, so that the other has no say in its folds.
+        """
+        if not len(self):
+            return self
+        found = groups(self.features, self.identities, self.groups, self.codes)
+        return dataclasses.replace(self, groups=found)
+
+    @property
+    def sizes(self) -> NDArray[np.intp]:
+        """For each of `names`, how many groups have a row of it."""
+        pairs = np.unique(np.stack([self.groups, self.codes]), axis=1)
+        return np.bincount(pairs[1], minlength=len(self.names))
 
     @property
     def labels(self) -> NDArray[np.object_]:
@@ -65,8 +85,21 @@ class Examples:
         return codes[self.codes]
 
 
-def labelled(store: FeatureStore) -> tuple[Examples, NDArray[np.int8], list[str]]:
-    """All rows with a label that can be true, the split of each, and notes of what was left out."""
+@dataclasses.dataclass(frozen=True)
+class Labelled:
+    """What of a feature file can be learned from, or scored."""
+
+    examples: Examples
+    splits: NDArray[np.int8]
+    """(N,) of the examples."""
+    notes: list[str]
+    """Which rows were left out and why, in sentences."""
+    contradictory: Examples
+    """Rows that were left out because others of the same bytes have another label."""
+
+
+def labelled(store: FeatureStore) -> Labelled:
+    """All rows with a label that can be true."""
     rows = store.labels != NO_LABEL
     if not rows.any():
         raise TrainingError(
@@ -79,16 +112,17 @@ def labelled(store: FeatureStore) -> tuple[Examples, NDArray[np.int8], list[str]
     names = sorted(store.label_names)
     places = {name: place for place, name in enumerate(names)}
     codes = np.array([places[name] for name in store.label_names], np.intp)
-    examples = Examples(
-        # scikit-learn would compute means and products of float16 in float16.
-        features.astype(np.float32, copy=False),
-        codes[store.labels[rows]],
-        contents(store.digests[rows]),
-        np.asarray(store.raw_paths)[rows],
-        names,
-    )
-    _require_finite(examples, store)
-    splits, notes = store.splits[rows], []
+    # scikit-learn would compute means and products of float16 in float16.
+    features = features.astype(np.float32, copy=False)
+    paths = np.asarray(store.raw_paths)[rows]
+    _require_finite(store, features, paths)
+    identities = contents(store.digests[rows])
+    codes = codes[store.labels[rows]]
+    own = store.groups[rows]
+    alone = np.arange(len(own)) + own.max(initial=NO_GROUP) + 1
+    belonging = together(identities, np.where(own == NO_GROUP, alone, own))
+    examples = Examples(features, codes, identities, belonging, paths, names)
+    notes = []
     if len(examples) < len(store):
         notes.append(f"{len(store) - len(examples)} images without a label are left out")
     contradictory = _contradictory(examples)
@@ -97,63 +131,144 @@ def labelled(store: FeatureStore) -> tuple[Examples, NDArray[np.int8], list[str]
             f"{int(contradictory.sum())} images are left out, because files of the same bytes have "
             f"different labels"
         )
-        examples, splits = examples.rows(~contradictory), splits[~contradictory]
-    return examples, splits, notes
+    usable = ~contradictory
+    return Labelled(
+        examples.rows(usable), store.splits[rows][usable], notes, examples.rows(contradictory)
+    )
 
 
-def _require_finite(examples: Examples, store: FeatureStore) -> None:
-    bad = unusable(examples.features)
+def _require_finite(
+    store: FeatureStore, features: NDArray[np.float32], paths: NDArray[np.bytes_]
+) -> None:
+    bad = unusable(features)
     if bad.any():
         raise TrainingError(
             f"{store.path}: {int(bad.sum())} of its vectors have NaN or infinite values, or far "
-            f"too large ones, the first that of {os.fsdecode(examples.paths[bad][0])}; extract the "
+            f"too large ones, the first that of {os.fsdecode(paths[bad][0])}; extract the "
             f"images again with --fresh, in f32 if it was bf16"
         )
 
 
-def training_and_test(store: FeatureStore) -> tuple[Examples, Examples | None, list[str]]:
-    """Examples to train on, examples of the test split if there is one, notes of what was left out.
+@dataclasses.dataclass(frozen=True)
+class Parted:
+    """What to train on, and what to score."""
 
-    Refuses a file that leaves nothing to train on, or only one class.
+    training: Examples
+    test: Examples | None
+    """Of the test split, if there is one."""
+    seen: Seen
+    """Tells near-copies of what is trained on."""
+    notes: list[str]
+    """What was left out, and what else one has to know of the scores."""
+    contradictory: Examples
+    """Rows that were left out because others of the same bytes have another label."""
+
+
+def training_and_test(
+    store: FeatureStore, min_images: int = 1, *, seed: int = 0, split: bool = True
+) -> Parted:
+    """Examples to train on, and those of the test split if there is one and `split`.
+
+    Classes of fewer than `min_images` distinct training images are left out of both. Refuses a file
+    that leaves nothing to train on, or only one class, with what was left out and why.
     """
-    examples, splits, notes = labelled(store)
-    if (splits == VALIDATION).any():
-        notes.append(
-            f"{int((splits == VALIDATION).sum())} images of the validation split are trained on "
-            f"too: regularisation is chosen by cross-validation"
-        )
-    test = None
-    in_test = splits == TEST
-    if in_test.any():
-        examples, test = examples.rows(~in_test), examples.rows(in_test)
-        leaked = np.isin(examples.identities, test.identities)
+    if min_images < 1:
+        raise WrongUsage(f"min_images {min_images}: at least 1")
+    usable = labelled(store)
+    examples, splits, notes = usable.examples, usable.splits, list(usable.notes)
+    in_test = (splits == TEST) & split
+    test = examples.rows(in_test) if in_test.any() else None
+    training = examples.rows(~in_test)
+    if test is not None:
+        leaked = np.isin(training.identities, test.identities)
         if leaked.any():
             notes.append(
                 f"{int(leaked.sum())} training images are in the test split too; they are left out "
                 f"of the training"
             )
-            examples = examples.rows(~leaked)
-    _require_classes(store, examples, test)
-    return examples, test, notes
+            training = training.rows(~leaked)
+    own_groups = training.groups  # numbered like those of the test images
+    training = training.grouped()
+    if min_images > 1:
+        training, test = _large_classes(training, test, min_images, notes)
+    _require_classes(store, training, test, notes)
+    seen = Seen.of(training.features, seed, training.codes)
+    if test is not None:
+        test = _fresh(training, test, seen, own_groups, notes)
+    if split and (splits == VALIDATION).any():
+        notes.append(
+            f"{int((splits == VALIDATION).sum())} images of the validation split are trained on "
+            f"too: regularisation is chosen by cross-validation"
+        )
+    return Parted(training, test, seen, notes, usable.contradictory)
 
 
-def _require_classes(store: FeatureStore, examples: Examples, test: Examples | None) -> None:
+def _large_classes(
+    training: Examples, test: Examples | None, fewest: int, notes: list[str]
+) -> tuple[Examples, Examples | None]:
+    sizes = training.sizes
+    small = np.flatnonzero(sizes < fewest)
+    present = np.unique(np.concatenate([training.codes, [] if test is None else test.codes]))
+    small = small[np.isin(small, present)]
+    if not len(small):
+        return training, test
+    named = listed([f"{training.names[code]!r} ({sizes[code]})" for code in small.tolist()])
+    out = np.isin(training.codes, small)
+    out_of_test = np.zeros(0, bool) if test is None else np.isin(test.codes, small)
+    notes.append(
+        f"{int(out.sum() + out_of_test.sum())} images are left out, because their classes have "
+        f"fewer than {fewest} distinct training images: {named}"
+    )
+    return training.rows(~out), None if test is None else test.rows(~out_of_test)
+
+
+def _fresh(
+    training: Examples,
+    test: Examples,
+    seen: Seen,
+    own_groups: NDArray[np.intp],
+    notes: list[str],
+) -> Examples | None:
+    """The test images that tell something: of which no copy, and none of their group, is known."""
+    several = [
+        (seen.copies(test.features), "look like near-copies of training images"),
+        (np.isin(test.groups, own_groups), "are of one group with training images"),
+    ]
+    known = np.zeros(len(test), bool)
+    for rows, what in several:
+        fresh = rows & ~known
+        if fresh.any():
+            notes.append(
+                f"{int(fresh.sum())} of {len(test)} test images {what} and are not scored "
+                f"({os.fsdecode(test.paths[fresh][0])} is one)"
+            )
+        known |= rows
+    left = test.rows(~known)
+    if set(left.classes) & set(training.classes):
+        return left.grouped()
+    notes.append("no test image of a class that can be trained on is left to score")
+    return None
+
+
+def _require_classes(
+    store: FeatureStore, examples: Examples, test: Examples | None, notes: list[str]
+) -> None:
     names = examples.classes
     if test is not None and not names:
         raise TrainingError(
             f"{store.path}: all {len(test)} labelled images are in the test split; some must be "
-            f"left to train on"
+            f"left to train on{because(notes)}"
         )
     if len(names) < 2:
+        one = f"only one class, {names[0]!r}," if names else "no class"
         raise TrainingError(
-            f"{store.path}: only one class, {', '.join(map(repr, names))}, among the "
-            f"{len(examples)} labelled training images; a classifier needs at least two"
+            f"{store.path}: {one} among the {len(examples)} labelled training images; a classifier "
+            f"needs at least two{because(notes)}"
         )
-    unseen = sorted(set(test.classes) - set(names)) if test is not None else []
-    if unseen:
+    if test is not None and not set(test.classes) & set(names):
         raise TrainingError(
-            f"{store.path}: class {unseen[0]!r} has images in the test split and none to train on; "
-            f"add training images of it or take it out"
+            f"{store.path}: no image of the test split is of a class that can be trained on "
+            f"({listed(list(map(repr, names)))}){because(notes)}"
         )
 
 
@@ -172,40 +287,3 @@ def contents(digests: NDArray[np.uint8]) -> NDArray[np.uint64]:
     first = np.ascontiguousarray(digests[:, :8])
     numbers: NDArray[np.uint64] = first.view(np.uint64).reshape(-1)
     return numbers
-
-
-def rarest_class(labels: NDArray[Any], identities: NDArray[np.uint64]) -> tuple[Any, int]:
-    """The class with the fewest distinct images, and how many it has."""
-    _, first = np.unique(identities, return_index=True)
-    classes, counts = np.unique(labels[first], return_counts=True)
-    return classes[counts.argmin()].item(), int(counts.min())
-
-
-def stratified_folds(
-    labels: NDArray[Any],
-    identities: NDArray[np.uint64],
-    folds: int,
-    seed: int,
-    names: Sequence[str] | None = None,
-) -> list[NDArray[np.intp]]:
-    """Cut rows into folds with equal shares of each class: the rows that each fold holds out.
-
-    Every row is in one fold, rows of one identity in the same. Where a class has fewer distinct
-    images than `folds`, there are only as many folds as it has images. The (N,) labels are classes
-    as indices into `names`, or if there are none the names themselves.
-    """
-    # Splitting distinct images and spreading the result over their copies is what
-    # StratifiedGroupKFold does too, but in a Python loop over every image.
-    _, first, spread = np.unique(identities, return_index=True, return_inverse=True)
-    rarest, images = rarest_class(labels, identities)
-    if images < 2:
-        name = rarest if names is None else names[rarest]
-        raise TrainingError(
-            f"class {name!r} has only one distinct training image, so nothing can be held out of "
-            f"it; add images or leave the class out"
-        )
-    splitter = StratifiedKFold(min(folds, images), shuffle=True, random_state=seed)
-    return [
-        np.flatnonzero(np.isin(spread, held_out))
-        for _, held_out in splitter.split(first, labels[first])
-    ]

@@ -2,22 +2,22 @@
 
 import dataclasses
 import functools
-import os
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..features.errors import TrainingError, WrongUsage
+from ..features.errors import TrainingError, WrongUsage, because, counted, listed
 from ..features.store import FeatureStore
-from .examples import Examples, rarest_class, stratified_folds, training_and_test
+from .examples import Examples, training_and_test
+from .folds import FEWEST, Folds, stratified_folds
 from .heads.recipe import Task
-from .scores.duplicates import SIMILAR, Similarity
 from .scores.evaluation import Scores, score
+from .scores.seen import Seen
 
 BALANCED: Final = "balanced"
 
-_FEWEST: Final = 3  # one to train on, one to choose by, one to score
+_FEWEST_BESIDE_A_TEST: Final = FEWEST - 1  # none has to be scored
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,40 +30,64 @@ class Experiment:
     test: Examples | None
     """To score, if the file has a test split."""
     folds: list[NDArray[np.intp]]
-    """Rows of `examples` that are held out together."""
+    """Rows of `examples` that are held out together; a row may be in none."""
     task: Task
+    min_images: int
+    """Of a class, for it to be here at all."""
+    seen: Seen
+    """Tells near-copies of the training rows."""
     notes: list[str]
+    contradictory: Examples
+    """Rows that were left out because others of the same bytes have another label."""
 
     @classmethod
     def of(
-        cls, store: FeatureStore, folds: int, seed: int, class_weight: str | None
+        cls,
+        store: FeatureStore,
+        folds: int,
+        seed: int,
+        class_weight: str | None,
+        min_images: int = 1,
+        *,
+        tested: bool = True,
     ) -> "Experiment":
-        """Check everything, and cut the training rows into folds."""
+        """Check everything, and cut the training rows into folds.
+
+        Without `tested` a test split is nothing special: all rows are held out in turn.
+        """
         if folds < 2:
             raise WrongUsage(f"folds {folds}: at least 2 are needed to hold something out")
         if not 0 <= seed < 2**32:
             raise WrongUsage(f"seed {seed}: a number from 0 to {2**32 - 1} is expected")
         if class_weight not in (None, BALANCED):
             raise WrongUsage(f"class_weight {class_weight!r}: use {BALANCED!r} or leave it out")
-        examples, test, notes = training_and_test(store)
-        cut = stratified_folds(examples.codes, examples.identities, folds, seed, examples.names)
-        if len(cut) < folds:
-            rarest, images = rarest_class(examples.codes, examples.identities)
-            notes.append(
-                f"{len(cut)} folds instead of {folds}, because class {examples.names[rarest]!r} "
-                f"has only {images} distinct images"
-            )
-        if test is None:
-            require_folds(store, examples, folds)
+        parted = training_and_test(store, min_images, seed=seed, split=tested)
+        examples, test, notes = parted.training, parted.test, list(parted.notes)
+        cut = folds_of(store, examples, folds, seed, notes, scored=test is None)
         names = examples.classes
         codes = examples.codes_among(names)
         task = Task(examples.features, codes, np.array(names), class_weight == BALANCED, seed)
-        return cls(store, examples, test, cut, task, notes)
+        return cls(
+            store,
+            examples,
+            test,
+            cut,
+            task,
+            min_images,
+            parted.seen,
+            notes,
+            parted.contradictory,
+        )
 
-    @property
+    @functools.cached_property
+    def rows(self) -> NDArray[np.intp]:
+        """Training rows that some fold holds out, sorted."""
+        return np.sort(np.concatenate(self.folds))
+
+    @functools.cached_property
     def scored(self) -> Examples:
         """The rows that scores are of."""
-        return self.examples if self.test is None else self.test
+        return self.examples.rows(self.rows) if self.test is None else self.test
 
     def right(self, probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Which scored rows have the true class as their most probable one."""
@@ -87,51 +111,63 @@ class Experiment:
             self.names,
             majority=self.names[int(np.bincount(self.task.codes).argmax())],
             basis=cross_validated if self.test is None else "test split",
-            notes=[*self.notes, *notes, *self._near_duplicates(self.right(probabilities))],
+            notes=[*self.notes, *self._mix, *notes],
         )
 
-    @functools.cached_property
-    def _partners(self) -> tuple[NDArray[np.intp], list[str]]:
-        """Which scored rows have a near-duplicate that was trained on; where one such pair is."""
-        trained, paths = len(self.examples), self.examples.paths
-        if self.test is None:
-            similarity = Similarity(self.examples.features)
-            everything = np.arange(trained)
-            sides = [(rows, np.setdiff1d(everything, rows)) for rows in self.folds]
-        else:
-            similarity = Similarity(self.examples.features, self.test.features)
-            sides = [(np.arange(len(self.test)) + trained, np.arange(trained))]
-            paths = np.concatenate([paths, self.test.paths])
-        rows = np.concatenate([scored for scored, _ in sides])
-        found = [similarity.nearest(*one) for one in sides]
-        partners = np.concatenate([one for one, _ in found])
-        cosines = np.concatenate([one for _, one in found])
-        first = int(cosines.argmax())
-        pair = [os.fsdecode(paths[row]) for row in (rows[first], partners[first])]
-        affected = np.sort(rows[partners >= 0])
-        return (affected if self.test is None else affected - trained), pair
-
-    def _near_duplicates(self, right: NDArray[np.bool_]) -> list[str]:
-        rows, pair = self._partners
-        if not len(rows):
+    @property
+    def _mix(self) -> list[str]:
+        """For which shares of the classes the scores hold, where that is not what one thinks."""
+        if not self.task.balanced:
             return []
-        others = np.delete(right, rows)
-        without = f"; without them accuracy is {100 * others.mean():.1f}%" if len(others) else ""
-        note = (
-            f"{len(rows)} of {len(right)} scored images have a near-duplicate among those trained "
-            f"on (cosine above {SIMILAR}; {pair[0]} and {pair[1]} are the most alike){without}"
+        counts = np.bincount(self.scored.codes, minlength=len(self.scored.names))
+        shares = [
+            f"{counts[code] / counts.sum():.0%} {self.scored.names[code]}"
+            for code in np.argsort(-counts, kind="stable").tolist()
+            if counts[code]
+        ]
+        mix = (
+            f"the probabilities are for classes that are equally frequent; accuracy, log loss and "
+            f"calibration are measured on images that are {listed(shares, 3)}"
         )
-        return [note]
+        return [mix]
 
 
-def require_folds(store: FeatureStore, examples: Examples, folds: int) -> None:
-    """Refuse what leaves too little to cross-validate the scores and the choice of parameters."""
-    why = f"cross-validated scores need at least {_FEWEST} folds, one of them to choose by"
-    if folds < _FEWEST:
+def folds_of(
+    store: FeatureStore,
+    examples: Examples,
+    folds: int,
+    seed: int,
+    notes: list[str],
+    *,
+    scored: bool,
+) -> list[NDArray[np.intp]]:
+    """Cut training rows into folds, and note which classes are too small to hold any out.
+
+    If the folds are `scored`, one image more of each class is needed.
+    """
+    why = f"cross-validated scores need at least {FEWEST} folds, one of them to choose by"
+    if scored and folds < FEWEST:
         raise WrongUsage(f"folds {folds}: {why}")
-    rarest, images = rarest_class(examples.codes, examples.identities)
-    if images < _FEWEST:
+    fewest = FEWEST if scored else _FEWEST_BESIDE_A_TEST
+    cut: Folds = stratified_folds(examples.codes, examples.groups, folds, seed, fewest)
+    sizes, small = examples.sizes, cut.too_small.tolist()
+    few = (
+        f"{counted(len(small), 'class')} with fewer than {fewest} distinct images (copies, "
+        f"near-copies and groups count as one): "
+        f"{listed([f'{examples.names[code]!r} ({sizes[code]:,})' for code in small])}"
+    )
+    if not cut.held_out:
         raise TrainingError(
-            f"{store.path}: class {examples.names[rarest]!r} has only {images} distinct images, "
-            f"but {why}; add images of it, or leave it out"
+            f"{store.path}: images can be held out of fewer than two classes; {few}; add images"
+            f"{because(notes)}"
         )
+    if small:
+        rows = int(np.isin(examples.codes, small).sum())
+        never = "trained on and never scored" if scored else "trained on and never held out"
+        notes.append(f"{counted(rows, 'image')} {never}, of {few}")
+    if len(cut.held_out) < folds:
+        notes.append(
+            f"{len(cut.held_out)} folds instead of {folds}, because no class has more distinct "
+            f"images"
+        )
+    return cut.held_out

@@ -18,6 +18,7 @@ from ..features.store import FeatureStore
 from . import persistence, soundness
 from .novelty import Novelty
 from .scores.evaluation import Scores
+from .scores.seen import Seen
 
 THIS_HEAD: Final = "this head"
 REMEDY: Final = (
@@ -39,12 +40,15 @@ class Prediction:
     probabilities : ndarray of float64, shape (N, K)
         One column per class; rows sum to one.
     novelty : ndarray of float64, shape (N,)
-        How unlike all training images each is; above 1 it is unfamiliar.
+        How unlike the training images each is; above 1 it is unfamiliar.
+    copies : ndarray of bool, shape (N,)
+        Whether each is a training image or a near-copy of one, whose label it knew before.
     """
 
     label_names: list[str]
     probabilities: NDArray[np.float64]
     novelty: NDArray[np.float64]
+    copies: NDArray[np.bool_] = dataclasses.field(default_factory=lambda: np.zeros(0, np.bool_))
 
     def __repr__(self) -> str:
         counts = collections.Counter(self.labels.tolist()).most_common()
@@ -68,7 +72,7 @@ class Prediction:
 
     @property
     def unfamiliar(self) -> NDArray[np.bool_]:
-        """(N,): whether an image is so unlike the training images that its label means little."""
+        """(N,): whether an image is unlike the training images; its label should be checked."""
         return self.novelty > 1
 
     @property
@@ -105,8 +109,12 @@ class Head(HasOrigin):
         Wall time of training, scoring included.
     novelty : Novelty
         Measures how familiar an image is.
+    seen : Seen
+        Tells near-copies of the training images.
     class_weight : str or None
         ``"balanced"`` if all classes weighed the same.
+    min_images : int
+        Classes with fewer distinct training images were left out.
     scikit_learn : str
         Version that it was trained with.
     """
@@ -123,7 +131,9 @@ class Head(HasOrigin):
     seed: int
     seconds: float
     novelty: Novelty
+    seen: Seen
     class_weight: str | None = None
+    min_images: int = 1
     scikit_learn: str = sklearn.__version__
 
     def __repr__(self) -> str:
@@ -178,10 +188,15 @@ class Head(HasOrigin):
             raise HeadError(
                 "the vectors hold NaN, infinite or huge values; extract the images again"
             )
+        probabilities = soundness.probabilities(self.pipeline, matrix)
+        counts = np.array([self.training_counts[name] for name in self.label_names])
+        if self.class_weight:
+            counts = np.ones_like(counts)
         return Prediction(
             self.label_names,
-            soundness.probabilities(self.pipeline, matrix),
-            self.novelty.scores(matrix),
+            probabilities,
+            self.novelty.scores(matrix, probabilities, counts),
+            self.seen.copies(matrix),
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -212,6 +227,7 @@ class Head(HasOrigin):
             "environment": dict(origin.environment),
             "canary": origin.canary,
             "novelty": dataclasses.asdict(self.novelty),
+            "seen": dataclasses.asdict(self.seen),
             # As arrays: skops writes every number outside of one as an object of its own.
             "training_counts": np.array([*self.training_counts.values()], np.int64),
             "scores": self.scores.to_arrays(),
@@ -262,7 +278,8 @@ def _from_metadata(pipeline: Any, metadata: dict[str, Any]) -> Head:
         REMEDY,
     )
     values["novelty"] = Novelty(**metadata["novelty"])
-    values["scores"] = Scores.from_arrays(metadata["scores"], names)
+    values["seen"] = Seen(**metadata["seen"])
+    values["scores"] = Scores.from_arrays(metadata["scores"])
     return Head(pipeline=pipeline, **values)
 
 

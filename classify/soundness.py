@@ -10,8 +10,10 @@ from ..features.origin import environment_fault
 from ..features.provenance import Provenance
 from ..features.rules import MOST_CANARIES
 from .heads import makeup
+from .heads.machines import machines, require_sound_machine
 from .novelty import Novelty
 from .scores.evaluation import MISTAKES, PER_CLASS
+from .scores.seen import Seen
 
 _TOLERANCE: Final = 1e-3
 """Difference of probabilities that another machine's arithmetic may make. It can also turn a tied
@@ -56,11 +58,15 @@ def fault(pipeline: Any, metadata: dict[str, Any]) -> str:
         return "its labels and those of its classifier contradict each other"
     if {pipeline.n_features_in_, *canary.shape[1:]} != {provenance.dimension}:
         return "the numbers of features of metadata and classifier contradict each other"
-    wrong = Novelty(**metadata["novelty"]).fault(provenance.dimension) or _contradiction(metadata)
+    wrong = (
+        Novelty(**metadata["novelty"]).fault(provenance.dimension, len(names))
+        or Seen(**metadata["seen"]).fault(provenance.dimension)
+        or _contradiction(metadata)
+    )
     if wrong:
         return wrong
-    for machine in makeup.machines(pipeline):
-        makeup.require_sound_machine(machine)
+    for machine in machines(pipeline):
+        require_sound_machine(machine)
     # The built-in test images pass through every coefficient that there is.
     given = probabilities(pipeline, canary)
     if given.shape != (len(canary), len(names)) or not np.isfinite(given).all():
@@ -78,10 +84,13 @@ def _contradiction(metadata: dict[str, Any]) -> str:
     """Lengths and places that do not fit the classes, or the rows that were scored."""
     classes, scores = len(metadata["label_names"]), metadata["scores"]
     confusion = scores["confusion"]
-    per_class = [metadata["training_counts"], *scores["per_class"].values()]
-    if {values.shape for values in per_class} != {(classes,)}:
+    scored = scores["classes"]
+    if scored[:classes] != metadata["label_names"] or len(set(scored)) < len(scored):
+        return "its scores are of other classes than those that it knows"
+    shapes = {values.shape for values in scores["per_class"].values()}
+    if metadata["training_counts"].shape != (classes,) or shapes != {(len(scored),)}:
         return "it has counts or scores of more or fewer classes than it knows"
-    if confusion.shape[1] != 3 or (confusion[:, :2] >= classes).any():
+    if confusion.shape[1] != 3 or (confusion[:, :2] >= len(scored)).any():
         return "it confuses classes that it does not know"
     if confusion[:, 2].sum() != scores["rows"]:
         return "its confusions are of more or fewer rows than were scored"
@@ -210,7 +219,6 @@ _FLOATS: Final = (np.float16, np.float32, np.float64)
 _FINITE: Final = float(np.finfo(np.float64).max)
 _ONE: Final = 1 + 1e-9  # sums of floats round
 _SHARE: Final = _number(0, _ONE)
-_ROWS: Final = _whole_number(0, _MOST_ROWS)
 _SHARES: Final = _array((np.float64,), 1, 0, _ONE)
 _COUNTS: Final = (np.int64,)
 
@@ -223,11 +231,13 @@ _SCORES: Final[Mapping[str, _Rule]] = {
     "balanced_accuracy": _SHARE,
     "macro_f1": _SHARE,
     "log_loss": _number(0, _FINITE),
+    "classes": _listing(_text, 2, _MOST_CLASSES),
     "per_class": _record(
         **dict.fromkeys(PER_CLASS[:-1], _SHARES),
         **{PER_CLASS[-1]: _array(_COUNTS, 1, 0, _MOST_ROWS)},
     ),
     "calibration_error": _SHARE,
+    "calibration_noise": _SHARE,
     "reliability": _listing(
         _record(confidence=_SHARE, accuracy=_SHARE, images=_whole_number(1, _MOST_ROWS)), 1, 100
     ),
@@ -249,13 +259,21 @@ _FIELDS: Final[Mapping[str, _Rule]] = {
     "scores": _record(**_SCORES),
     "folds": _whole_number(2, _MOST_ROWS),
     "seed": _whole_number(0, 2**32 - 1),
+    "min_images": _whole_number(1, _MOST_ROWS),
     "seconds": _number(0, _FINITE),
     "novelty": _record(
         mean=_array(_FLOATS, 1, -_FINITE, _FINITE),
         components=_array(_FLOATS, 2, -_FINITE, _FINITE),
         exemplars=_array(_FLOATS, 2, -_FINITE, _FINITE),
-        threshold=_number(float(np.finfo(np.float32).tiny), _FINITE),
-        held_out=_whole_number(1, _MOST_ROWS),
+        thresholds=_array((np.float64,), 1, float(np.finfo(np.float32).tiny), _FINITE),
+        held_out=_whole_number(0, _MOST_ROWS),
+    ),
+    "seen": _record(
+        mean=_array(_FLOATS, 1, -_FINITE, _FINITE),
+        axes=_array(_FLOATS, 2, -_FINITE, _FINITE),
+        vectors=_array((np.int8,), 2, -128, 127),
+        limits=_array(_FLOATS, 1, -1, 2),
+        images=_whole_number(1, _MOST_ROWS),
     ),
     "class_weight": _one_of(None, "balanced"),
     "scikit_learn": _text,

@@ -6,7 +6,7 @@ And how such a line is said: names of files and labels are anybody's, and stream
 import difflib
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 _ACTING: Final = re.compile(
@@ -85,3 +85,20 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     """The choice most like `name`, whatever its case."""
     folded = {choice.casefold(): choice for choice in choices}
     return folded[difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0)[0]]
+
+
+def counted(number: int, thing: str) -> str:
+    """``1 image``, ``1,234 images``, ``2 classes``."""
+    ending = "" if number == 1 else "es" if thing.endswith("s") else "s"
+    return f"{number:,} {thing}{ending}"
+
+
+def because(notes: Sequence[str]) -> str:
+    """What took the rows that are missing, for the end of a message."""
+    return f" ({'; '.join(notes)})" if notes else ""
+
+
+def listed(names: Sequence[str], most: int = 10) -> str:
+    """The first of some names, and how many more there are."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")

@@ -5,12 +5,12 @@ import itertools
 
 import numpy as np
 import pytest
-from headstart.classify import train
-from headstart.classify.curve import learning_curve
+from headstart.classify import evaluate, train
 from headstart.classify.examples import Examples
-from headstart.classify.scores.duplicates import SIMILAR, Similarity
+from headstart.classify.heads import RECIPES
 from headstart.classify.scores.evaluation import score
 from headstart.classify.scores.intervals import accuracy_interval, paired_difference
+from headstart.classify.studies.curve import learning_curve
 from headstart.features import TrainingError, WrongUsage
 from scipy.stats import binomtest
 from sklearn.dummy import DummyClassifier
@@ -24,6 +24,7 @@ def examples(labels, identities=None):
         np.zeros((number, 2), np.float32),
         codes,
         np.arange(number, dtype=np.uint64) if identities is None else identities,
+        np.arange(number) if identities is None else identities,
         np.array([f"{row}.jpg".encode() for row in range(number)]),
         names.tolist(),
     )
@@ -103,29 +104,6 @@ def test_scores_are_those_of_their_definitions():
     }  # fmt: skip
 
 
-def brute_force(features, rows, among):
-    vectors = features - features.mean(axis=0, dtype=np.float64)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    cosines = vectors[rows] @ vectors[among].T
-    return np.where(cosines.max(axis=1) > SIMILAR, among[cosines.argmax(axis=1)], -1)
-
-
-@pytest.mark.parametrize("columns", [30, 700])
-@pytest.mark.parametrize("common", [0.0, 0.9])
-def test_near_duplicates_are_all_found_and_nothing_else(columns, common):
-    """Also where many directions lie outside the basis, and where all images are much alike."""
-    generator = np.random.default_rng(0)
-    features = generator.normal(size=(900, columns)).astype(np.float32)
-    features[300:] = (1 - common) * features[300:] + common * generator.normal(size=columns)
-    noise = np.repeat([0.1, 0.3, 0.47, 0.5, 0.8, 1.5], 50)[:, None]
-    features[:300] = features[600:] + noise * (1 - common) * generator.normal(size=(300, columns))
-    rows, among = np.arange(300), np.arange(300, 900)
-    partners, cosines = Similarity(features[:450], features[450:]).nearest(rows, among)
-    np.testing.assert_array_equal(partners, brute_force(features, rows, among))
-    assert (partners[:50] == np.arange(600, 650)).all()
-    assert ((cosines > SIMILAR) == (partners >= 0)).all()
-
-
 def clouds(rows, columns=60, seed=0):
     generator = np.random.default_rng(seed)
     codes = np.arange(rows) % 2
@@ -133,21 +111,60 @@ def clouds(rows, columns=60, seed=0):
     return features.astype(np.float32), [f"class {code}" for code in codes]
 
 
-@pytest.mark.parametrize("with_test", [True, False])
-def test_near_duplicates_across_train_and_test_are_counted_and_named(make_store, with_test):
+def test_test_images_with_a_near_copy_among_the_training_images_are_not_scored(make_store):
     features, labels = clouds(120)
-    splits = ["test" if with_test and row < 40 else "train" for row in range(120)]
+    splits = ["test" if row < 40 else "train" for row in range(120)]
     plain = train(make_store(features, labels, splits=splits, name="plain.h5"))
-    assert not any("near-duplicate" in note for note in plain.scores.notes)
+    assert plain.scores.rows == 40
+    assert not any("near-copy" in note for note in plain.scores.notes)
     features[:3] = features[[50, 61, 72]] + 0.01
-    labels[:3] = [labels[row] for row in (50, 61, 72)]
-    scores = train(make_store(features, labels, splits=splits)).scores
-    (note,) = [note for note in scores.notes if "near-duplicate" in note]
-    if with_test:
-        assert note.startswith("3 of 40 scored images have a near-duplicate")
-        assert any(f"0000{test:02}.png and 0000{row}.png" in note
-                   for test, row in enumerate((50, 61, 72)))  # fmt: skip
-    assert "without them accuracy is" in note
+    store = make_store(features, labels, splits=splits)
+    head = train(store)
+    assert head.scores.rows == 37
+    note = "3 of 40 test images look like near-copies of training images and are not scored"
+    assert head.scores.notes == (f"{note} (000000.png is one)",)
+    assert evaluate(head, store).rows == 37
+    assert head.predict(store).copies.tolist() == [True] * 3 + [False] * 37 + [True] * 80
+
+
+def test_random_labels_of_bursts_are_told_apart_no_better_than_by_chance(make_store):
+    """A near-copy on the other side of a fold knows the label; identical bytes need not be."""
+    generator = np.random.default_rng(0)
+    distinct = generator.normal(size=(80, 60)).astype(np.float32)
+    labels = np.array(["heads", "tails"])[generator.permutation(80) % 2]
+    burst = np.repeat(distinct, 3, axis=0) + 0.1 * generator.normal(size=(240, 60))
+    store = make_store(burst.astype(np.float32), np.repeat(labels, 3).tolist())
+    for name in RECIPES:
+        scores = train(store, name).scores
+        assert scores.interval[0] < 0.5
+        assert scores.interval[1] - scores.interval[0] > 0.19  # that of 80 images, not of 240
+
+
+def test_rows_of_a_group_are_held_out_together(make_store):
+    """Each patient has a look of its own, and one label: without groups it is the look's."""
+    generator = np.random.default_rng(1)
+    patient = np.repeat(np.arange(40), 6)
+    looks = 1.2 * generator.normal(size=(40, 200))[patient] + generator.normal(size=(240, 200))
+    labels = np.array(["ill", "well"])[generator.permutation(40) % 2][patient].tolist()
+    groups = [f"patient {number}" for number in patient]
+    alone = train(make_store(looks.astype(np.float32), labels, name="alone.h5")).scores
+    together = train(make_store(looks.astype(np.float32), labels, groups=groups)).scores
+    assert alone.accuracy > 0.9
+    assert together.interval[0] < 0.5
+    splits = ["test" if row % 6 == 0 and row < 60 else "train" for row in range(240)]
+    store = make_store(
+        looks.astype(np.float32), labels, groups=groups, splits=splits, name="split.h5"
+    )
+    head = train(store)
+    assert head.scores.basis == "5-fold cross-validation"
+    assert "10 of 10 test images are of one group with training images" in head.scores.notes[0]
+    with pytest.raises(TrainingError, match="or looks like a copy of one or is of one group"):
+        evaluate(head, store)
+    test = [row for row in range(240) if splits[row] == "test"]
+    looks[test] = np.random.default_rng(2).normal(size=(len(test), 200))
+    again = [f"alone {row}" if row in test[:5] else groups[row] for row in range(240)]
+    some = make_store(looks.astype(np.float32), labels, groups=again, splits=splits, name="some.h5")
+    assert train(some).scores.rows == evaluate(train(some), some).rows == 5
 
 
 def test_a_learning_curve_rises_and_ends_with_every_image(make_store):
@@ -174,7 +191,7 @@ def test_every_named_head_has_a_learning_curve(make_store, name):
 def test_a_classifier_that_was_handed_in_has_no_learning_curve(make_store):
     features, labels = clouds(90)
     store = make_store(features, labels)
-    with pytest.raises(WrongUsage, match="DummyClassifier: only logistic, svm, svm-rbf"):
+    with pytest.raises(WrongUsage, match="DummyClassifier: only logistic, prototype, svm, svm-rbf"):
         learning_curve(train(store, DummyClassifier()), store)
     other = make_store(features[:80], labels[:80], name="other.h5")
     with pytest.raises(WrongUsage, match="trained on another file"):
@@ -182,12 +199,88 @@ def test_a_classifier_that_was_handed_in_has_no_learning_curve(make_store):
 
 
 def test_fewer_folds_are_noted(make_store):
-    features, labels = clouds(60)
-    labels[0] = labels[2] = labels[4] = labels[6] = "rare"
+    features, labels = clouds(8)
     scores = train(make_store(features, labels)).scores
     assert scores.basis == "4-fold cross-validation"
-    note = "4 folds instead of 5, because class 'rare' has only 4 distinct images"
-    assert note in scores.notes
+    assert "4 folds instead of 5, because no class has more distinct images" in scores.notes
+
+
+def test_one_rare_class_stops_nobody(make_store):
+    features, labels = clouds(120)
+    labels[0] = labels[1] = "rare"
+    labels[2:5] = ["three"] * 3
+    store = make_store(features, labels)
+    head = train(store)
+    assert head.label_names == ["class 0", "class 1", "rare", "three"]
+    assert head.training_counts["rare"] == 2
+    assert head.scores.basis == "5-fold cross-validation"
+    assert head.scores.rows == 118
+    assert head.scores.per_class["rare"]["support"] == 0
+    assert head.scores.per_class["three"]["support"] == 3
+    note = "2 images trained on and never scored, of 1 class with fewer than 3 distinct images"
+    few = "(copies, near-copies and groups count as one): 'rare' (2)"
+    assert head.scores.notes == (f"{note} {few}",)
+    left = train(store, min_images=4)
+    assert left.label_names == ["class 0", "class 1"]
+    note = "5 images are left out, because their classes have fewer than 4 distinct training images"
+    assert left.scores.notes == (f"{note}: 'rare' (2), 'three' (3)",)
+    assert learning_curve(left, store).points
+
+
+def test_groups_that_span_classes_are_no_reason_to_refuse(make_store):
+    """Each animal before and after: as many images of each class as there are animals."""
+    features, labels = clouds(120)
+    head = train(make_store(features, labels, groups=[f"animal {row // 2}" for row in range(120)]))
+    assert head.scores.rows == 120
+    assert head.scores.notes == ()
+
+
+def test_a_test_split_that_has_only_unknown_classes_left_is_not_scored(make_store):
+    features, labels = clouds(60)
+    features[:4] = features[[50, 51, 52, 53]] + 0.01
+    labels[4:8] = ["zebra"] * 4
+    splits = ["test" if row < 8 else "train" for row in range(60)]
+    head = train(make_store(features, labels, splits=splits))
+    assert head.scores.basis == "5-fold cross-validation"
+    assert "no test image of a class that can be trained on is left" in head.scores.notes[-1]
+    assert np.isfinite(head.scores.log_loss)
+
+
+def test_all_classes_that_are_too_small_are_named_at_once(make_store):
+    features, _ = clouds(12)
+    store = make_store(features, ["cat"] * 8 + ["dog", "dog", "fox", "owl"])
+    with pytest.raises(
+        TrainingError, match=r"3 classes with .*: 'dog' \(2\), 'fox' \(1\), 'owl' \(1\);"
+    ):
+        train(store)
+
+
+def test_a_class_that_only_the_test_split_has_counts_as_mistakes(make_store):
+    features, labels = clouds(120)
+    splits = ["test" if row < 40 else "train" for row in range(120)]
+    labels[:4] = ["zebra"] * 4
+    store = make_store(features, labels, splits=splits)
+    head = train(store)
+    assert head.label_names == ["class 0", "class 1"]
+    assert head.scores.rows == 40
+    assert head.scores.per_class["zebra"]["recall"] == 0
+    assert head.scores.per_class["zebra"]["support"] == 4
+    assert head.scores.accuracy <= 0.9
+    assert "4 images of 'zebra', which the head does not know, count as" in head.scores.notes[-1]
+    assert np.isfinite(head.scores.log_loss)
+    assert head.scores.log_loss < 2
+    without = train(store, min_images=1 + 1).scores
+    assert without.rows == 36
+    assert "zebra" not in without.per_class
+    assert without.log_loss == pytest.approx(head.scores.log_loss)
+
+
+def test_balanced_weights_say_for_which_mix_the_scores_hold(make_store):
+    features, labels = clouds(120)
+    rows = [row for row in range(120) if row % 2 or row % 6 == 0]
+    store = make_store(features[rows], [labels[row] for row in rows])
+    (note,) = train(store, class_weight="balanced").scores.notes
+    assert note.endswith("measured on images that are 75% class 1, 25% class 0")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

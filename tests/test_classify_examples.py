@@ -1,25 +1,25 @@
+import itertools
 import tracemalloc
 
 import numpy as np
 import pytest
 from headstart.classify import compare, evaluate, train
-from headstart.classify.examples import contents, labelled, stratified_folds
+from headstart.classify.examples import contents, labelled
+from headstart.classify.folds import stratified_folds
 from headstart.features import TrainingError
 
 
 def labels_and_identities(seed=0, images=300, copies=80):
     generator = np.random.default_rng(seed)
     identities = np.concatenate([np.arange(images), generator.integers(0, images, copies)])
-    labels = np.array(["a", "b", "c"])[
-        (identities * 7 % 10 > 4).astype(int) + (identities % 10 == 3)
-    ]
+    labels = (identities * 7 % 10 > 4).astype(int) + (identities % 10 == 3)
     order = generator.permutation(len(labels))
     return labels[order], identities[order].astype(np.uint64)
 
 
 def test_folds_hold_every_row_out_once_and_never_part_copies_of_one_image():
     labels, identities = labels_and_identities()
-    folds = stratified_folds(labels, identities, 5, seed=0)
+    folds = stratified_folds(labels, identities, 5, seed=0).held_out
     assert len(folds) == 5
     assert sorted(np.concatenate(folds)) == list(range(len(labels)))
     for number, fold in enumerate(folds):
@@ -29,8 +29,9 @@ def test_folds_hold_every_row_out_once_and_never_part_copies_of_one_image():
 
 def test_folds_have_equal_shares_of_each_class():
     labels, identities = labels_and_identities(copies=0)
-    for name in "abc":
-        held = [np.sum(labels[rows] == name) for rows in stratified_folds(labels, identities, 5, 0)]
+    folds = stratified_folds(labels, identities, 5, 0).held_out
+    for name in range(3):
+        held = [np.sum(labels[rows] == name) for rows in folds]
         assert max(held) - min(held) <= 1
 
 
@@ -38,19 +39,50 @@ def test_the_seed_decides_the_folds():
     labels, identities = labels_and_identities()
 
     def held_out(seed):
-        return [rows.tolist() for rows in stratified_folds(labels, identities, 5, seed)]
+        return [rows.tolist() for rows in stratified_folds(labels, identities, 5, seed).held_out]
 
     assert held_out(3) == held_out(3)
     assert held_out(3) != held_out(4)
 
 
-def test_a_rare_class_gets_fewer_folds_and_a_class_of_one_image_is_refused():
-    labels = np.array(["common"] * 20 + ["rare"] * 3)
-    identities = np.arange(23, dtype=np.uint64)
-    assert len(stratified_folds(labels, identities, 5, 0)) == 3
-    identities[20:] = 20  # three copies of one image
-    with pytest.raises(TrainingError, match="class 'rare' has only one distinct"):
-        stratified_folds(labels, identities, 5, 0)
+@pytest.mark.parametrize("seed", range(20))
+def test_without_any_two_folds_every_class_is_still_there(seed):
+    """Of which anything is held out; also where groups have rows of several classes."""
+    generator = np.random.default_rng(seed)
+    groups = generator.integers(0, 40, 80)
+    codes = np.minimum(generator.geometric(0.35, 80) - 1, 6)
+    cut = stratified_folds(codes, groups, 5, seed)
+    everything = np.arange(80)
+    for one, other in itertools.combinations(cut.held_out, 2):
+        training = np.setdiff1d(everything, np.concatenate([one, other]))
+        assert set(codes[training]) == set(codes)
+    for fold in cut.held_out:
+        assert not set(codes[fold]) & set(cut.too_small.tolist())
+        assert not set(groups[fold]) & set(groups[np.setdiff1d(everything, fold)])
+
+
+def test_groups_that_span_classes_are_held_out_whole():
+    """Each animal before and after: there are as many images of each class as animals."""
+    groups = np.tile(np.arange(30), 2)
+    cut = stratified_folds(np.repeat([0, 1], 30), groups, 5, 0)
+    assert cut.too_small.tolist() == []
+    assert sorted(len(fold) for fold in cut.held_out) == [12] * 5
+    several = stratified_folds(np.arange(300) % 3, np.arange(300) // 30, 5, 0)
+    assert [len(fold) for fold in several.held_out] == [60] * 5
+
+
+def test_a_class_with_too_few_images_is_never_held_out_and_folds_stay_as_asked():
+    codes = np.repeat([0, 1, 2, 3], [20, 20, 3, 4])
+    groups = np.arange(47)
+    groups[43:] = 43  # four copies of one image
+    cut = stratified_folds(codes, groups, 5, 0)
+    assert len(cut.held_out) == 5
+    assert cut.too_small.tolist() == [3]
+    assert sorted(np.concatenate(cut.held_out)) == list(range(43))
+    every = stratified_folds(codes, groups, 5, 0, fewest=1).held_out
+    assert sorted(np.concatenate(every)) == list(range(47))
+    assert len(stratified_folds(codes[:46], np.arange(46), 50, 0).held_out) == 20
+    assert stratified_folds(codes[:21], groups[:21], 5, 0).held_out == []
 
 
 def test_contents_tell_digests_apart_by_their_first_eight_bytes():
@@ -88,7 +120,7 @@ def test_classes_are_in_the_order_of_their_characters_whatever_that_of_their_byt
     names = ["\U0001f600", "\udcff", "a"]
     store = make_store(features, [names[code] for code in codes])
     assert store.label_names == ["a", "\U0001f600", "\udcff"]
-    examples, _, _ = labelled(store)
+    examples = labelled(store).examples
     assert examples.labels.tolist() == [names[code] for code in codes]
     for head in ("logistic", "svm", "svm-rbf"):
         trained = train(store, head, folds=3)

@@ -226,7 +226,11 @@ def test_metadata_that_contradicts_the_classifier_is_refused(saved):
         (lambda m: {k: v for k, v in m.items() if k != "canary"}, "metadata lacks canary"),
         (lambda m: {}, "not a headstart head"),
         (lambda m: m | {"novelty": m["novelty"] | {"mean": np.ones(3)}}, "novelty contradict"),
-        (lambda m: m | {"novelty": m["novelty"] | {"threshold": 0.0}}, "threshold is no number"),
+        (lambda m: m | {"novelty": m["novelty"] | {"thresholds": np.zeros(2)}}, "thresholds has v"),
+        (
+            lambda m: m | {"novelty": m["novelty"] | {"thresholds": np.ones(3)}},
+            "novelty contradict",
+        ),
         (lambda m: m | {"novelty": {"mean": np.zeros(12)}}, "novelty lacks components, exempl"),
         (lambda m: m | {"scores": 3}, "scores is a int, not a dictionary"),
         (lambda m: m | {"scores": m["scores"] | {"accuracy": 1.5}}, "accuracy is no number from 0"),

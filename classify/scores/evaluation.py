@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import metrics
 
+from ...features.errors import counted, listed
 from ..examples import Examples
 from .intervals import accuracy_interval, in_percent
+from .reliability import calibration_error, calibration_noise, reliability
 
-_BINS: Final = 15  # of the calibration error, as in Guo et al. 2017
 MISTAKES: Final = 20
 PER_CLASS: Final = ("precision", "recall", "f1", "support")
 
@@ -38,12 +39,17 @@ class Scores:
     macro_f1 : float
         Mean over classes of the F1 score.
     log_loss : float
-        Mean of minus the natural logarithm of the probability given to the true class.
+        Mean of minus the natural logarithm of the probability given to the true class; without rows
+        of classes that the head does not know, which have none.
     per_class : dict
-        Class -> ``precision``, ``recall``, ``f1``, ``support``.
+        Class -> ``precision``, ``recall``, ``f1``, ``support``: the classes of the head, then those
+        that only the scored rows have.
     calibration_error : float
         Expected calibration error: how far confidence is from accuracy, in the mean over rows
         (Naeini et al. 2015; 15 bins of equal width).
+    calibration_noise : float
+        What it would be in the mean if the same confidences were perfectly calibrated: so many rows
+        tell no less apart (`reliability.calibration_noise`).
     reliability : tuple of dict
         For each bin that is not empty its mean ``confidence``, ``accuracy`` and number of
         ``images``.
@@ -66,6 +72,7 @@ class Scores:
     log_loss: float
     per_class: dict[str, dict[str, float]]
     calibration_error: float
+    calibration_noise: float
     reliability: tuple[dict[str, float], ...]
     confusion: tuple[tuple[int, int, int], ...]
     mistakes: tuple[dict[str, Any], ...]
@@ -102,18 +109,20 @@ class Scores:
             for score in PER_CLASS
         }
         rest = dataclasses.replace(self, per_class={}, confusion=()).to_dict()
-        return rest | {"per_class": per_class, "confusion": _triples(self.confusion)}
+        rest |= {"classes": list(self.per_class), "per_class": per_class}
+        return rest | {"confusion": _triples(self.confusion)}
 
     @classmethod
-    def from_arrays(cls, values: Mapping[str, Any], names: Sequence[str]) -> "Scores":
-        """Read `to_arrays` back; `names` are the classes."""
+    def from_arrays(cls, values: Mapping[str, Any]) -> "Scores":
+        """Read `to_arrays` back."""
         columns = [values["per_class"][score].tolist() for score in PER_CLASS]
         per_class = {
             name: dict(zip(PER_CLASS, of_class, strict=True))
-            for name, of_class in zip(names, zip(*columns, strict=True), strict=True)
+            for name, of_class in zip(values["classes"], zip(*columns, strict=True), strict=True)
         }
         confusion = tuple((a, b, rows) for a, b, rows in values["confusion"].tolist())
-        return cls(**{**values, "per_class": per_class, "confusion": confusion})
+        rest = {name: value for name, value in values.items() if name != "classes"}
+        return cls(**{**rest, "per_class": per_class, "confusion": confusion})
 
 
 def score(
@@ -127,26 +136,37 @@ def score(
 ) -> Scores:
     """Score (N, K) class probabilities of N rows; the columns are `classes`, sorted.
 
-    `majority` is the class most frequent in training; `basis` and `notes` go into the result.
+    Rows of other classes are wrong whatever is predicted, and the notes say so. `majority` is the
+    class most frequent in training; `basis` and `notes` go into the result.
     """
+    known = len(classes)
+    unknown = [name for name in examples.classes if name not in set(classes)]
+    classes = [*classes, *unknown]
     codes = np.arange(len(classes))
     truth, predicted = examples.codes_among(classes), probabilities.argmax(axis=1)
+    strange = truth >= known
+    if unknown:
+        note = (
+            f"{counted(int(strange.sum()), 'image')} of {listed(list(map(repr, unknown)))}, which "
+            f"the head does not know, count as mistakes (the log loss is of the others)"
+        )
+        notes = [*notes, note]
     right = predicted == truth
     precision, recall, f1, support = metrics.precision_recall_fscore_support(
         truth, predicted, labels=codes, zero_division=0
     )
     present = support > 0
     confidence = probabilities.max(axis=1)
-    reliability = _reliability(confidence, right)
+    bins = reliability(confidence, right)
     return Scores(
         basis=basis,
         rows=len(truth),
         accuracy=float(right.mean()),
-        interval=accuracy_interval(right, examples.identities),
+        interval=accuracy_interval(right, examples.groups),
         baseline=float(np.mean(truth == classes.index(majority))),
         balanced_accuracy=float(recall[present].mean()),
         macro_f1=float(f1[present].mean()),
-        log_loss=_log_loss(truth, probabilities),
+        log_loss=_log_loss(truth[~strange], probabilities[~strange]),
         per_class={
             name: {
                 "precision": float(precision[k]),
@@ -156,11 +176,9 @@ def score(
             }
             for k, name in enumerate(classes)
         },
-        calibration_error=sum(
-            abs(one["confidence"] - one["accuracy"]) * one["images"] for one in reliability
-        )
-        / len(truth),
-        reliability=reliability,
+        calibration_error=calibration_error(bins),
+        calibration_noise=calibration_noise(confidence, examples.groups),
+        reliability=bins,
         confusion=_confusion(truth, predicted, len(classes)),
         mistakes=tuple(
             {
@@ -191,20 +209,6 @@ def _confusion(
 
 def _triples(confusion: tuple[tuple[int, int, int], ...]) -> NDArray[np.int64]:
     return np.array(confusion, np.int64).reshape(-1, 3)
-
-
-def _reliability(
-    confidence: NDArray[np.floating], right: NDArray[np.bool_]
-) -> tuple[dict[str, float], ...]:
-    bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
-    return tuple(
-        {
-            "confidence": float(confidence[bins == one].mean()),
-            "accuracy": float(right[bins == one].mean()),
-            "images": int(np.count_nonzero(bins == one)),
-        }
-        for one in np.unique(bins)
-    )
 
 
 def _most_confident(confidence: NDArray[np.floating], among: NDArray[np.bool_]) -> NDArray[np.intp]:

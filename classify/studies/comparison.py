@@ -9,16 +9,16 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ..features.errors import TrainingError, WrongUsage
-from ..features.store import FeatureStore
-from .crossfit import cross_fit
-from .examples import Examples, stratified_folds, training_and_test
-from .experiment import require_folds
-from .heads import recipe_of
-from .heads.recipe import Task
-from .scores.evaluation import score
-from .scores.intervals import in_percent
-from .scores.leaderboard import Standing, ranked
+from ...features.errors import TrainingError, WrongUsage, because
+from ...features.store import FeatureStore
+from ..crossfit import cross_fit
+from ..examples import Examples, training_and_test
+from ..experiment import folds_of
+from ..heads import recipe_of
+from ..heads.recipe import Task
+from ..scores.evaluation import score
+from ..scores.intervals import in_percent
+from ..scores.leaderboard import Standing, ranked
 
 RANDOM_WEIGHTS: Final = "random weights"
 RAW_PIXELS: Final = "raw pixels"
@@ -64,6 +64,7 @@ def compare(
     pixels: Callable[[list[bytes]], NDArray[np.floating]] | None = None,
     folds: int = 5,
     seed: int = 0,
+    min_images: int = 1,
 ) -> Comparison:
     """Rank feature files of the same images by the cross-validated accuracy of a logistic head.
 
@@ -76,7 +77,7 @@ def compare(
     pixels : callable, optional
         From the paths of n images, as the first store has them, to their (n, D) pixels: a baseline
         without any backbone.
-    folds, seed
+    folds, seed, min_images
         As for `train`.
 
     Raises
@@ -88,7 +89,8 @@ def compare(
     """
     if len(stores) + (pixels is not None) < 2:
         raise WrongUsage("only one feature file: name at least two, or the images with --pixels")
-    every = [_distinct(store) for store in stores]
+    notes: list[str] = []
+    every = [_distinct(store, min_images, notes) for store in stores]
     first, *others = every
     common = first.identities
     union = np.unique(np.concatenate([examples.identities for examples in every]))
@@ -99,20 +101,24 @@ def compare(
                 f"{store.path}: has no image in common with the files before it; only files of the "
                 f"same images can be compared"
             )
-    notes = []
     if len(union) > len(common):
         notes.append(f"{len(union) - len(common)} images are not in all files and are left out")
     first = first.rows(np.searchsorted(first.identities, common))
+    # Vectors of random weights see near-copies where there are none.
+    eyes = next((place for place, store in enumerate(stores) if not _is_random(store)), 0)
+    first = dataclasses.replace(
+        first, groups=every[eyes].groups[np.searchsorted(every[eyes].identities, common)]
+    )
     names = first.classes
     if len(names) < 2:
         raise TrainingError(
             f"{stores[0].path}: all images that it has in common with the other files are of class "
-            f"{names[0]!r}; at least two classes are needed"
+            f"{names[0]!r}; at least two classes are needed{because(notes)}"
         )
-    require_folds(stores[0], first, folds)
-    cut = stratified_folds(first.codes, first.identities, folds, seed, first.names)
+    cut = folds_of(stores[0], first, folds, seed, notes, scored=True)
+    rows = np.sort(np.concatenate(cut))
     codes = first.codes_among(names)
-    counts = np.bincount(codes)
+    counts = np.bincount(codes[rows])
     majority = names[int(counts.argmax())]
 
     def entry(
@@ -120,36 +126,43 @@ def compare(
     ) -> tuple[Standing, NDArray[np.bool_]]:
         started = time.perf_counter()
         task = Task(features, codes, np.array(names), balanced=False, seed=seed)
-        found = cross_fit(recipe_of("logistic"), task, cut, honest=True).probabilities
+        found = cross_fit(recipe_of("logistic"), task, cut, honest=True).probabilities[rows]
         standing = Standing.of(
             name,
-            score(first, found, names, majority=majority, basis=""),
+            score(scored, found, names, majority=majority, basis=""),
             seconds=time.perf_counter() - started,
             dimension=features.shape[1],
             baseline=baseline,
         )
-        return standing, found.argmax(axis=1) == codes
+        return standing, found.argmax(axis=1) == codes[rows]
 
+    scored = first.rows(rows)
     entries = []
     for store, examples in zip(stores, every, strict=True):
         examples = examples.rows(np.searchsorted(examples.identities, common))
         _require_same_labels(stores[0], first, store, examples)
-        random = store.environment.get("weights", {}).get("kind") == "random"
-        entries.append(entry(str(store.path), RANDOM_WEIGHTS if random else "", examples.features))
+        baseline = RANDOM_WEIGHTS if _is_random(store) else ""
+        entries.append(entry(str(store.path), baseline, examples.features))
     if pixels is not None:
         entries.append(entry(RAW_PIXELS, RAW_PIXELS, pixels(first.paths.tolist())))
     return Comparison(
-        standings=ranked(entries, first.identities, lambda one: (-one.accuracy, one.log_loss)),
-        images=len(common),
+        standings=ranked(entries, scored.groups, lambda one: (-one.accuracy, one.log_loss)),
+        images=len(rows),
         folds=len(cut),
-        majority=float(counts.max() / len(codes)),
+        majority=float(counts.max() / len(rows)),
         notes=tuple(notes),
     )
 
 
-def _distinct(store: FeatureStore) -> Examples:
+def _is_random(store: FeatureStore) -> bool:
+    return bool(store.environment.get("weights", {}).get("kind") == "random")
+
+
+def _distinct(store: FeatureStore, min_images: int, notes: list[str]) -> Examples:
     """Its training images, each once, in the order of their identities."""
-    examples, _, _ = training_and_test(store)
+    parted = training_and_test(store, min_images)
+    notes += [f"{store.path}: {note}" for note in parted.notes if "test image" not in note]
+    examples = parted.training
     _, rows = np.unique(examples.identities, return_index=True)
     return examples.rows(rows)
 

@@ -1,0 +1,87 @@
+"""A head + a feature file -> scores on images that it was not trained on."""
+
+import os
+
+import numpy as np
+
+from ...features.errors import TrainingError, WrongUsage, because, counted, listed
+from ...features.layout import SPLIT_NAMES, TEST
+from ...features.store import FeatureStore
+from ..examples import labelled
+from ..head import Head
+from ..scores.evaluation import Scores, score
+
+
+def evaluate(head: Head, store: FeatureStore, split: str | None = None) -> Scores:
+    """Score a head on labelled features that it was not trained on.
+
+    Images that the head was trained on, and near-copies of them, are left out and counted in the
+    notes. Images of a class that the head does not know count as mistakes.
+
+    Parameters
+    ----------
+    head : Head
+        A trained head.
+    store : FeatureStore
+        Features of the same provenance.
+    split : {"train", "validation", "test", "all"}, optional
+        Which rows; by default the test split if the file has one, else all.
+
+    Raises
+    ------
+    ProvenanceMismatch
+        If head and features were made differently.
+    TrainingError
+        If no row is left to score, or none has a class that the head knows.
+    """
+    head.origin.require(store.origin)
+    usable = labelled(store)
+    examples, splits, notes = usable.examples, usable.splits, list(usable.notes)
+    known = np.isin(examples.identities, head.training_images)
+    # Whatever is of one group with a training image of this file.
+    akin = np.isin(examples.groups, examples.groups[known]) & ~known
+    if split is None:
+        split = "test" if (splits == TEST).any() else "all"
+    if split != "all" and split not in SPLIT_NAMES[1:]:
+        raise WrongUsage(f"split {split!r}: use {', '.join(SPLIT_NAMES[1:])} or all")
+    if split != "all":
+        chosen = splits == SPLIT_NAMES.index(split)
+        examples, akin = examples.rows(chosen), akin[chosen]
+    basis = "all labelled images" if split == "all" else f"{split} split"
+    if not len(examples):
+        raise TrainingError(
+            f"{store.path}: nothing to score in {basis}: no labelled image there{because(notes)}"
+        )
+    trained_on = np.isin(examples.identities, head.training_images)
+    alike = head.seen.copies(examples.features) & ~trained_on & ~akin
+    out = trained_on | akin | alike
+    if out.all():
+        only = (
+            "" if trained_on.all() else ", or looks like a copy of one or is of one group with it"
+        )
+        raise TrainingError(
+            f"{store.path}: the head was trained on every image in {basis}{only}, so scoring them "
+            f"would only flatter it; `headstart info HEAD` shows its honest scores{because(notes)}"
+        )
+    for rows, what in (
+        (trained_on, "that the head was trained on are left out"),
+        (akin, "of one group with images that the head was trained on are left out"),
+        (alike, "that look like near-copies of training images are left out"),
+    ):
+        if rows.any():
+            one = f" ({os.fsdecode(examples.paths[rows][0])} is one)" if rows is alike else ""
+            notes.append(f"{counted(int(rows.sum()), 'image')} {what}{one}")
+    examples = examples.rows(~out).grouped()
+    if not set(examples.classes) & set(head.label_names):
+        raise TrainingError(
+            f"{store.path}: the head knows none of its classes, {listed(examples.classes)}; it "
+            f"knows {listed(head.label_names)}{because(notes)}"
+        )
+    return score(
+        examples,
+        head.predict(examples.features).probabilities,
+        head.label_names,
+        majority=head.majority,
+        basis=basis,
+        notes=notes,
+    )
