@@ -179,7 +179,7 @@ def _predicted(
     reasons = {one.path: one.reason for one in store.skipped}
     places = [rows.get(path) for path in order]
     ranking, probabilities = prediction.ranking[:, :top].tolist(), prediction.probabilities
-    unfamiliar = prediction.unfamiliar.tolist()
+    unfamiliar, copies = prediction.unfamiliar.tolist(), prediction.copies.tolist()
     predictions = Predictions(
         label_names=names,
         paths=order,
@@ -188,6 +188,7 @@ def _predicted(
             for row in places
         ],
         unfamiliar=[None if row is None else unfamiliar[row] for row in places],
+        copies=[None if row is None else copies[row] for row in places],
         skipped=[reasons.get(path, "") for path in order],
     )
     if table is not None:

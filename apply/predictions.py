@@ -1,19 +1,17 @@
 """What a head says of the images of a source: columns for a table, and the table as a file."""
 
 import collections
-import contextlib
-import csv
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..features import durable
+from ..classify.studies.table import write_csv, written
 from ..features.errors import HeadstartError
 
 _DIGITS: Final = 6
@@ -34,11 +32,14 @@ class Predictions:
         The most probable classes with their probabilities, as many as were asked for; empty where
         the image was skipped.
     unfamiliar : list of N bool or None
-        Whether an image is so unlike all training images that its label means little.
+        Whether an image is unlike the training images: check its label.
     skipped : list of N str
         Why an image was not embedded; empty where it was.
     features : Path or None
         The feature file in which the embeddings were kept, if they were.
+    copies : list of N bool or None
+        Whether an image is a training image or a near-copy of one: that its label is right says
+        nothing of the head. It is no column of the table.
     """
 
     label_names: list[str]
@@ -47,6 +48,7 @@ class Predictions:
     unfamiliar: list[bool | None]
     skipped: list[str]
     features: Path | None = None
+    copies: list[bool | None] = dataclasses.field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -110,16 +112,13 @@ class Predictions:
         columns["unfamiliar"] = [  # as JSON has it
             None if one is None else str(one).lower() for one in self.unfamiliar
         ]
-        with _written(Path(path)) as file:
-            writer = csv.writer(_Rows(file), lineterminator=_Rows.END)
-            writer.writerow(columns)
-            writer.writerows(zip(*columns.values(), strict=True))
+        write_csv(path, columns)
 
     def to_jsonl(self, path: str | os.PathLike[str]) -> None:
         """Write a JSON object per line, with the names of `columns`, in the same way."""
         columns = self.columns
         columns["label"] = [label or "" for label in self.labels]
-        with _written(Path(path)) as file:
+        with written(path) as file:
             for values in zip(*columns.values(), strict=True):
                 line = json.dumps(dict(zip(columns, values, strict=True)))
                 file.write(f"{line}\n".encode("ascii"))
@@ -133,28 +132,3 @@ def writer_of(path: Path) -> Callable[[Predictions, Path], None]:
     if path.suffix.lower() not in WRITERS:
         raise HeadstartError(f"{path}: predictions are written as .csv or .jsonl; name it so")
     return WRITERS[path.suffix.lower()]
-
-
-class _Rows:
-    r"""Takes rows that end with ``\r\n`` and writes them into a file with ``\n`` at their ends.
-
-    `csv` quotes only those ends of lines that it is told to write, and a name may hold either.
-    """
-
-    END: Final = "\r\n"
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-
-    def write(self, row: str) -> None:
-        text = row.removesuffix(self.END) + "\n"
-        try:
-            self._file.write(text.encode("utf-8", "surrogateescape"))  # not text: keeps its bytes
-        except UnicodeEncodeError:  # half a character of UTF-16, which has none
-            self._file.write(text.encode("utf-8", "backslashreplace"))
-
-
-@contextlib.contextmanager
-def _written(path: Path) -> Iterator[BinaryIO]:
-    with durable.written(path) as temporary, temporary.open("wb") as file:
-        yield file

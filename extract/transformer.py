@@ -52,9 +52,10 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     Examples
     --------
+    >>> from headstart.classify import ShrunkenScaler
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sklearn.pipeline import make_pipeline
-    >>> pipeline = make_pipeline(ImageEmbedder(), LogisticRegression())
+    >>> pipeline = make_pipeline(ImageEmbedder(), ShrunkenScaler(), LogisticRegression())
     >>> pipeline.fit(["cat/1.jpg", "dog/1.jpg"], ["cat", "dog"])  # doctest: +SKIP
     """
 

@@ -358,7 +358,12 @@ def test_every_command_has_help_that_names_its_options(cli):
 def test_all_heads_are_compared_and_the_best_is_saved(trained, cli):
     done = cli("train", "pets.h5", "-o", "best.skops", "--head", "all", "--json")
     values = json.loads(done.out)
-    assert sorted(one["head"] for one in values["leaderboard"]) == ["logistic", "svm", "svm-rbf"]
+    assert sorted(one["head"] for one in values["leaderboard"]) == [
+        "logistic",
+        "prototype",
+        "svm",
+        "svm-rbf",
+    ]
     assert values["leaderboard"][0]["head"] == values["head"]
     assert json.loads(cli("info", "best.skops", "--json").out)["name"] == values["head"]
     text = cli("train", "pets.h5", "-o", "best.skops", "--head", "all").out

@@ -23,7 +23,7 @@ def headstart(debug: bool) -> None:
 
 for _command in (
     *(features.scan, features.extract, features.info, features.verify),
-    *(heads.train, heads.evaluate, heads.compare),
+    *(heads.train, heads.evaluate, heads.compare, heads.audit),
     *(models.predict, models.export, models.demo),
 ):
     headstart.add_command(_command)

@@ -1,4 +1,4 @@
-"""The commands that turn feature files into heads and scores: train, evaluate, compare."""
+"""The commands that turn feature files into heads and scores: train, evaluate, compare, audit."""
 
 import time
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from .options import FILE, FOLDS, HEAD, JSON, PLOTS, SEED, TRUST, choice, out
+from .options import FILE, FOLDS, HEAD, JSON, MIN_IMAGES, PLOTS, SEED, TRUST, choice, out
 
 
 @click.command()
@@ -15,11 +15,13 @@ from .options import FILE, FOLDS, HEAD, JSON, PLOTS, SEED, TRUST, choice, out
 @choice(
     "--head",
     "logistic",
-    "logistic|svm|svm-rbf|all",
-    "What to train; all: every kind, of which the best is saved.",
+    "logistic|prototype|svm|svm-rbf|auto|all",
+    "What to train; auto: the better of the first two, chosen inside the training images; all: "
+    "every kind, of which the best is saved.",
 )
 @FOLDS
 @SEED
+@MIN_IMAGES
 @click.option(
     "--class-weight",
     metavar="balanced",
@@ -95,6 +97,7 @@ def evaluate(
 @click.option("--pixels", metavar="SOURCE", help="The images; their raw pixels become a baseline.")
 @FOLDS
 @SEED
+@MIN_IMAGES
 @JSON
 def compare(files: tuple[str, ...], pixels: str | None, as_json: bool, **how: Any) -> None:
     """Rank feature files of the same images, to choose a backbone by.
@@ -113,3 +116,32 @@ def compare(files: tuple[str, ...], pixels: str | None, as_json: bool, **how: An
         read_pixels = pixels_of(pixels)
     stores = [FeatureStore(file) for file in files]
     printed.comparison(compare(stores, pixels=read_pixels, **how), as_json=as_json)
+
+
+@click.command()
+@FILE
+@click.option("-o", "--out", metavar="SUSPECTS.csv", help="Write all of them as a table.")
+@choice(
+    "--head", "logistic", "auto|logistic|prototype|svm|svm-rbf", "What the labels are judged by."
+)
+@FOLDS
+@SEED
+@MIN_IMAGES
+@JSON
+def audit(file: str, out: str | None, head: str, as_json: bool, **how: Any) -> None:
+    """Find labels that may be wrong, most doubtful first.
+
+    Every image, of whatever split, is judged by a head that has not seen it, unless its class is
+    too small to hold any out; near-duplicates with different labels are listed too.
+    """
+    from ...classify import audit
+    from ...features import FeatureStore, durable
+    from ..printing import heads as printed
+
+    started = time.perf_counter()
+    if out is not None:
+        durable.require_target(Path(out))
+    found = audit(FeatureStore(file), head, **how)
+    if out is not None:
+        found.to_csv(out)
+    printed.audit(found, out, time.perf_counter() - started, as_json=as_json)

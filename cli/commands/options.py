@@ -72,6 +72,9 @@ LABELS: Final = choice(
     "--labels", "folder", "folder|none", "Take labels from folders (or the list), or none."
 )
 FOLDS: Final = number("--folds", "Folds of cross-validation.", 5, least=2)
+MIN_IMAGES: Final = number(
+    "--min-images", "Leave out classes with fewer distinct training images.", 1
+)
 SEED: Final = number("--seed", "Seed of the shuffling.", 0, least=0, most=2**32 - 1)
 REMOVE: Final = click.option(
     "--remove",

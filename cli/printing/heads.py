@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from ...classify import Comparison, Head, Scores, Standing
+from ...classify import Audit, Comparison, Head, Scores, Standing
 from .features import made_by
 from .text import MOST_CLASSES, count, lines, percent, print_json, table
 
 _MOST_CONFUSED: Final = 12
 _MOST_MISTAKES: Final = 5
+_MOST_SUSPECTS: Final = 20
 
 
 def head(head: Head, *, as_json: bool) -> None:
@@ -25,7 +26,7 @@ def head(head: Head, *, as_json: bool) -> None:
         "false_alarms": head.novelty.false_alarms,
     }
     if as_json:
-        hidden = ("pipeline", "origin", "training_images", "scores", "novelty")
+        hidden = ("pipeline", "origin", "training_images", "scores", "novelty", "seen")
         names = [field.name for field in dataclasses.fields(head) if field.name not in hidden]
         print_json({name: getattr(head, name) for name in names} | about)
         return
@@ -72,12 +73,40 @@ def evaluation(
 
 def leaderboard(scores: Scores, standings: Sequence[Standing]) -> None:
     """Kinds of head side by side; `scores` are those of the chosen one."""
-    columns = ("accuracy", _BEHIND, "log loss", "calibration error", "seconds")
+    columns = ("accuracy", _BEHIND, "log loss", "calibration error (by chance)", "seconds")
     lines(
         f"{scores.basis}, {count(scores.rows, 'image')}; best first, by the log loss of "
         f"cross-validation on the training images",
         *_side_by_side(standings, columns),
     )
+
+
+def audit(found: Audit, out: str | None, seconds: float, *, as_json: bool) -> None:
+    """After `audit`."""
+    if as_json:
+        print_json({**dataclasses.asdict(found), "out": out, "seconds": round(seconds, 3)})
+        return
+    shown = found.suspects[:_MOST_SUSPECTS]
+    lines(f"{count(len(found.suspects), 'suspect')} among {count(found.images, 'labelled image')}")
+    if shown:
+        rows = [
+            (
+                one.path,
+                one.given,
+                one.suggested or ".",
+                "." if one.probability is None else percent(one.probability),
+                f"{one.near_duplicate} ({one.near_duplicate_label})" if one.near_duplicate else "",
+            )
+            for one in shown
+        ]
+        header = ("", "is", "looks like", "probability of the label", "near-duplicate")
+        lines(*table(header, rows))
+    if len(found.suspects) > len(shown):
+        where = "" if out else "; -o suspects.csv writes all"
+        lines(f"  ... and {len(found.suspects) - len(shown):,} more{where}")
+    lines(*(f"  note: {note}" for note in found.notes))
+    if out:
+        lines(f"written to {out}")
 
 
 def comparison(found: Comparison, *, as_json: bool) -> None:
@@ -114,7 +143,9 @@ _COLUMNS: Final[Mapping[str, Callable[[Standing], str]]] = {
     "95% interval": lambda one: _interval(one.interval),
     _BEHIND: lambda one: "{:.1f} points ({:.1f} to {:.1f})".format(*(100 * x for x in one.behind)),
     "log loss": lambda one: f"{one.log_loss:.3f}",
-    "calibration error": lambda one: percent(one.calibration_error or 0),
+    "calibration error (by chance)": lambda one: (
+        f"{percent(one.calibration_error)} ({percent(one.calibration_noise)})"
+    ),
     "seconds": lambda one: f"{one.seconds:.1f}",
 }
 
@@ -144,11 +175,12 @@ def _scores(scores: Scores) -> None:
         f"guessing the commonest class: {percent(scores.baseline)})",
         f"  balanced accuracy {percent(scores.balanced_accuracy)}, macro F1 {scores.macro_f1:.3f}, "
         f"log loss {scores.log_loss:.3f}, expected calibration error "
-        f"{percent(scores.calibration_error)}",
+        f"{percent(scores.calibration_error)} (of perfect probabilities it would be "
+        f"{percent(scores.calibration_noise)} here)",
     )
     names = list(scores.per_class)
     classes = [
-        (name, percent(c["precision"]), percent(c["recall"]), f"{c['f1']:.3f}", f"{c['support']:,}")
+        (name, *_found(c), f"{c['support']:,}")
         for name, c in itertools.islice(scores.per_class.items(), MOST_CLASSES)
     ]
     lines(*table(("", "precision", "recall", "F1", "images"), classes))
@@ -173,6 +205,14 @@ def _scores(scores: Scores) -> None:
 
 def _scores_json(name: str, scores: Scores, seconds: float, more: Mapping[str, Any]) -> None:
     print_json({"head": name, **scores.to_dict(), "seconds": round(seconds, 3), **more})
+
+
+def _found(of_class: Mapping[str, float]) -> tuple[str, str, str]:
+    """Precision, recall and F1 of a class; points where none of it was scored."""
+    if not of_class["support"]:
+        return ".", ".", "."
+    shares = percent(of_class["precision"]), percent(of_class["recall"])
+    return *shares, f"{of_class['f1']:.3f}"
 
 
 def _trained(head: Head) -> None:

@@ -12,13 +12,16 @@ def predictions(predicted: Predictions, out: str, *, as_json: bool) -> None:
     skipped, unfamiliar = len(predicted) - images, predicted.unfamiliar.count(True)
     if as_json:
         values = {"out": out, "images": images, "labels": labels, "unfamiliar": unfamiliar}
-        print_json(values | {"skipped": skipped, "features": predicted.features})
+        values |= {"skipped": skipped, "copies": predicted.copies.count(True)}
+        print_json(values | {"features": predicted.features})
         return
     lines(
         f"{out}: {count(images, 'image')} predicted, {unfamiliar:,} unfamiliar, "
         f"{skipped:,} skipped",
         *(f"  {number:>8,}  {name}" for name, number in labels.most_common(MOST_CLASSES) if number),
     )
+    if copies := predicted.copies.count(True):
+        lines(f"  {copies:,} of them are training images or near-copies of them")
 
 
 def export(exported: Exported, *, as_json: bool) -> None:

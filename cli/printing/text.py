@@ -4,7 +4,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from ...features.errors import counted as count
 from ...features.errors import printable
+
+__all__ = ["MOST_CLASSES", "count", "lines", "percent", "print_json", "table"]
 
 MOST_CLASSES: Final = 30
 """Classes up to which each is named; --json has them all."""
@@ -35,8 +38,3 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], indent: int = 2)
 def percent(share: float) -> str:
     """A share of one, as people read it."""
     return f"{100 * share:.1f}%"
-
-
-def count(number: int, noun: str) -> str:
-    """A number of things: 1 image, 2,000 images."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
