@@ -231,7 +231,7 @@ READERS = {
     layout.LABELS: {"info", "info --json", "train", "evaluate", "compare", "extract"},
     layout.LABEL_NAMES: {"info", "info --json", "train", "evaluate", "compare", "extract"},
     layout.SPLITS: {"info", "info --json", "train", "evaluate", "compare", "extract"},
-    layout.GROUPS: {"info", "info --json", "extract"},
+    layout.GROUPS: {"info", "info --json", "train", "evaluate", "compare", "extract"},
     layout.GROUP_NAMES: {"info", "info --json", "extract"},
     layout.VIEWS: {"info", "info --json", "extract"},
     layout.SKIPPED: {"info", "info --json", "info --skipped", "predict", "extract"},
@@ -263,7 +263,7 @@ def sound(make_stub, fill_photos, tmp_path_factory):
         folder = tmp_path_factory.mktemp("sound")
         plain = scan(fill_photos(folder / "photos"))
         images = [
-            dataclasses.replace(image, group=("lion", "tiger")[number % 2])
+            dataclasses.replace(image, group=("lion", "tiger", None)[min(number, 2)])
             for number, image in enumerate(plain)
         ]
         photos = dataclasses.replace(plain, images=images)

@@ -141,10 +141,12 @@ def test_copies_saved_again_are_near_duplicates_and_other_photographs_are_not(
         (folder / path.name).write_bytes(path.read_bytes())
     settings = {"backbone": "MobileNetV2", "weights": weights, "size": 150}
     store = extract(tmp_path / "photos", tmp_path / "pets.h5", **settings)
-    (note,) = [note for note in train(store).scores.notes if "near-duplicate" in note]
-    found, scored = map(int, note.split(" scored images")[0].split(" of "))
-    assert scored == 140
-    assert 30 <= found <= 40  # of 40 copies
+    scores = train(store).scores
+    (note,) = [note for note in scores.notes if "near-copies" in note]
+    found, of = map(int, note.split(" test images")[0].split(" of "))
+    assert of == 140
+    assert 38 <= found <= 41  # of 40 copies
+    assert scores.rows == of - found
     assert note.count("copy-") == 1
 
     chance = extract(
