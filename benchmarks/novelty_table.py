@@ -4,7 +4,7 @@
 
 Labelled feature files of one backbone and size. Of each of KNOWN, images are drawn to learn from,
 as many of each class; the others of it are its like, and all images of the remaining files are
-not. Probabilities are those of plain scikit-learn.
+not. Probabilities are those of plain logistic regression on standardised features.
 
 false alarms  of further images of the classes that were learned
 rare class    of further images of a class of which 20 images were learned, and of the other classes
@@ -57,7 +57,7 @@ def judge(vectors: np.ndarray, labels: np.ndarray, image: np.ndarray, seed: int)
     folds = stratified_folds(codes, image, 5, seed).held_out
     counts = np.bincount(codes)
     novelty = Novelty.learned(vectors, folds, codes, len(counts), seed, image)
-    head = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=300, tol=1e-3))
+    head = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300, tol=1e-3))
     head.fit(vectors, codes)
     return lambda asked: novelty.scores(asked, head.predict_proba(asked), counts) > 1
 
@@ -82,7 +82,7 @@ def rows(
         kinds = _kinds([one for one in (*known, *others) if one is not source])
         for number in sizes:
             each = number // len(names)
-            if not 2 <= each <= counts.min() - 20:
+            if not 3 <= each <= counts.min() - 20:
                 continue
             plain: dict[str, Any] = {"learned from": source.name, "images": each * len(names)}
             every = [(plain, dict.fromkeys(names, each), ())]

@@ -5,12 +5,10 @@ import os
 import numpy as np
 import pytest
 from headstart.classify import load_head, train
-from headstart.classify.examples import stratified_folds
+from headstart.classify.folds import stratified_folds
 from headstart.classify.novelty import FALSE_ALARMS, Novelty, _thresholds
 from headstart.classify.persistence import SUFFIXES
 from scipy import stats
-
-EQUAL = np.ones(2, int)
 
 
 def vectors(count, seed=0, dimension=40, rank=6, noise=0.1):
@@ -24,7 +22,7 @@ def vectors(count, seed=0, dimension=40, rank=6, noise=0.1):
 def learned(features, codes=None, seed=0, groups=None):
     codes = np.arange(len(features)) % 2 if codes is None else codes
     image = np.arange(len(features)) if groups is None else groups
-    folds = stratified_folds(codes, image.astype(np.uint64), 5, 0)
+    folds = stratified_folds(codes, image, 5, 0).held_out
     return Novelty.learned(features, folds, codes, codes.max() + 1, seed, groups)
 
 
@@ -68,14 +66,11 @@ def test_near_copies_that_are_known_to_be_copies_cause_few_false_alarms():
 
 
 def simulated(generator, counts, apart):
-    """Held-out distances and their classes, and 200 further distances of each class.
-
-    Their square roots are normally distributed.
-    """
-    centres = 0.8 + 0.03 * apart * generator.normal(size=len(counts))
+    """Held-out distances and their classes, and 200 further distances of each class."""
+    centres = 0.7 + 0.05 * apart * generator.normal(size=len(counts))
     codes = np.repeat(np.arange(len(counts)), counts)
-    roots = centres[codes] + 0.03 * generator.normal(size=len(codes))
-    return roots**2, codes, (centres + 0.03 * generator.normal(size=(200, len(counts)))) ** 2
+    distances = centres[codes] + 0.05 * generator.normal(size=len(codes))
+    return distances, codes, centres + 0.05 * generator.normal(size=(200, len(counts)))
 
 
 @pytest.mark.parametrize("apart", [0, 0.5, 3])
@@ -94,14 +89,21 @@ def test_thresholds_hold_for_every_class_however_few_and_far_apart(counts, apart
     assert rates.max() < 4 * FALSE_ALARMS
 
 
-def test_the_roots_of_few_distances_lead_to_the_prediction_limit_of_a_normal_distribution():
-    roots = np.array([0.6, 0.7, 0.8, 0.7])
-    _, limit = stats.t(3, roots.mean(), roots.std(ddof=1) * (1 + 1 / 4) ** 0.5).interval(
+def test_few_distances_of_one_class_lead_to_the_prediction_limit_of_a_normal_distribution():
+    distances = np.array([0.4, 0.5, 0.6, 0.5])
+    _, limit = stats.t(3, distances.mean(), distances.std(ddof=1) * (1 + 1 / 4) ** 0.5).interval(
         1 - 2 * FALSE_ALARMS
     )
-    found = _thresholds(roots**2, np.zeros(4, int), 1, np.ones(4))
+    found = _thresholds(distances, np.zeros(4, int), 1, np.ones(4))
     # Four thousandths of the way to the largest of the four.
-    np.testing.assert_allclose(found, (0.996 * limit + 0.004 * 0.8) ** 2)
+    np.testing.assert_allclose(found, 0.996 * limit + 0.004 * 0.6)
+
+
+def test_copies_that_nobody_knew_of_widen_no_threshold():
+    distances, codes, _ = simulated(np.random.default_rng(0), (100, 50), 2)
+    clean = _thresholds(distances, codes, 2, np.ones(150))
+    distances[::5] *= 0.3
+    np.testing.assert_allclose(_thresholds(distances, codes, 2, np.ones(150)), clean, rtol=0.05)
 
 
 def test_a_class_that_nothing_was_held_out_of_has_the_threshold_of_the_others_and_some_more():
@@ -122,7 +124,7 @@ def test_one_held_out_image_or_none_calls_nothing_unfamiliar():
 def test_images_in_no_fold_are_familiar_too():
     features = np.concatenate([vectors(100), -vectors(2, 1)])
     codes = np.array([0, 1] * 50 + [2, 2])
-    folds = stratified_folds(codes[:100], np.arange(100, dtype=np.uint64), 5, 0)
+    folds = stratified_folds(codes, np.arange(102), 5, 0).held_out
     novelty = Novelty.learned(features, folds, codes, 3, 0)
     assert (scores(novelty, features[100:], 2) < 0.5).all()
 
