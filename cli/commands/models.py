@@ -28,7 +28,7 @@ def predict(head: str, sources: tuple[str, ...], out: str, as_json: bool, **how:
     """Predict the label of every image of SOURCE, or of a feature file.
 
     Backbone, size and preprocessing come from the head itself. One row per image, in the order of
-    SOURCE: path, label, confidence, whether it is unlike all training images (unfamiliar), and why
+    SOURCE: path, label, confidence, whether it is unlike the training images (unfamiliar), and why
     it was skipped if it was. Run the same command again to go on after an interruption.
     """
     from ...apply import predict
