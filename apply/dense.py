@@ -17,7 +17,7 @@ from ..features.errors import HeadError
 Linear = tuple[NDArray[np.float64], NDArray[np.float64], Literal["softmax", "sigmoid"]]
 """Coefficients (c, D), intercepts (c,), and what makes their sums probabilities."""
 
-_INSTEAD: Final = "train --head logistic, prototype or svm for a head that can be exported"
+_INSTEAD: Final = "train --head logistic or --head svm for a head that can be exported"
 
 
 @dataclasses.dataclass(frozen=True)

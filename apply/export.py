@@ -93,7 +93,8 @@ def export(
     # A name that every library takes, whatever that of `out` is.
     with durable.written(out) as temporary, durable.folder_beside(out) as folder:
         written = folder / f"model{out.suffix.lower()}"
-        model = fused.write(written, embedding.request, layer, _about(trained), layer.before)
+        unit = {} if layer.before is None else {"before": layer.before}
+        model = fused.write(written, embedding.request, layer, _about(trained), **unit)
         difference = float(np.abs(model(images) - expected).max())
         if not difference <= _ALLOWED:
             reason = ""

@@ -95,7 +95,7 @@ def test_the_layer_gives_the_probabilities_of_the_head(make_store, head, classes
 def test_a_head_that_is_no_dense_layer_says_why(make_store, head, reason):
     features, labels = clouds(120, 2)
     trained = train(make_store(features, labels), head, folds=3)
-    with pytest.raises(HeadError, match=f"{reason}.*; train --head logistic, prototype or svm"):
+    with pytest.raises(HeadError, match=f"{reason}.*; train --head logistic or --head svm"):
         dense_layer(trained.pipeline)
 
 

@@ -122,7 +122,7 @@ def test_the_keras_file_is_the_classic_model_and_plain_keras_loads_and_tunes_it(
         np.testing.assert_allclose(
             one["probabilities"], expected(exported, name, classes), atol=1e-4
         )
-    assert found["moved by a step"] == ["classes/kernel", "classes/bias"]
+    assert found["moved by a step"] == ["probabilities/kernel", "probabilities/bias"]
 
 
 PLAIN_ONNX = """
