@@ -226,7 +226,7 @@ def _thresholds(
     weights: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """(n,) held-out distances, their classes and weights -> (K,) thresholds."""
-    count = np.bincount(codes, weights, classes)
+    count: NDArray[np.float64] = np.bincount(codes, weights, classes).astype(np.float64)
     number, present = float(count.sum()), int(np.count_nonzero(count))
     if number < 2 * present:  # too few to tell classes apart
         codes, count, present = np.zeros_like(codes), np.array([number]), 1
