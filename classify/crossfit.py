@@ -26,8 +26,9 @@ from .heads.calibration import (
     calibration,
     halves,
     log_losses,
+    usual,
 )
-from .heads.recipe import SIGMOID, TEMPERATURE, Cut, Decisions, Parameters, Recipe, Step, Task
+from .heads.recipe import Cut, Decisions, Parameters, Recipe, Step, Task
 
 HeldOut = tuple[frozenset[int], int]
 """The folds that a classifier was trained without, and the one of them that it decides about."""
@@ -96,11 +97,12 @@ class Judged:
         Of more than two classes a temperature stands for the calibration that may be chosen in the
         end: a step of the search has thousands of sigmoids otherwise.
         """
+        if not self.rows:
+            return 0.0
         method = None
-        if not self.recipe.probabilities:
-            two = len(self.task.names) == 2
-            method = SIGMOID if two and SIGMOID in self.recipe.calibrations else TEMPERATURE
-        return self.log_loss(method) if self.rows else 0.0
+        if self._parts:
+            method = usual(self.recipe.calibrations, self.decisions[0].shape[1])
+        return self.log_loss(method)
 
     @functools.cached_property
     def _parts(self) -> list[Part]:

@@ -1,8 +1,9 @@
 """A feature file -> the labelled rows to train on and to test on, and what was left out."""
 
 import dataclasses
+import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -156,8 +157,8 @@ class Parted:
     training: Examples
     test: Examples | None
     """Of the test split, if there is one."""
-    seen: Seen
-    """Tells near-copies of what is trained on."""
+    seen: Callable[[], Seen]
+    """Tells near-copies of what is trained on; made when it is first asked for."""
     notes: list[str]
     """What was left out, and what else one has to know of the scores."""
     contradictory: Examples
@@ -192,9 +193,9 @@ def training_and_test(
     if min_images > 1:
         training, test = _large_classes(training, test, min_images, notes)
     _require_classes(store, training, test, notes)
-    seen = Seen.of(training.features, seed, training.codes)
+    seen = functools.cache(functools.partial(Seen.of, training.features, seed, training.codes))
     if test is not None:
-        test = _fresh(training, test, seen, own_groups, notes)
+        test = _fresh(training, test, seen(), own_groups, notes)
     if split and (splits == VALIDATION).any():
         notes.append(
             f"{int((splits == VALIDATION).sum())} images of the validation split are trained on "

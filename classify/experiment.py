@@ -2,12 +2,13 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..features.errors import TrainingError, WrongUsage, because, counted, listed
+from ..features.errors import TrainingError, WrongUsage, because, count, listed
 from ..features.store import FeatureStore
 from .examples import Examples, training_and_test
 from .folds import FEWEST, Folds, stratified_folds
@@ -34,7 +35,7 @@ class Experiment:
     task: Task
     min_images: int
     """Of a class, for it to be here at all."""
-    seen: Seen
+    seen: Callable[[], Seen]
     """Tells near-copies of the training rows."""
     notes: list[str]
     contradictory: Examples
@@ -152,7 +153,7 @@ def folds_of(
     cut: Folds = stratified_folds(examples.codes, examples.groups, folds, seed, fewest)
     sizes, small = examples.sizes, cut.too_small.tolist()
     few = (
-        f"{counted(len(small), 'class')} with fewer than {fewest} distinct images (copies, "
+        f"{count(len(small), 'class')} with fewer than {fewest} distinct images (copies, "
         f"near-copies and groups count as one): "
         f"{listed([f'{examples.names[code]!r} ({sizes[code]:,})' for code in small])}"
     )
@@ -164,7 +165,7 @@ def folds_of(
     if small:
         rows = int(np.isin(examples.codes, small).sum())
         never = "trained on and never scored" if scored else "trained on and never held out"
-        notes.append(f"{counted(rows, 'image')} {never}, of {few}")
+        notes.append(f"{count(rows, 'image')} {never}, of {few}")
     if len(cut.held_out) < folds:
         notes.append(
             f"{len(cut.held_out)} folds instead of {folds}, because no class has more distinct "

@@ -272,7 +272,7 @@ _FIELDS: Final[Mapping[str, _Rule]] = {
         mean=_array(_FLOATS, 1, -_FINITE, _FINITE),
         axes=_array(_FLOATS, 2, -_FINITE, _FINITE),
         vectors=_array((np.int8,), 2, -128, 127),
-        limits=_array(_FLOATS, 1, -1, 2),
+        limits=_array(_FLOATS, 1, -1, 1),
         images=_whole_number(1, _MOST_ROWS),
     ),
     "class_weight": _one_of(None, "balanced"),

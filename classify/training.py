@@ -222,6 +222,6 @@ def _head(
             task.seed,
             experiment.examples.groups,
         ),
-        seen=experiment.seen,
+        seen=experiment.seen(),
         seconds=time.perf_counter() - started,
     )

@@ -87,7 +87,7 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     return folded[difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0)[0]]
 
 
-def counted(number: int, thing: str) -> str:
+def count(number: int, thing: str) -> str:
     """``1 image``, ``1,234 images``, ``2 classes``."""
     ending = "" if number == 1 else "es" if thing.endswith("s") else "s"
     return f"{number:,} {thing}{ending}"

@@ -87,10 +87,14 @@ def best_calibration(methods: Sequence[str], parts: Sequence[Part]) -> Calibrati
     in, unless sigmoids give rows that they were not fitted to a log loss that is lower by more than
     its standard error.
     """
-    best, *others = methods
-    if others and parts[0].decisions.shape[1] > 1 and not _sigmoids_help(parts):
-        (best,) = others
-    return calibration(best, parts)
+    columns = parts[0].decisions.shape[1]
+    sigmoids = len(methods) > 1 and columns > 1 and _sigmoids_help(parts)
+    return calibration(SIGMOID if sigmoids else usual(methods, columns), parts)
+
+
+def usual(methods: Sequence[str], columns: int) -> str:
+    """What is taken without a look at held-out rows: of two, the first for one decision value."""
+    return methods[0 if columns == 1 else -1]
 
 
 def calibration(method: str, parts: Sequence[Part], enough: int | None = None) -> Calibration:

@@ -1,7 +1,7 @@
 """Vectors of images -> which of them are near-copies: one photograph saved, cut or shot again."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import numpy as np
@@ -84,42 +84,33 @@ class Likeness:
         self.vectors = vectors
         self.around, nearest = surroundings(vectors)
         """(N,) cosines with images that are hardly copies."""
-        self.masses = self._in_masses(labels)
+        of_class = np.float32(-1) if labels is None else _of_classes(vectors, labels)
+        self.masses = self._in_masses(of_class)
         """(N,) the same row for rows of an image that is there in masses; else each row itself."""
         self.kept = np.unique(self.masses)
         """One row of each of those, and all others."""
         if len(self.kept) < len(vectors):
             self.around, _ = surroundings(vectors, vectors[self.kept])
-        if labels is not None:
-            np.maximum(self.around, _of_classes(vectors, labels), out=self.around)
-        self.limits = self._limits(self.around)
+        self.around = np.maximum(self.around, of_class)
+        self.limits = _limits(self.around, len(self.kept), vectors.shape[1])
         """(N,) cosines that a near-copy of each row exceeds."""
         self._candidates = nearest > self.limits
 
-    def _limits(self, around: NDArray[np.float32]) -> NDArray[np.float32]:
-        rows, columns = len(self.kept), self.vectors.shape[1]
-        return limits(around, rows, columns, NEARER + FEW_NEARER * min(1, columns / rows), LEAST)
-
-    def _in_masses(self, labels: NDArray[np.intp] | None) -> NDArray[np.intp]:
+    def _in_masses(self, of_class: NDArray[np.float32] | np.float32) -> NDArray[np.intp]:
         """`masses`: images whose surroundings are near-copies by what is far from them."""
-        masses = self.kept = np.arange(len(self.vectors))
-        if len(masses) <= _FAR:
-            return masses
-        far, _ = surroundings(self.vectors, self.vectors[drawn(len(masses), _FAR)])
-        if labels is not None:
-            np.maximum(far, _of_classes(self.vectors, labels), out=far)
-        limit = self._limits(far)
+        vectors, rows = self.vectors, len(self.vectors)
+        if rows <= _FAR:
+            return np.arange(rows)
+        far, _ = surroundings(vectors, vectors[drawn(rows, _FAR)])
+        limit = _limits(np.maximum(far, of_class), rows, vectors.shape[1])
         members = np.flatnonzero(self.around > limit)
-        joined = np.arange(len(members))
-        for part in parts(len(members), len(members)):
-            pairs = self.vectors[members[part]] @ self.vectors[members].T
-            joined = _join(
-                joined, part, pairs > np.maximum(limit[members[part], None], limit[members])
-            )
-        _, first = np.unique(joined, return_index=True)
-        masses = masses.copy()
-        masses[members] = members[first][joined]
-        return masses
+
+        def pairs() -> Iterator[tuple[slice, NDArray[np.bool_]]]:
+            for part in parts(len(members), len(members)):
+                highest = np.maximum(limit[members[part], None], limit[members])
+                yield part, vectors[members[part]] @ vectors[members].T > highest
+
+        return _linked(rows, members, pairs())
 
     def nearest(
         self,
@@ -163,13 +154,8 @@ class Likeness:
     def chains(self) -> NDArray[np.intp]:
         """(N,) the same number for rows that a chain of near-copies leads between."""
         members = np.flatnonzero(self._candidates)
-        joined = np.arange(len(members))
-        for part, _, pairs in self._pairs(members, members):
-            joined = _join(joined, part, pairs)
-        chains = np.arange(len(self.vectors))
-        _, first = np.unique(joined, return_index=True)
-        chains[members] = members[first][joined]
-        return chains
+        pairs = ((part, pairs) for part, _, pairs in self._pairs(members, members))
+        return _linked(len(self.vectors), members, pairs)
 
     def _pairs(
         self, rows: NDArray[np.intp], among: NDArray[np.intp]
@@ -197,6 +183,10 @@ def limits(
     apart = 1 - around
     nearest = apart * np.minimum(nearer * apart, even)
     return np.asarray(np.clip(1 - nearest, least, 1 - _EQUAL), np.float32)
+
+
+def _limits(around: NDArray[np.float32], rows: int, columns: int) -> NDArray[np.float32]:
+    return limits(around, rows, columns, NEARER + FEW_NEARER * min(1, columns / rows), LEAST)
 
 
 def _rank(rows: int) -> int:
@@ -237,6 +227,22 @@ def _of_classes(vectors: NDArray[np.float32], labels: NDArray[np.intp]) -> NDArr
             cosines[members[part][:, None] == reference] = -1
             cosines.partition(place, axis=1)
             found[members[part]] = cosines[:, place]
+    return found
+
+
+def _linked(
+    rows: int, members: NDArray[np.intp], pairs: Iterable[tuple[slice, NDArray[np.bool_]]]
+) -> NDArray[np.intp]:
+    """(rows,) the same row for those `members` that pairs lead between; else each row itself.
+
+    Pairs come as parts of the members, and which of all members each of the part is linked to.
+    """
+    joined = np.arange(len(members))
+    for part, linked in pairs:
+        joined = _join(joined, part, linked)
+    _, first = np.unique(joined, return_index=True)
+    found = np.arange(rows)
+    found[members] = members[first][joined]
     return found
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import metrics
 
-from ...features.errors import counted, listed
+from ...features.errors import count, listed
 from ..examples import Examples
 from .intervals import accuracy_interval, in_percent
 from .reliability import calibration_error, calibration_noise, reliability
@@ -147,7 +147,7 @@ def score(
     strange = truth >= known
     if unknown:
         note = (
-            f"{counted(int(strange.sum()), 'image')} of {listed(list(map(repr, unknown)))}, which "
+            f"{count(int(strange.sum()), 'image')} of {listed(list(map(repr, unknown)))}, which "
             f"the head does not know, count as mistakes (the log loss is of the others)"
         )
         notes = [*notes, note]

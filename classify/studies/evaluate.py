@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from ...features.errors import TrainingError, WrongUsage, because, counted, listed
+from ...features.errors import TrainingError, WrongUsage, because, count, listed
 from ...features.layout import SPLIT_NAMES, TEST
 from ...features.store import FeatureStore
 from ..examples import labelled
@@ -70,7 +70,7 @@ def evaluate(head: Head, store: FeatureStore, split: str | None = None) -> Score
     ):
         if rows.any():
             one = f" ({os.fsdecode(examples.paths[rows][0])} is one)" if rows is alike else ""
-            notes.append(f"{counted(int(rows.sum()), 'image')} {what}{one}")
+            notes.append(f"{count(int(rows.sum()), 'image')} {what}{one}")
     examples = examples.rows(~out).grouped()
     if not set(examples.classes) & set(head.label_names):
         raise TrainingError(

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...features import FeatureStore, Provenance
+from ...features.errors import count
 from ...features.layout import NO_GROUP, NO_LABEL, SPLIT_NAMES
-from .text import count, lines, print_json
+from .text import lines, print_json
 
 if TYPE_CHECKING:  # `info` has no use for what makes a feature file
     from ...extract.work.summary import Summary

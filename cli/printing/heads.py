@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from ...classify import Audit, Comparison, Head, Scores, Standing
+from ...features.errors import count
 from .features import made_by
-from .text import MOST_CLASSES, count, lines, percent, print_json, table
+from .text import MOST_CLASSES, lines, percent, print_json, table
 
 _MOST_CONFUSED: Final = 12
 _MOST_MISTAKES: Final = 5

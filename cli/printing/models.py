@@ -3,7 +3,8 @@
 import dataclasses
 
 from ...apply import Exported, Predictions
-from .text import MOST_CLASSES, count, lines, print_json
+from ...features.errors import count
+from .text import MOST_CLASSES, lines, print_json
 
 
 def predictions(predicted: Predictions, out: str, *, as_json: bool) -> None:

@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING, Any, Final
 
-from .text import count, lines, print_json, table
+from ...features.errors import count
+from .text import lines, print_json, table
 
 if TYPE_CHECKING:  # `info` has no use for sources
     from ...extract.sources.listing import Listing

@@ -4,10 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from ...features.errors import counted as count
 from ...features.errors import printable
-
-__all__ = ["MOST_CLASSES", "count", "lines", "percent", "print_json", "table"]
 
 MOST_CLASSES: Final = 30
 """Classes up to which each is named; --json has them all."""
