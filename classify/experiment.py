@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from ..features.errors import TrainingError, WrongUsage, because, count, listed
 from ..features.store import FeatureStore
-from .examples import Examples, training_and_test
+from .examples import Examples
+from .examples.parted import training_and_test
 from .folds import FEWEST, Folds, stratified_folds
 from .heads.recipe import Task
 from .scores.evaluation import Scores, score
@@ -30,6 +31,8 @@ class Experiment:
     """To train on."""
     test: Examples | None
     """To score, if the file has a test split."""
+    known: Examples | None
+    """Test images that look like training images, which are not scored."""
     folds: list[NDArray[np.intp]]
     """Rows of `examples` that are held out together; a row may be in none."""
     task: Task
@@ -56,10 +59,7 @@ class Experiment:
 
         Without `tested` a test split is nothing special: all rows are held out in turn.
         """
-        if folds < 2:
-            raise WrongUsage(f"folds {folds}: at least 2 are needed to hold something out")
-        if not 0 <= seed < 2**32:
-            raise WrongUsage(f"seed {seed}: a number from 0 to {2**32 - 1} is expected")
+        require_possible(folds, seed, min_images)
         if class_weight not in (None, BALANCED):
             raise WrongUsage(f"class_weight {class_weight!r}: use {BALANCED!r} or leave it out")
         parted = training_and_test(store, min_images, seed=seed, split=tested)
@@ -72,6 +72,7 @@ class Experiment:
             store,
             examples,
             test,
+            parted.known,
             cut,
             task,
             min_images,
@@ -133,6 +134,17 @@ class Experiment:
         return [mix]
 
 
+def require_possible(folds: int, seed: int, min_images: int) -> None:
+    """Refuse numbers that no cross-validation can be done with."""
+    for name, value, least, most in (
+        ("folds", folds, 2, 1 << 30),
+        ("seed", seed, 0, 2**32 - 1),
+        ("min_images", min_images, 1, 1 << 30),
+    ):
+        if not isinstance(value, int | np.integer) or not least <= value <= most:
+            raise WrongUsage(f"{name} {value!r}: use a whole number from {least} to {most}")
+
+
 def folds_of(
     store: FeatureStore,
     examples: Examples,
@@ -151,11 +163,14 @@ def folds_of(
         raise WrongUsage(f"folds {folds}: {why}")
     fewest = FEWEST if scored else _FEWEST_BESIDE_A_TEST
     cut: Folds = stratified_folds(examples.codes, examples.groups, folds, seed, fewest)
-    sizes, small = examples.sizes, cut.too_small.tolist()
+    small = cut.too_small.tolist()
+    together = (
+        " that can be held out apart" if (cut.apart[small] < examples.sizes[small]).any() else ""
+    )
     few = (
-        f"{count(len(small), 'class')} with fewer than {fewest} distinct images (copies, "
-        f"near-copies and groups count as one): "
-        f"{listed([f'{examples.names[code]!r} ({sizes[code]:,})' for code in small])}"
+        f"{count(len(small), 'class')} with fewer than {fewest} distinct images{together} "
+        f"(copies, near-copies and groups count as one): "
+        f"{listed([f'{examples.names[code]!r} ({cut.apart[code]:,})' for code in small])}"
     )
     if not cut.held_out:
         raise TrainingError(

@@ -25,6 +25,8 @@ class Folds:
     """Fold by fold; none if there are not two classes of which anything can be held out."""
     too_small: NDArray[np.intp]
     """Classes of which nothing is held out."""
+    apart: NDArray[np.intp]
+    """Of each class, how many images could be held out one without the other."""
 
 
 def stratified_folds(
@@ -56,7 +58,7 @@ def stratified_folds(
     order = np.lexsort((-images[pairs[1]], pairs[0]))
     class_of = np.empty(len(numbers), np.intp)
     class_of[pairs[0, order]] = pairs[1, order]  # the last of each group stays
-    too_small = images < fewest
+    too_small, apart = images < fewest, images.copy()
     while True:
         # What is always trained on takes its whole group along: no near-copy of it is scored.
         trained_on = np.isin(np.arange(len(numbers)), pairs[0, too_small[pairs[1]]])
@@ -72,11 +74,12 @@ def stratified_folds(
         still_small = (spanned < min(fewest, folds)) & (images > 0)
         if not (still_small & ~too_small).any():
             break
+        apart[still_small & ~too_small] = spanned[still_small & ~too_small]
         too_small = too_small | still_small
     small = np.flatnonzero(too_small & (images > 0))
     if np.count_nonzero((images > 0) & ~too_small) < 2:
-        return Folds([], small)
-    return Folds([np.flatnonzero(np.isin(spread, fold)) for fold in held_out], small)
+        return Folds([], small, apart)
+    return Folds([np.flatnonzero(np.isin(spread, fold)) for fold in held_out], small, apart)
 
 
 def _cut(

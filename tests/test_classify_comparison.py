@@ -132,3 +132,40 @@ def test_the_scores_of_the_chosen_head_include_the_choosing(make_store):
         assert len(standings) == 4
         shares.append(head.scores.log_loss)
     assert np.mean(shares) > np.log(2) - 0.01
+
+
+def test_groups_that_one_file_knows_hold_for_all_and_the_order_of_files_says_nothing(make_store):
+    """Labels mean nothing but which group an image is of: a leak would show."""
+    generator = np.random.default_rng(0)
+    group = np.repeat(np.arange(24), 6)
+    features = (1.5 * generator.normal(size=(24, 40)))[group] + generator.normal(size=(144, 40))
+    labels = [f"class {code}" for code in generator.permutation(np.arange(24) % 2)[group]]
+    names = [f"group {number}" for number in group]
+    without = make_store(features, labels, name="without.h5")
+    noisy = features + 0.01 * generator.normal(size=features.shape)
+    known = make_store(noisy, labels, groups=names, name="known.h5", weights_digest="1" * 64)
+    one, other = (
+        {standing.name: standing.accuracy for standing in compare(files).standings}
+        for files in ([without, known], [known, without])
+    )
+    assert one == other
+    assert max(one.values()) < 0.75
+
+
+def test_a_test_split_that_cannot_be_scored_stops_no_comparison(good, make_store):
+    features, labels = clouds()
+    splits = ["test" if row < 5 else "none" for row in range(200)]
+    odd = ["odd"] * 5 + labels[5:]
+    store = make_store(features, odd, splits=splits, name="odd.h5", weights_digest="1" * 64)
+    assert compare([good, store]).images == 195
+
+
+@pytest.mark.parametrize(
+    "how", [{"folds": 5.0}, {"folds": 1}, {"seed": -1}, {"min_images": 0}, {"min_images": 2.0}]
+)
+def test_numbers_that_are_none_are_refused_in_one_line(good, make_store, how):
+    other = make_store(clouds()[0], clouds()[1], name="other.h5", weights_digest="1" * 64)
+    ((name, value),) = how.items()
+    for call in (lambda: compare([good, other], **how), lambda: train(good, **how)):
+        with pytest.raises(WrongUsage, match=f"{name} {value}"):
+            call()

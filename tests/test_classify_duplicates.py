@@ -286,3 +286,20 @@ def test_impossible_values_of_what_was_seen_are_a_fault(change):
     assert kept.fault(21)
     with np.errstate(invalid="ignore"):
         assert dataclasses.replace(kept, **change(kept)).fault(20)
+
+
+def test_two_images_of_a_tight_class_are_not_copies_where_all_classes_are_as_small():
+    generator = np.random.default_rng(0)
+    classes = np.repeat(np.arange(100), 2)
+    middles = generator.normal(size=(100, 64))
+    features = middles[classes] + 0.25 * generator.normal(size=(200, 64))
+    found = groups(features.astype(np.float32), np.arange(200, dtype=np.uint64), None, classes)
+    assert len(np.unique(found)) > 150
+    blind = groups(features.astype(np.float32), np.arange(200, dtype=np.uint64))
+    assert len(np.unique(blind)) < 120
+
+
+def test_vectors_along_a_single_line_have_no_near_copies():
+    line = np.random.default_rng(0).normal(size=(60, 1)) * np.ones((1, 64))
+    found = groups(line.astype(np.float32), np.arange(60, dtype=np.uint64))
+    assert len(np.unique(found)) == 60

@@ -157,3 +157,14 @@ def test_vectors_that_nothing_can_be_computed_with_are_refused(make_store, value
     store = make_store(features, ["a" if code else "b" for code in codes])
     with pytest.raises(TrainingError, match=r"1 of its vectors have .*000007\.png"):
         train(store, folds=3)
+
+
+def test_a_group_whose_training_images_are_left_out_costs_no_test_image(make_store):
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=(64, 40)) + 3 * np.eye(40)[np.arange(64) % 2]
+    labels = [f"class {row % 2}" for row in range(60)] + ["rare", "rare", "class 0", "class 1"]
+    splits = ["train"] * 62 + ["test"] * 2
+    groups = [None] * 61 + ["patient", "patient", None]
+    store = make_store(features, labels, splits=splits, groups=groups)
+    assert train(store, min_images=3).scores.rows == 2
+    assert train(store).scores.rows == 1

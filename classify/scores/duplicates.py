@@ -214,19 +214,29 @@ def surroundings(
 
 
 def _of_classes(vectors: NDArray[np.float32], labels: NDArray[np.intp]) -> NDArray[np.float32]:
-    """(N,) cosines that each vector has with a quarter of its class or more."""
+    """(N,) cosines that each vector has with a quarter of its class or more.
+
+    One or two images say nothing of their class. Their cosine is what is usual in the others, or
+    where all classes are so small, between the two of one.
+    """
     found = np.full(len(vectors), -1, np.float32)
     order = np.argsort(labels, kind="stable")
+    usual, pairs, small = [], [], []
     for members in np.split(order, np.flatnonzero(np.diff(labels[order])) + 1):
         reference = members[drawn(len(members), _REFERENCE)]
         place = len(reference) - max(2, -(-len(reference) // _QUARTER))
         if place < 1:
+            small.append(members)
+            pairs += (vectors[members[:1]] @ vectors[members[1:]].T).ravel().tolist()
             continue
         for part in parts(len(members), len(reference)):
             cosines = vectors[members[part]] @ vectors[reference].T
             cosines[members[part][:, None] == reference] = -1
             cosines.partition(place, axis=1)
             found[members[part]] = cosines[:, place]
+        usual.append(np.median(found[members]))
+    if small and (usual or pairs):
+        found[np.concatenate(small)] = np.median(usual or pairs)
     return found
 
 

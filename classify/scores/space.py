@@ -48,6 +48,8 @@ class Space:
         pca = principal_components(sample, most, seed=0)
         lengths = pca.singular_values_ / pca.singular_values_[0]
         told = lengths > _NONE
+        if np.count_nonzero(told) < 2:  # along a single axis every vector has the same length
+            return cls(mean, np.zeros((len(mean), 1), np.float32))
         axes = pca.components_[told].T / np.sqrt(lengths[told])
         return cls(mean, np.ascontiguousarray(axes, np.float32))
 

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from ...features.errors import TrainingError, WrongUsage, because
 from ...features.store import FeatureStore
 from ..crossfit import cross_fit
-from ..examples import Examples, training_and_test
-from ..experiment import folds_of
+from ..examples import Examples, labelled
+from ..examples.parted import apart, large_classes, require_classes
+from ..experiment import folds_of, require_possible
 from ..heads import recipe_of
 from ..heads.recipe import Task
 from ..scores.evaluation import score
+from ..scores.groups import together
 from ..scores.intervals import in_percent
 from ..scores.leaderboard import Standing, ranked
 
@@ -89,8 +91,9 @@ def compare(
     """
     if len(stores) + (pixels is not None) < 2:
         raise WrongUsage("only one feature file: name at least two, or the images with --pixels")
+    require_possible(folds, seed, min_images)
     notes: list[str] = []
-    every = [_distinct(store, min_images, notes) for store in stores]
+    every = [_distinct(store, notes) for store in stores]
     first, *others = every
     common = first.identities
     union = np.unique(np.concatenate([examples.identities for examples in every]))
@@ -103,12 +106,16 @@ def compare(
             )
     if len(union) > len(common):
         notes.append(f"{len(union) - len(common)} images are not in all files and are left out")
-    first = first.rows(np.searchsorted(first.identities, common))
-    # Vectors of random weights see near-copies where there are none.
+    # What any of the files has a group for belongs together. Near-copies are those of one of them:
+    # vectors of random weights see some where there are none.
+    groups = together(*(_at(examples, common).groups for examples in every))
     eyes = next((place for place, store in enumerate(stores) if not _is_random(store)), 0)
-    first = dataclasses.replace(
-        first, groups=every[eyes].groups[np.searchsorted(every[eyes].identities, common)]
-    )
+    first = _at(first, common)
+    features = _at(every[eyes], common).features
+    alike = dataclasses.replace(first, features=features, groups=groups).grouped()
+    alike, _ = large_classes(alike, None, min_images, notes) if min_images > 1 else (alike, None)
+    common = alike.identities
+    first = dataclasses.replace(_at(first, common), groups=alike.groups)
     names = first.classes
     if len(names) < 2:
         raise TrainingError(
@@ -139,7 +146,7 @@ def compare(
     scored = first.rows(rows)
     entries = []
     for store, examples in zip(stores, every, strict=True):
-        examples = examples.rows(np.searchsorted(examples.identities, common))
+        examples = _at(examples, common)
         _require_same_labels(stores[0], first, store, examples)
         baseline = RANDOM_WEIGHTS if _is_random(store) else ""
         entries.append(entry(str(store.path), baseline, examples.features))
@@ -158,13 +165,18 @@ def _is_random(store: FeatureStore) -> bool:
     return bool(store.environment.get("weights", {}).get("kind") == "random")
 
 
-def _distinct(store: FeatureStore, min_images: int, notes: list[str]) -> Examples:
+def _distinct(store: FeatureStore, notes: list[str]) -> Examples:
     """Its training images, each once, in the order of their identities."""
-    parted = training_and_test(store, min_images)
-    notes += [f"{store.path}: {note}" for note in parted.notes if "test image" not in note]
-    examples = parted.training
+    examples, _, left_out = apart(labelled(store))
+    require_classes(store, examples, None, left_out)
+    notes += [f"{store.path}: {note}" for note in left_out]
     _, rows = np.unique(examples.identities, return_index=True)
     return examples.rows(rows)
+
+
+def _at(examples: Examples, identities: NDArray[np.uint64]) -> Examples:
+    """Those of some images, of distinct ones in order."""
+    return examples.rows(np.searchsorted(examples.identities, identities))
 
 
 def _require_same_labels(

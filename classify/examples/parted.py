@@ -1,0 +1,156 @@
+"""Labelled images -> those to train on and those to test on, and what was left out."""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...features.errors import TrainingError, because, listed
+from ...features.layout import TEST, VALIDATION
+from ...features.store import FeatureStore
+from ..scores.seen import Seen
+from . import Examples, Labelled, labelled
+
+
+@dataclasses.dataclass(frozen=True)
+class Parted:
+    """What to train on, and what to score."""
+
+    training: Examples
+    test: Examples | None
+    """Of the test split, if there is one."""
+    known: Examples | None
+    """Those of the test split that look like what is trained on, and are not scored."""
+    seen: Callable[[], Seen]
+    """Tells near-copies of what is trained on; made when it is first asked for."""
+    notes: list[str]
+    """What was left out, and what else one has to know of the scores."""
+    contradictory: Examples
+    """Rows that were left out because others of the same bytes have another label."""
+
+
+def training_and_test(
+    store: FeatureStore, min_images: int = 1, *, seed: int = 0, split: bool = True
+) -> Parted:
+    """Examples to train on, and those of the test split if there is one and `split`.
+
+    Classes of fewer than `min_images` distinct training images are left out of both. Refuses a file
+    that leaves nothing to train on, or only one class, with what was left out and why.
+    """
+    usable = labelled(store)
+    own, test, notes = apart(usable, split=split)
+    training = own.grouped()
+    if min_images > 1:
+        training, test = large_classes(training, test, min_images, notes)
+    require_classes(store, training, test, notes)
+    seen = functools.cache(functools.partial(Seen.of, training.features, seed, training.codes))
+    known = None
+    if test is not None:
+        # Numbered like those of the test images.
+        groups = own.groups[np.isin(own.codes, training.codes)]
+        test, known = _fresh(training, test, seen(), groups, notes)
+    if split and (usable.splits == VALIDATION).any():
+        notes.append(
+            f"{int((usable.splits == VALIDATION).sum())} images of the validation split are "
+            f"trained on too: regularisation is chosen by cross-validation"
+        )
+    return Parted(training, test, known, seen, notes, usable.contradictory)
+
+
+def apart(usable: Labelled, *, split: bool = True) -> tuple[Examples, Examples | None, list[str]]:
+    """What can be trained on, the test split if there is one and `split`, and what was left out."""
+    examples = usable.examples
+    in_test = (usable.splits == TEST) & split
+    test = examples.rows(in_test) if in_test.any() else None
+    training, notes = examples.rows(~in_test), usable.notes if split else usable.notes[:1]
+    if test is not None:
+        leaked = np.isin(training.identities, test.identities)
+        if leaked.any():
+            notes.append(
+                f"{int(leaked.sum())} training images are in the test split too; they are left out "
+                f"of the training"
+            )
+            training = training.rows(~leaked)
+    return training, test, notes
+
+
+def large_classes(
+    training: Examples, test: Examples | None, fewest: int, notes: list[str]
+) -> tuple[Examples, Examples | None]:
+    """Leave out classes of fewer distinct training images, and note which."""
+    sizes = training.sizes
+    small = np.flatnonzero(sizes < fewest)
+    present = np.unique(np.concatenate([training.codes, [] if test is None else test.codes]))
+    small = small[np.isin(small, present)]
+    if not len(small):
+        return training, test
+    named = listed([f"{training.names[code]!r} ({sizes[code]})" for code in small.tolist()])
+    out = np.isin(training.codes, small)
+    out_of_test = np.zeros(0, bool) if test is None else np.isin(test.codes, small)
+    notes.append(
+        f"{int(out.sum() + out_of_test.sum())} images are left out, because their classes have "
+        f"fewer than {fewest} distinct training images: {named}"
+    )
+    return training.rows(~out), None if test is None else test.rows(~out_of_test)
+
+
+def _fresh(
+    training: Examples,
+    test: Examples,
+    seen: Seen,
+    own_groups: NDArray[np.intp],
+    notes: list[str],
+) -> tuple[Examples | None, Examples | None]:
+    """The test images that tell something: of which no copy, and none of their group, is known.
+
+    And the others, if there are any.
+    """
+    several = [
+        (seen.copies(test.features), "look like near-copies of training images"),
+        (np.isin(test.groups, own_groups), "are of one group with training images"),
+    ]
+    known = np.zeros(len(test), bool)
+    for rows, what in several:
+        fresh = rows & ~known
+        if fresh.any():
+            notes.append(
+                f"{int(fresh.sum())} of {len(test)} test images {what} and are not scored "
+                f"({os.fsdecode(test.paths[fresh][0])} is one)"
+            )
+        known |= rows
+    left, others = test.rows(~known), test.rows(known) if known.any() else None
+    if set(left.classes) & set(training.classes):
+        return left.grouped(), others
+    notes.append("no test image of a class that can be trained on is left to score")
+    return None, None
+
+
+def require_classes(
+    store: FeatureStore, examples: Examples, test: Examples | None, notes: list[str]
+) -> None:
+    """Refuse what no classifier can be trained on, or scored by, with what was left out and why."""
+    names = examples.classes
+    if test is not None and not names:
+        raise TrainingError(
+            f"{store.path}: all {len(test)} labelled images are in the test split; some must be "
+            f"left to train on{because(notes)}"
+        )
+    if not names:
+        raise TrainingError(
+            f"{store.path}: no class is left to train on; add images, or lower --min-images"
+            f"{because(notes)}"
+        )
+    if len(names) < 2:
+        raise TrainingError(
+            f"{store.path}: only one class, {names[0]!r}, among the {len(examples)} labelled "
+            f"training images; a classifier needs at least two{because(notes)}"
+        )
+    if test is not None and not set(test.classes) & set(names):
+        raise TrainingError(
+            f"{store.path}: no image of the test split is of a class that can be trained on "
+            f"({listed(list(map(repr, names)))}), so nothing could be scored; check the labels of "
+            f"the test split{because(notes)}"
+        )
