@@ -238,6 +238,9 @@ def test_evaluate_counts_classes_that_the_head_does_not_know_as_mistakes(split_s
         TrainingError, match=r"knows none of its classes, 'zebra'; it knows 'class 0'"
     ):
         evaluate(head, store)
+    odd = make_store(clouds(4)[0], ["", "a\nb"] * 2, name="odd.h5", contents=range(9100, 9104))
+    with pytest.raises(TrainingError, match=r"its classes, '', 'a\\nb'; it knows 'class 0', "):
+        evaluate(head, odd)
     features, labels = clouds(30, seed=4)
     labels[:5] = ["zebra"] * 5
     mixed = make_store(features, labels, name="mixed.h5", contents=range(9100, 9130))

@@ -48,8 +48,8 @@ _NEIGHBOURS: Final = (10, 30)
 of them: with the 10th throughout, of 40 photographs in 15 versions each 21% are found instead of
 92%; with the 30th throughout, 56 of 100 different plots are taken for copies instead of 17."""
 _QUARTER: Final = 4
-"""Or the cosine that a quarter of the class has, if that is higher: of 105 characters in 8 typefaces
-each, 5% are taken for copies with it and 60% without; in 97 typefaces each, 17% and 61%."""
+"""Or the cosine that a quarter of the class has, if that is higher: of 105 characters, each in 8
+typefaces, 5% are taken for copies with it and 60% without; in 97 typefaces, 17% and 61%."""
 _CHANCE: Final = 0.01
 """In few dimensions one of many neighbours is near by chance: of r that are spread evenly in k
 dimensions, the chance that one is nearer than a share t of the distance of the r-th is r t^k."""
