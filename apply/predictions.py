@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ..classify.studies.table import write_csv, written
+from ..features.durable.table import write_csv, written
 from ..features.errors import HeadstartError
 
 _DIGITS: Final = 6
@@ -35,11 +35,11 @@ class Predictions:
         Whether an image is unlike the training images: check its label.
     skipped : list of N str
         Why an image was not embedded; empty where it was.
-    features : Path or None
-        The feature file in which the embeddings were kept, if they were.
     copies : list of N bool or None
         Whether an image is a training image or a near-copy of one: that its label is right says
         nothing of the head. It is no column of the table.
+    features : Path or None
+        The feature file in which the embeddings were kept, if they were.
     """
 
     label_names: list[str]
@@ -47,8 +47,8 @@ class Predictions:
     ranked: list[list[tuple[str, float]]]
     unfamiliar: list[bool | None]
     skipped: list[str]
+    copies: list[bool | None]
     features: Path | None = None
-    copies: list[bool | None] = dataclasses.field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -23,7 +23,6 @@ import argparse
 import json
 import os
 import tempfile
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -31,56 +30,18 @@ import numpy as np
 from headstart.classify.scores.duplicates import Likeness
 from headstart.classify.scores.seen import Seen
 from headstart.extract import extract
-from PIL import Image, ImageEnhance, ImageOps
+from photographs import Step, burst, crop, digits, half, mirror, thumbnail
+from PIL import Image
 from scipy.sparse.csgraph import connected_components
 from sklearn.datasets import load_digits
-
-Step = Callable[[Image.Image, np.random.Generator], Image.Image]
-
-
-def half(image: Image.Image, _: np.random.Generator) -> Image.Image:
-    return image.resize((image.width // 2, image.height // 2), Image.Resampling.LANCZOS)
-
-
-def mirror(image: Image.Image, _: np.random.Generator) -> Image.Image:
-    return ImageOps.mirror(image)
-
-
-def crop(share: float) -> Step:
-    def step(image: Image.Image, generator: np.random.Generator) -> Image.Image:
-        width, height = round(image.width * (1 - share)), round(image.height * (1 - share))
-        left = int(generator.integers(image.width - width + 1))
-        top = int(generator.integers(image.height - height + 1))
-        return image.crop((left, top, left + width, top + height))
-
-    return step
-
-
-def burst(image: Image.Image, generator: np.random.Generator) -> Image.Image:
-    """Turned by up to 2 degrees, moved by up to 3%, 15% brighter or darker."""
-    image = image.rotate(generator.uniform(-2, 2), Image.Resampling.BICUBIC)
-    left, top = (round(generator.uniform(0.01, 0.07) * length) for length in image.size)
-    width, height = (round(0.92 * length) for length in image.size)
-    image = image.crop((left, top, left + width, top + height))
-    return ImageEnhance.Brightness(image).enhance(generator.uniform(0.85, 1.15))
-
-
-def thumbnail(pixels: int) -> Step:
-    def step(image: Image.Image, _: np.random.Generator) -> Image.Image:
-        small = image.copy()
-        small.thumbnail((pixels, pixels), Image.Resampling.LANCZOS)
-        return small.resize(image.size, Image.Resampling.BICUBIC)
-
-    return step
-
 
 # name: steps, JPEG quality
 KINDS: dict[str, tuple[list[Step], int]] = {
     "quality 40": ([], 40),
     "half": ([half], 85),
-    "crop 5%": ([crop(0.05)], 85),
-    "crop 10%": ([crop(0.1)], 85),
-    "crop 20%": ([crop(0.2)], 85),
+    "crop 5%": ([crop(5)], 85),
+    "crop 10%": ([crop(10)], 85),
+    "crop 20%": ([crop(20)], 85),
     "mirror": ([mirror], 85),
     "burst": ([burst], 85),
     "burst 2": ([burst], 85),
@@ -89,9 +50,9 @@ KINDS: dict[str, tuple[list[Step], int]] = {
     "thumbnail 64": ([thumbnail(64)], 85),
     "half, quality 40": ([half], 40),
     "mirror, quality 40": ([mirror], 40),
-    "crop 10%, mirror": ([crop(0.1), mirror], 85),
+    "crop 10%, mirror": ([crop(10), mirror], 85),
     "burst, mirror, quality 40": ([burst, mirror], 40),
-    "crop 20%, mirror, quality 40": ([crop(0.2), mirror], 40),
+    "crop 20%, mirror, quality 40": ([crop(20), mirror], 40),
 }
 ONE = [kind for kind in KINDS if not kind.startswith("burst ")]
 SIX = ["quality 40", "crop 10%", "mirror", "burst", "thumbnail 100"]
@@ -116,8 +77,8 @@ def vectors(folder: Path, data: Path, size: int) -> dict[str, np.ndarray]:
         (folder / kind).mkdir()
     with ProcessPoolExecutor() as pool:
         list(pool.map(write, range(600), photographs, [folder] * 600, chunksize=20))
-    for number, digit in enumerate(load_digits().images):
-        Image.fromarray((digit * 15).astype(np.uint8)).save(folder / "digit" / f"{number:04}.png")
+    for number, (image, _) in enumerate(digits()):
+        image.save(folder / "digit" / f"{number:04}.png")
     (weights,) = (data / "weights").glob("mobilenet_v2*")
     out = folder.parent / f"{folder.name}.h5"
     store = extract(folder, out, backbone="MobileNetV2", weights=weights, size=size)

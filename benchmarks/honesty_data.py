@@ -11,7 +11,8 @@ import numpy as np
 from headstart.features import FeatureStore
 from headstart.features.layout import NO_GROUP, SPLIT_NAMES
 from made import embeddings, origin
-from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
+from photographs import burst, crop, digits, half, mirror, thumbnail, unchanged
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 WORDS = "the file edit view open save report total error value train score user login page".split()
 
@@ -63,42 +64,13 @@ class Images:
         return np.concatenate(parts), np.tile(np.arange(len(rows)), len(parts))
 
 
-# What becomes of photographs: each from the original, saved as JPEG.
-
-
-def _half(image: Image.Image, _: np.random.Generator) -> Image.Image:
-    return image.resize((image.width // 2, image.height // 2), Image.Resampling.LANCZOS)
-
-
-def _crop(image: Image.Image, generator: np.random.Generator) -> Image.Image:
-    """Nine tenths of each side."""
-    width, height = image.width * 9 // 10, image.height * 9 // 10
-    x, y = generator.integers((image.width - width + 1, image.height - height + 1))
-    return image.crop((x, y, x + width, y + height))
-
-
-def _burst(image: Image.Image, generator: np.random.Generator) -> Image.Image:
-    """As from a camera held by hand: turned by up to 2 degrees, moved by 3 %, lighter or darker."""
-    image = image.rotate(generator.uniform(-2, 2), Image.Resampling.BICUBIC)
-    width, height = image.size
-    x, y = (round(generator.uniform(0.01, 0.07) * side) for side in (width, height))
-    image = image.crop((x, y, x + round(0.92 * width), y + round(0.92 * height)))
-    return ImageEnhance.Brightness(image).enhance(generator.uniform(0.85, 1.15))
-
-
-def _thumbnail(image: Image.Image, _: np.random.Generator) -> Image.Image:
-    image = image.copy()
-    image.thumbnail((64, 64))
-    return image
-
-
 COPIES = {
-    "re-encoded": (lambda image, _: image, 40),
-    "half size": (_half, 85),
-    "crop": (_crop, 85),
-    "mirror": (lambda image, _: ImageOps.mirror(image), 85),
-    "burst": (_burst, 85),
-    "thumbnail": (_thumbnail, 85),
+    "re-encoded": (unchanged, 40),
+    "half size": (half, 85),
+    "crop": (crop(10), 85),
+    "mirror": (mirror, 85),
+    "burst": (burst, 85),
+    "thumbnail": (thumbnail(64), 85),
 }
 """Kind -> what is done to an image, and the quality it is saved with. Thumbnails have 64 pixels."""
 VERSIONS = ("re-encoded", "half size", "crop", "mirror", "burst")
@@ -170,7 +142,6 @@ OTHERS = {"plots": _plot, "screenshots": _screenshot, "noise": _noise}
 
 def _draw(data: Path, folder: Path) -> None:
     """All pictures, as KIND/CLASS/NAME."""
-    from sklearn.datasets import load_digits
 
     def place(*parts: str) -> Path:
         path = folder.joinpath(*parts)
@@ -183,9 +154,7 @@ def _draw(data: Path, folder: Path) -> None:
         place("photographs", of, path.name).write_bytes(path.read_bytes())
         for kind, (change, quality) in COPIES.items():
             change(image, generator).save(place(kind, of, path.name), quality=quality)
-    digits = load_digits()
-    for row, (pixels, label) in enumerate(zip(digits.images, digits.target, strict=True)):
-        image = Image.fromarray((pixels * 255 / 16).astype(np.uint8))
+    for row, (image, label) in enumerate(digits()):
         image.save(place("digits", str(label), f"{row:04}.png"))
     for kind, draw in OTHERS.items():
         for row in range(100):

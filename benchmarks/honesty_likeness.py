@@ -19,7 +19,7 @@ def near_copies(data: Sequence[Images]) -> list[Row]:
     """Share of copies that are grouped with their image, by kind; of different images that are.
 
     Rows of different images are "grouped" if they are with any other; `largest group` is a share
-    of all.
+    of all. Both once more where classes are known, as in training.
     """
     table: list[Row] = []
     for images in data:
@@ -29,16 +29,19 @@ def near_copies(data: Sequence[Images]) -> list[Row]:
             group = _groups(np.concatenate([images.vectors, copies]))
             entry["found"] = mean(group[:number] == group[number:])
             table.append(entry)
-        group = _groups(images.vectors)
-        sizes = np.bincount(group)
         entry = {"data": images.name, "images": number, "and": "no copies", "found": None}
-        entry["different, grouped"] = mean(sizes[group] > 1)
-        table.append(entry | {"largest group": sizes.max() / number})
+        codes = np.unique(images.labels, return_inverse=True)[1]
+        for way, labels in (("", None), (", classes known", codes)):
+            group = _groups(images.vectors, labels)
+            sizes = np.bincount(group)
+            entry[f"different, grouped{way}"] = mean(sizes[group] > 1)
+            entry[f"largest group{way}"] = sizes.max() / number
+        table.append(entry)
     return table
 
 
-def _groups(vectors: np.ndarray) -> np.ndarray:
-    return groups(vectors, np.arange(len(vectors), dtype=np.uint64))
+def _groups(vectors: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
+    return groups(vectors, np.arange(len(vectors), dtype=np.uint64), labels=labels)
 
 
 def novelty(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import layout
+from .errors import listed
 
 _MOST_NAMES: Final = 5  # in a message
 
@@ -45,8 +46,8 @@ def foreign(file: h5py.File, expected_format: str, file_size: int) -> str:
 def _listed(names: Iterable[str]) -> str:
     """The first names, those that anybody may have chosen without what is no text."""
     every = sorted(name if name.isprintable() else ascii(name) for name in names)
-    shown = [name if len(name) <= 80 else name[:77] + "..." for name in every[:_MOST_NAMES]]
-    return ", ".join(shown) + ", ..." * (len(every) > _MOST_NAMES)
+    shown = [name if len(name) <= 80 else name[:77] + "..." for name in every]
+    return listed(shown, _MOST_NAMES)
 
 
 def _what_is_wrong(file: h5py.File, name: str, column: layout.Column, file_size: int) -> str:

@@ -1,4 +1,4 @@
-"""Scores, intervals, near-duplicates and learning curves, against formulas and brute force."""
+"""Scores, intervals, near-copies and learning curves, against formulas and brute force."""
 
 import dataclasses
 import itertools

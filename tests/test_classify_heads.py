@@ -15,14 +15,16 @@ from headstart.classify.heads.calibration import Part, calibration
 from headstart.classify.heads.linear import STRENGTHS
 from headstart.classify.heads.rbf import Rbf
 from headstart.classify.heads.recipe import Task
-from headstart.features import WrongUsage
+from headstart.features import TrainingError, WrongUsage
 from sklearn.calibration import CalibratedClassifierCV, _TemperatureScaling
 from sklearn.cluster import KMeans
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.kernel_approximation import Nystroem
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
@@ -225,12 +227,27 @@ def test_what_is_no_classifier_is_refused(make_store):
     for wrong in (None, RandomForestClassifier, 3):
         with pytest.raises(WrongUsage, match="neither the name of a head nor"):
             train(store, wrong)
-    with pytest.raises(WrongUsage, match="`train_all` trains every kind"):
+    with pytest.raises(WrongUsage, match=r"did you mean svm\? There are .*, and all for `head"):
+        train(store, "svn")
+    with pytest.raises(WrongUsage, match=r"every kind is trained by .*; here it is one of auto,"):
         train(store, "all")
     with pytest.raises(WrongUsage, match="SVC: it gives 6 values per row for 4 classes"):
         train(four_classes(make_store), SVC(decision_function_shape="ovo"))
     with pytest.raises(WrongUsage, match="set it on the RandomForestClassifier itself"):
         train(store, RandomForestClassifier(), class_weight="balanced")
+
+
+@pytest.mark.parametrize("tested", [False, True])
+def test_a_classifier_that_fits_and_cannot_predict_so_few_images_is_one_line(make_store, tested):
+    features, codes = clouds(30)
+    splits = ["test" if tested and row % 4 == 0 else "train" for row in range(30)]
+    store = make_store(features, [f"class {code}" for code in codes], splits=splits)
+    with pytest.raises(TrainingError, match="KNeighborsClassifier: it cannot predict") as caught:
+        train(store, KNeighborsClassifier(50))
+    assert "n_neighbors" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(TrainingError, match="LinearDiscriminantAnalysis: it cannot be fitted to"):
+        train(store, LinearDiscriminantAnalysis(n_components=99))
 
 
 @pytest.mark.parametrize("name", RECIPES)

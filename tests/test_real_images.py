@@ -120,7 +120,7 @@ def test_a_reduced_decode_keeps_the_vector_within_three_nines(photos, weights, m
     assert cosines.min() >= 0.999
 
 
-def test_copies_saved_again_are_near_duplicates_and_other_photographs_are_not(
+def test_copies_saved_again_are_near_copies_and_other_photographs_are_not(
     photos, weights, tmp_path
 ):
     from headstart.classify import compare, train

@@ -24,9 +24,13 @@ def recipe_of(head: Any) -> Recipe:
         return Given(head)
     if head in RECIPES:
         return RECIPES[head]
+    names = [AUTO, *RECIPES]
     if head == ALL:
-        raise WrongUsage(f"head {ALL!r}: `train_all` trains every kind and chooses the best")
+        raise WrongUsage(
+            f"head {ALL!r}: every kind is trained by `headstart train` and `train_all` alone; here "
+            f"it is one of {', '.join(names)}"
+        )
     raise WrongUsage(
-        f"unknown head {head!r}; did you mean {nearest(head, [AUTO, *RECIPES, ALL])}? There are "
-        f"{', '.join([AUTO, *RECIPES])} and {ALL}"
+        f"unknown head {head!r}; did you mean {nearest(head, names)}? There are "
+        f"{', '.join(names)}, and {ALL} for `headstart train`"
     )

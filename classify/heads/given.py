@@ -47,8 +47,12 @@ class Given:
 
         def decide(cut: Cut) -> list[Decisions]:
             fitted = self._fitted(task, cut.training)
-            method = fitted.predict_proba if self.probabilities else fitted.decision_function
-            decisions = [np.asarray(method(task.features[rows])) for rows in cut.held_out]
+            try:
+                method = fitted.predict_proba if self.probabilities else fitted.decision_function
+                decisions = [np.asarray(method(task.features[rows])) for rows in cut.held_out]
+            except Exception as error:
+                what = "it cannot predict after training on"
+                raise self._failed(what, task, cut.training, error) from error
             decisions = [values.reshape(len(values), -1) for values in decisions]
             classes = len(task.names)
             expected = classes if self.probabilities else columns_of(classes)
@@ -79,14 +83,20 @@ class Given:
         try:
             return classifier.fit(task.features[rows], task.labels[rows])
         except Exception as error:
-            # Classifiers of anybody's raise nearly anything where a class is too small for them.
-            sizes = np.bincount(task.codes[rows], minlength=len(task.names))
-            rarest = sizes.argmin()
-            raise TrainingError(
-                f"head {self.name}: it cannot be fitted to {len(rows):,} images, of which "
-                f"{sizes[rarest]:,} are of {task.names[rarest].item()!r} ({first_line(error)}); "
-                f"min_images leaves small classes out"
-            ) from error
+            raise self._failed("it cannot be fitted to", task, rows, error) from error
+
+    def _failed(
+        self, what: str, task: Task, rows: NDArray[np.intp], error: Exception
+    ) -> TrainingError:
+        # Classifiers of anybody's raise nearly anything where images are too few for them: of one
+        # class in fitting, or, for one that asks more neighbours than there are, in predicting.
+        sizes = np.bincount(task.codes[rows], minlength=len(task.names))
+        rarest = sizes.argmin()
+        return TrainingError(
+            f"head {self.name}: {what} {len(rows):,} images, of which {sizes[rarest]:,} are "
+            f"of {task.names[rarest].item()!r} ({first_line(error)}); give it other settings, or "
+            f"leave small classes out with min_images"
+        )
 
 
 def _is_classifier(given: Any) -> bool:

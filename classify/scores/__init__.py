@@ -1,1 +1,1 @@
-"""Right and wrong predictions -> scores with intervals; near-duplicates among the scored."""
+"""Right and wrong predictions -> scores with intervals; near-copies among the scored."""

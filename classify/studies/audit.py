@@ -2,17 +2,20 @@
 
 import dataclasses
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...features import durable
+from ...features.durable.table import write_csv
+from ...features.errors import HeadstartError
 from ...features.store import FeatureStore
 from ..examples import Examples
 from ..experiment import Experiment
 from ..scores.groups import Grouping
 from ..training import out_of_fold
-from .table import write_csv
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,13 +81,37 @@ class Audit:
         Raises
         ------
         HeadstartError
-            If the file cannot be written; one that was there before is untouched.
+            If the name does not end in ``.csv``, or the file cannot be written; one that was there
+            before is untouched.
         """
+        check_table(Path(path))
         columns = self.columns
         columns["probability"] = [
             "" if one is None else f"{one:.6f}" for one in columns["probability"]
         ]
         write_csv(path, columns)
+
+
+def check_table(path: Path, file: str | os.PathLike[str] | None = None) -> None:
+    """Refuse a name that suspects cannot be written under, before the work is done.
+
+    Parameters
+    ----------
+    path : Path
+        The table.
+    file : str or path-like, optional
+        The feature file that is audited: the table must not take its place.
+
+    Raises
+    ------
+    HeadstartError
+        If it does not end in ``.csv``, in either case, cannot be written, or is that file.
+    """
+    if path.suffix.lower() != ".csv":
+        raise HeadstartError(f"{path}: suspects are written as NAME.csv; name it so")
+    durable.require_target(path)
+    if file is not None and path.exists() and os.path.exists(file) and path.samefile(file):
+        raise HeadstartError(f"{path}: is the feature file that is audited; choose another output")
 
 
 def audit(

@@ -17,6 +17,8 @@ def evaluate(head: Head, store: FeatureStore, split: str | None = None) -> Score
 
     Images that the head was trained on, and near-copies of them, are left out and counted in the
     notes. Images of a class that the head does not know count as mistakes.
+    A head keeps no names of groups: what is of one group (a patient, a video) with images that it
+    was trained on is left out only if one of those is in this file too.
 
     Parameters
     ----------
@@ -74,8 +76,9 @@ def evaluate(head: Head, store: FeatureStore, split: str | None = None) -> Score
     examples = examples.rows(~out).grouped()
     if not set(examples.classes) & set(head.label_names):
         raise TrainingError(
-            f"{store.path}: the head knows none of its classes, {listed(examples.classes)}; it "
-            f"knows {listed(head.label_names)}{because(notes)}"
+            f"{store.path}: the head knows none of its classes, "
+            f"{listed(list(map(repr, examples.classes)))}; it knows "
+            f"{listed(list(map(repr, head.label_names)))}{because(notes)}"
         )
     return score(
         examples,

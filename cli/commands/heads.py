@@ -132,15 +132,16 @@ def audit(file: str, out: str | None, head: str, as_json: bool, **how: Any) -> N
     """Find labels that may be wrong, most doubtful first.
 
     Every image, of whatever split, is judged by a head that has not seen it, unless its class is
-    too small to hold any out; near-duplicates with different labels are listed too.
+    too small to hold any out; near-copies with different labels are listed too.
     """
     from ...classify import audit
-    from ...features import FeatureStore, durable
+    from ...classify.studies.audit import check_table
+    from ...features import FeatureStore
     from ..printing import heads as printed
 
     started = time.perf_counter()
     if out is not None:
-        durable.require_target(Path(out))
+        check_table(Path(out), file)
     found = audit(FeatureStore(file), head, **how)
     if out is not None:
         found.to_csv(out)

@@ -100,7 +100,7 @@ def audit(found: Audit, out: str | None, seconds: float, *, as_json: bool) -> No
             )
             for one in shown
         ]
-        header = ("", "is", "looks like", "probability of the label", "near-duplicate")
+        header = ("", "is", "looks like", "probability of the label", "near-copy")
         lines(*table(header, rows))
     if len(found.suspects) > len(shown):
         where = "" if out else "; -o suspects.csv writes all"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from ...features import durable
+from .. import durable
 
 
 def write_csv(path: str | os.PathLike[str], columns: Mapping[str, Sequence[Any]]) -> None:

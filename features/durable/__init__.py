@@ -16,7 +16,7 @@ from typing import Final
 
 import psutil
 
-from .errors import FeatureFileError, HeadstartError, first_line
+from ..errors import FeatureFileError, HeadstartError, first_line
 
 _TEMPORARY: Final = re.compile(
     r"\.(?P<name>.+)\.(?P<pid>[0-9]{1,9})-[0-9a-f]+@(?P<host>.*)\.tmp", re.DOTALL
