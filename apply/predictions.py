@@ -47,8 +47,8 @@ class Predictions:
     ranked: list[list[tuple[str, float]]]
     unfamiliar: list[bool | None]
     skipped: list[str]
-    copies: list[bool | None]
     features: Path | None = None
+    copies: list[bool | None] = dataclasses.field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.paths)

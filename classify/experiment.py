@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ..features.errors import TrainingError, WrongUsage, because, count, listed
+from ..features.errors import TrainingError, WrongUsage, because, count, listed, printable
 from ..features.store import FeatureStore
 from .examples import Examples
 from .examples.parted import training_and_test
@@ -123,7 +123,7 @@ class Experiment:
             return []
         counts = np.bincount(self.scored.codes, minlength=len(self.scored.names))
         shares = [
-            f"{counts[code] / counts.sum():.0%} {self.scored.names[code]}"
+            f"{counts[code] / counts.sum():.0%} {printable(self.scored.names[code])}"
             for code in np.argsort(-counts, kind="stable").tolist()
             if counts[code]
         ]

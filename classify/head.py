@@ -10,7 +10,7 @@ import numpy as np
 import sklearn
 from numpy.typing import NDArray
 
-from ..features.errors import HeadError, listed
+from ..features.errors import HeadError
 from ..features.origin import HasOrigin, Origin
 from ..features.provenance import Provenance
 from ..features.rules import unusable
@@ -48,11 +48,11 @@ class Prediction:
     label_names: list[str]
     probabilities: NDArray[np.float64]
     novelty: NDArray[np.float64]
-    copies: NDArray[np.bool_]
+    copies: NDArray[np.bool_] = dataclasses.field(default_factory=lambda: np.zeros(0, np.bool_))
 
     def __repr__(self) -> str:
         counts = collections.Counter(self.labels.tolist()).most_common()
-        shown = listed([f"{number:,} {name}" for name, number in counts], _MOST_NAMES) or "none"
+        shown = _listed([f"{number:,} {name}" for name, number in counts]) or "none"
         unfamiliar = int(self.unfamiliar.sum())
         return f"Prediction({len(self.novelty):,} images: {shown}; {unfamiliar:,} unfamiliar)"
 
@@ -139,7 +139,7 @@ class Head(HasOrigin):
     def __repr__(self) -> str:
         names, made = self.label_names, self.provenance
         return (
-            f"Head({self.name}, {len(names)} classes: {listed(names, _MOST_NAMES)}; "
+            f"Head({self.name}, {len(names)} classes: {_listed(names)}; "
             f"{made.backbone} {made.size} px; {self.scores.summary}; "
             f"{sum(self.training_counts.values()):,} images)"
         )
@@ -282,3 +282,7 @@ def _from_metadata(pipeline: Any, metadata: dict[str, Any]) -> Head:
     values["seen"] = Seen(**metadata["seen"])
     values["scores"] = Scores.from_arrays(metadata["scores"])
     return Head(pipeline=pipeline, **values)
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:_MOST_NAMES]) + ", ..." * (len(names) > _MOST_NAMES)

@@ -29,7 +29,6 @@ def predictions(names):
         ranked=[[(name, 0.5)] for name in names],
         unfamiliar=[False] * len(names),
         skipped=[name if name == "a\rb" else "" for name in names],
-        copies=[False] * len(names),
     )
 
 

@@ -29,7 +29,6 @@ def standings(rights, groups, baseline=""):
                 interval=(0.0, 1.0),
                 log_loss=0.0,
                 calibration_error=0.0,
-                calibration_noise=0.0,
                 seconds=0.0,
                 baseline=baseline if number == 0 else "",
             ),

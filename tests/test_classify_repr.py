@@ -37,7 +37,7 @@ def test_a_head_says_what_it_is_and_how_good(labelled):
 
 def test_many_classes_are_not_all_named(labelled):
     head = train(labelled([f"class {code}" for code in range(8)]))
-    assert "8 classes: class 0, class 1, class 2, class 3, class 4 and 3 more;" in repr(head)
+    assert "8 classes: class 0, class 1, class 2, class 3, class 4, ...;" in repr(head)
 
 
 def test_scores_say_where_they_are_from(labelled):
@@ -54,10 +54,9 @@ def test_scores_say_where_they_are_from(labelled):
 
 def test_a_prediction_counts_its_labels_commonest_first():
     probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.3, 0.7]])
-    novelty, copies = np.array([0.5, 1.5, 0.2]), np.zeros(3, bool)
-    prediction = Prediction(["cat", "dog"], probabilities, novelty, copies)
+    prediction = Prediction(["cat", "dog"], probabilities, np.array([0.5, 1.5, 0.2]))
     assert repr(prediction) == "Prediction(3 images: 2 dog, 1 cat; 1 unfamiliar)"
-    nothing = Prediction(["cat", "dog"], np.empty((0, 2)), np.empty(0), np.zeros(0, bool))
+    nothing = Prediction(["cat", "dog"], np.empty((0, 2)), np.empty(0))
     assert repr(nothing) == "Prediction(0 images: none; 0 unfamiliar)"
 
 

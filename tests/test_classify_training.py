@@ -234,12 +234,10 @@ def test_evaluate_maps_labels_by_name_and_never_by_position(split_store, make_st
 def test_evaluate_counts_classes_that_the_head_does_not_know_as_mistakes(split_store, make_store):
     store = make_store(clouds(5)[0], ["zebra"] * 5, name="zoo.h5", contents=range(9000, 9005))
     head = train(split_store)
-    with pytest.raises(
-        TrainingError, match=r"knows none of its classes, 'zebra'; it knows 'class 0'"
-    ):
+    with pytest.raises(TrainingError, match=r"knows none of its classes, zebra; it knows class 0"):
         evaluate(head, store)
     odd = make_store(clouds(4)[0], ["", "a\nb"] * 2, name="odd.h5", contents=range(9100, 9104))
-    with pytest.raises(TrainingError, match=r"its classes, '', 'a\\nb'; it knows 'class 0', "):
+    with pytest.raises(TrainingError, match=r"its classes, , a\\nb; it knows class 0, "):
         evaluate(head, odd)
     features, labels = clouds(30, seed=4)
     labels[:5] = ["zebra"] * 5

@@ -27,7 +27,7 @@ def recipe_of(head: Any) -> Recipe:
     names = [AUTO, *RECIPES]
     if head == ALL:
         raise WrongUsage(
-            f"head {ALL!r}: every kind is trained by `headstart train` and `train_all` alone; here "
+            f"head {ALL!r}: `train_all` trains every kind, and so does `headstart train`; here "
             f"it is one of {', '.join(names)}"
         )
     raise WrongUsage(

@@ -49,7 +49,7 @@ class Standing:
     interval: tuple[float, float]
     log_loss: float
     calibration_error: float
-    calibration_noise: float
+    calibration_noise: float = 0.0
     behind: tuple[float, float, float] = (0.0, 0.0, 0.0)
     seconds: float
     parameters: dict[str, float] = dataclasses.field(default_factory=dict)

@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from ...features.errors import TrainingError, WrongUsage, because, count, listed
+from ...features.errors import TrainingError, WrongUsage, because, count, listed, printable
 from ...features.layout import SPLIT_NAMES, TEST
 from ...features.store import FeatureStore
 from ..examples import labelled
@@ -77,8 +77,8 @@ def evaluate(head: Head, store: FeatureStore, split: str | None = None) -> Score
     if not set(examples.classes) & set(head.label_names):
         raise TrainingError(
             f"{store.path}: the head knows none of its classes, "
-            f"{listed(list(map(repr, examples.classes)))}; it knows "
-            f"{listed(list(map(repr, head.label_names)))}{because(notes)}"
+            f"{listed([printable(name) for name in examples.classes])}; it knows "
+            f"{listed([printable(name) for name in head.label_names])}{because(notes)}"
         )
     return score(
         examples,
