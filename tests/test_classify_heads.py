@@ -229,7 +229,7 @@ def test_what_is_no_classifier_is_refused(make_store):
             train(store, wrong)
     with pytest.raises(WrongUsage, match=r"did you mean svm\? There are .*, and all for `head"):
         train(store, "svn")
-    with pytest.raises(WrongUsage, match="`train_all` trains every kind.*; here it is one of"):
+    with pytest.raises(WrongUsage, match=r"`train_all` trains every kind.*; here it is one of"):
         train(store, "all")
     with pytest.raises(WrongUsage, match="SVC: it gives 6 values per row for 4 classes"):
         train(four_classes(make_store), SVC(decision_function_shape="ovo"))
