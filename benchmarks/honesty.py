@@ -153,7 +153,9 @@ def beside_each_other(rows: list[dict[str, Any]], value: str) -> list[dict[str, 
     for row in rows:
         same = tuple(row[key] for key in which)
         entry = found.setdefault(same, dict(zip(which, same, strict=True)))
-        entry[row["head"]] = row.get(value)
+        refused = row.get("refused", [0.0])[0]
+        # Of the few sets that are not, hardly an image is left.
+        entry[row["head"]] = f"refused {refused:.0%}" if refused > 0.5 else row.get(value)
     return list(found.values())
 
 
