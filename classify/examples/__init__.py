@@ -11,7 +11,7 @@ from ...features.errors import TrainingError
 from ...features.layout import NO_GROUP, NO_LABEL
 from ...features.rules import unusable
 from ...features.store import FeatureStore
-from ..scores.groups import groups, together
+from ..scores.groups import Grouping, together
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,9 +35,13 @@ class Examples:
     """(N,) relative to the source."""
     names: list[str]
     """The classes of the file that they are from, sorted; some may have no row here."""
+    grouping: Grouping | None = None
+    """How their near-copies were found, after `grouped`."""
 
     def rows(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> "Examples":
         """Some of them."""
+        if chosen.dtype == np.bool_ and chosen.all():
+            return self
         return Examples(
             self.features[chosen],
             self.codes[chosen],
@@ -57,8 +61,8 @@ class Examples:
         """
         if not len(self):
             return self
-        found = groups(self.features, self.identities, self.groups, self.codes)
-        return dataclasses.replace(self, groups=found)
+        found = Grouping(self.features, self.identities, self.groups, self.codes)
+        return dataclasses.replace(self, groups=found.groups, grouping=found)
 
     @property
     def sizes(self) -> NDArray[np.intp]:

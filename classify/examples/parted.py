@@ -46,7 +46,9 @@ def training_and_test(
     if min_images > 1:
         training, test = large_classes(training, test, min_images, notes)
     require_classes(store, training, test, notes)
-    seen = functools.cache(functools.partial(Seen.of, training.features, seed, training.codes))
+    seen = functools.cache(
+        functools.partial(Seen.of, training.features, seed, training.codes, training.grouping)
+    )
     known = None
     if test is not None:
         # Numbered like those of the test images.

@@ -59,7 +59,7 @@ the 30th neighbour is none, unless a tenth of all rows are."""
 _EQUAL: Final = 1e-6  # 1 - the cosine of equal vectors is less
 
 _REFERENCE: Final = 256  # images of a class that its others are compared with
-_CELLS: Final = 1 << 24  # of a block of cosines: 64 MB
+_CELLS: Final = 1 << 22  # of a block of cosines: 16 MB
 
 
 class Likeness:
@@ -78,7 +78,7 @@ class Likeness:
 
     Notes
     -----
-    Takes N^2 k multiplications, or twice as many where most images have copies, in blocks of 64 MB.
+    Takes N^2 k multiplications, or twice as many where most images have copies, in blocks of 16 MB.
     """
 
     def __init__(

@@ -27,6 +27,12 @@ class Grouping:
     ----------
     groups : ndarray of intp, shape (N,)
         Numbered from 0 in the order of their first rows.
+    images : ndarray of intp, shape (M,)
+        The first row of each image: the rows that `likeness` is of.
+    space : Space
+        In which they are compared.
+    likeness : Likeness
+        The near-copies among them.
     """
 
     def __init__(
@@ -36,10 +42,11 @@ class Grouping:
         given: NDArray[np.integer] | None = None,
         labels: NDArray[np.intp] | None = None,
     ) -> None:
-        _, self._first, self._images = np.unique(identities, return_index=True, return_inverse=True)
-        vectors = Space.of(features).vectors(features)[self._first]
-        self._likeness = Likeness(vectors, None if labels is None else labels[self._first])
-        joined = [of[self._images] for of in (self._likeness.chains, self._likeness.masses)]
+        _, self.images, self._image = np.unique(identities, return_index=True, return_inverse=True)
+        self.space = Space.of(features)
+        vectors = self.space.vectors(features)[self.images]
+        self.likeness = Likeness(vectors, None if labels is None else labels[self.images])
+        joined = [of[self._image] for of in (self.likeness.chains, self.likeness.masses)]
         if given is not None:
             _, numbers = np.unique(given, return_inverse=True)
             own = np.arange(len(given)) + len(given)
@@ -55,12 +62,12 @@ class Grouping:
         another label count.
         """
         if labels is None:
-            images, cosines = self._likeness.partners
+            images, cosines = self.likeness.partners
         else:
-            everything = np.arange(len(self._first))
-            images, cosines = self._likeness.nearest(everything, everything, labels[self._first])
-        rows = np.where(images < 0, -1, self._first[images])
-        return rows[self._images], cosines[self._images]
+            everything = np.arange(len(self.images))
+            images, cosines = self.likeness.nearest(everything, everything, labels[self.images])
+        rows = np.where(images < 0, -1, self.images[images])
+        return rows[self._image], cosines[self._image]
 
 
 def groups(

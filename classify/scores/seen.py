@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .duplicates import NEARER, Likeness, limits, parts, surroundings
+from .groups import Grouping
 from .space import COMPONENTS, Space, to_length_one
 
 BYTES: Final = 4_500_000
@@ -50,22 +51,33 @@ class Seen:
 
     @classmethod
     def of(
-        cls, features: NDArray[np.floating], seed: int, labels: NDArray[np.intp] | None = None
+        cls,
+        features: NDArray[np.floating],
+        seed: int,
+        labels: NDArray[np.intp] | None = None,
+        grouping: Grouping | None = None,
     ) -> "Seen":
-        """Keep what `BYTES` have room for of (N, D) vectors, one of each image in masses."""
+        """Keep what `BYTES` have room for of (N, D) vectors, one of each image in masses.
+
+        Their `grouping`, if there is one already, spares most of the work.
+        """
         number, dimension = features.shape
         components = min(COMPONENTS, (BYTES - 4 * number) // (2 * dimension + number))
         if components < _FEWEST:
             # Not so many that the axes alone would take more than half of it.
             components = max(1, components, min(_FEWEST, BYTES // (4 * dimension)))
         room = max(1, (BYTES - 2 * dimension * components) // (components + 4))
-        space = Space.of(features, components)
-        vectors = space.vectors(features)
-        if number > room:
-            rows = np.sort(np.random.default_rng(seed).choice(number, room, replace=False))
-            vectors, labels = vectors[rows], None if labels is None else labels[rows]
-        found = Likeness(vectors, labels)
-        vectors, around = vectors[found.kept], found.around[found.kept]
+        rows = np.arange(number) if grouping is None else grouping.images
+        space = Space.of(features) if grouping is None else grouping.space
+        if grouping is not None and len(rows) <= room and space.axes.shape[1] <= components:
+            found = grouping.likeness
+        else:
+            if len(rows) > room:
+                rows = np.sort(np.random.default_rng(seed).choice(rows, room, replace=False))
+            space = space.first(components)
+            of_rows = features if len(rows) == number else features[rows]
+            found = Likeness(space.vectors(of_rows), None if labels is None else labels[rows])
+        vectors, around = found.vectors[found.kept], found.around[found.kept]
         largest = np.abs(vectors).max(axis=1, keepdims=True)
         bytes_ = np.rint(vectors * (_LARGEST / np.where(largest > 0, largest, 1)))
         return cls(
