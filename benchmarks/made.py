@@ -28,7 +28,6 @@ def origin(dimension: int) -> Origin:
         normalisation="none",
         precision="f32",
         dtype="float32",
-        augmentation="none",
         preprocessing_version=1,
     )
     return Origin(provenance, {}, np.ones((8, dimension), np.float32))

@@ -3,12 +3,13 @@
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
 from ..features import durable
-from ..features.errors import FeatureFileError, SourceError, WrongUsage
+from ..features.augmentation import NO_AUGMENTATION
+from ..features.errors import FeatureFileError, WrongUsage
 from ..features.journal import units
 from ..features.journal.known import REMEDY, Known
 from ..features.journal.lock import exclusive
@@ -24,11 +25,11 @@ from .backbones.weights import IMAGENET
 from .embedding import Embedding
 from .engines import AUTO
 from .engines.engine import Tuning
+from .images.views import AS_BEFORE, Asked
 from .sources import Named
-from .sources.image import ImageReference
 from .sources.listing import Listing
 from .work.catch_up import catch_up
-from .work.losses import require_little_lost
+from .work.losses import require_little_lost, require_rows, require_source
 from .work.summary import summarise
 
 _log = logging.getLogger("headstart")
@@ -56,6 +57,9 @@ def extract(
     labels: str = "folder",
     columns: Mapping[str, str] | None = None,
     dtype: str = "float32",
+    views: int | None = None,
+    augment: str | None = None,
+    views_of: str | None = None,
     engine: str = AUTO,
     batch: int | None = None,
     streams: int | None = None,
@@ -98,6 +102,19 @@ def extract(
         Which columns of a list are its paths, labels, splits and groups; see `scan`.
     dtype : {"float32", "float16"}, default="float32"
         Of the stored vectors; float16 halves the file and keeps about three digits.
+    views : int, optional
+        Vectors of each image: of the image itself, its view 0, and of ``views - 1`` random changes
+        of it, for training. By default as many as `out` has, or one. More embed only what is new,
+        fewer are dropped without embedding.
+    augment : str, optional
+        What the changes are: of ``"flip"``, ``"vertical"``, ``"rotation=0.1"``, ``"crop=0.8"`` and
+        ``"color=0.2"`` those that are named, with commas between them; see
+        `headstart.extract.images.views.KINDS`. By default those that `out` has, or
+        ``"flip,rotation=0.1"``, as in the Keras guide to transfer learning. A view is the same
+        whenever and wherever it is made.
+    views_of : {"training", "all"}, optional
+        Which images have more views than one: by default those that `out` has, or all but the
+        images of the test split.
     engine : {"auto", "keras", "openvino"}, default="auto"
         What runs the backbone. ``"auto"`` is Keras on a GPU, and on a CPU OpenVINO if it is
         installed; the vectors agree.
@@ -137,13 +154,14 @@ def extract(
         If the backbone is not available in this size or with these weights; if the engine is not
         installed.
     ProvenanceMismatch
-        If `out` holds vectors of other settings.
+        If `out` holds vectors of other settings, or views of another recipe.
     FeatureFileError
         If `out` is another kind of file, or damaged, or cannot be written (the disk is full, or
         fails), or if another run is at work on it.
     WrongUsage
         If a value is none of those listed; if vectors would be lost, see `remove`.
     """
+    asked = Asked.checked(views, augment, views_of)
     request = Request.checked(
         backbone=backbone, weights=weights, size=size, fit=fit, precision=precision, dtype=dtype
     )
@@ -153,6 +171,7 @@ def extract(
         out,
         labels=labels,
         columns=columns,
+        views=asked,
         fresh=fresh,
         remove=remove,
         rescan=rescan,
@@ -169,6 +188,7 @@ def run(
     *,
     labels: str = "folder",
     columns: Mapping[str, str] | None = None,
+    views: Asked = AS_BEFORE,
     fresh: bool = False,
     remove: bool = False,
     rescan: bool = False,
@@ -191,10 +211,13 @@ def run(
     try:
         with exclusive(path):
             if fresh:
-                known, held = _afresh(embedding, path, name, remedy)
+                augmentation = views.beside(NO_AUGMENTATION)
+                known, held = _afresh(embedding, path, name, augmentation.recipe, remedy)
             else:
                 known = Known(path, source=name, remedy=remedy)
                 held = [known]
+                augmentation = views.beside(known.augmentation)
+                known.require_recipe(augmentation.recipe)
             before = {raw for one in held if one.store is not None for raw in one.store.raw_paths}
             if known.origin is not None:
                 embedding.require_fit(known.origin)
@@ -209,6 +232,7 @@ def run(
                 embedding,
                 images,
                 stats,
+                augmentation=augmentation,
                 rescan=rescan,
                 workers=workers,
                 unit_images=unit_images,
@@ -219,9 +243,9 @@ def run(
             listed = [
                 Listed(stats[image.path], image.label, image.split, image.group) for image in images
             ]
-            _require_source(name, images)
-            _require_rows(caught_up.known, listed)
-            store = seal(caught_up.known, listed)
+            require_source(name, images)
+            require_rows(caught_up.known, listed)
+            store = seal(caught_up.known, listed, augmentation)
             ended = time.perf_counter()
             store.summary = summarise(
                 store,
@@ -259,40 +283,23 @@ def _checked_output(out: str | os.PathLike[str], source: Named, *, fresh: bool) 
     return path
 
 
-def _afresh(embedding: Embedding, out: Path, source: str, remedy: str) -> tuple[Known, list[Known]]:
+def _afresh(
+    embedding: Embedding, out: Path, source: str, recipe: str, remedy: str
+) -> tuple[Known, list[Known]]:
     """What is known for a file that is made anew, and everything of which images could be lost.
 
     Unfinished work of other settings is left out; what a killed run with these left is still good.
     The file that is going to be replaced counts for its images, if it can be read at all.
     """
     unfinished = units.verified(units.folder_of(out))
-    others = {one.path.name for one in unfinished if not one.origin.fits(embedding.origin())}
+    others = {
+        one.path.name
+        for one in unfinished
+        if not one.origin.fits(embedding.origin()) or not one.origin.augmentation.joins(recipe)
+    }
     known = Known(out, source=source, fresh=True, without=others, remedy=remedy, before=unfinished)
     every = {one.path.name for one in unfinished}
     try:
         return known, [known, Known(out, source=source, without=every, before=unfinished)]
     except FeatureFileError:
         return known, [known]
-
-
-def _require_source(source: str, listing: Sequence[ImageReference]) -> None:
-    """See that the images are still there: a drive that was pulled out says nothing of them."""
-    if not any(image.exists() for image in listing):
-        raise SourceError(
-            f"{source}: its images vanished while they were read; what is embedded is kept: make "
-            f"them available again, then run the same command"
-        )
-
-
-def _require_rows(known: Known, listed: Sequence[Listed]) -> None:
-    """See that something can be sealed; everything listed has been looked at."""
-    first = None
-    for image in listed:
-        file = known.found(image.stat)
-        if file is not None and not file.reason:
-            return
-        first = first or file
-    # A unit with vectors is of another source, or of images that cannot be read now.
-    units.discard(units.folder_of(known.out), [one for one in known.units if not one.keys])
-    reason = "" if first is None else f"; the first is {os.fsdecode(first.path)}: {first.reason}"
-    raise SourceError(f"none of the {len(listed)} images can be used{reason}")

@@ -10,8 +10,8 @@ import numpy as np
 
 FORMAT: Final = "headstart-features"
 UNIT_FORMAT: Final = "headstart-unit"
-FORMAT_VERSION: Final = 3
-UNIT_VERSION: Final = 3
+FORMAT_VERSION: Final = 4
+UNIT_VERSION: Final = 4
 VERSIONS: Final[Mapping[str, int]] = {FORMAT: FORMAT_VERSION, UNIT_FORMAT: UNIT_VERSION}
 """The version that is written and read of each format; a file of another one is refused."""
 
@@ -32,6 +32,9 @@ CANARY: Final = "canary"
 # Those with one entry per row, in the order in which they are hashed.
 PER_ROW: Final = (FEATURES, PATHS, LABELS, SPLITS, GROUPS, VIEWS, DIGESTS, STATS)
 
+# Those that all views of an image have in common.
+PER_IMAGE: Final = (LABELS, SPLITS, GROUPS, DIGESTS, STATS)
+
 # What rows have by the number of a name, and the names; NO_NAME says that a row has none.
 NAMED: Final = ((LABELS, LABEL_NAMES), (GROUPS, GROUP_NAMES))
 
@@ -42,6 +45,7 @@ FILES: Final = "files"
 FORMAT_ATTRIBUTE: Final = "format"
 VERSION_ATTRIBUTE: Final = "format_version"
 PROVENANCE_ATTRIBUTE: Final = "provenance"
+AUGMENTATION_ATTRIBUTE: Final = "augmentation"
 FINGERPRINT_ATTRIBUTE: Final = "fingerprint"
 ENVIRONMENT_ATTRIBUTE: Final = "environment"
 CONTENT_DIGEST_ATTRIBUTE: Final = "content_digest"
@@ -52,6 +56,7 @@ _ATTRIBUTES: Final = frozenset(
         FORMAT_ATTRIBUTE,
         VERSION_ATTRIBUTE,
         PROVENANCE_ATTRIBUTE,
+        AUGMENTATION_ATTRIBUTE,
         ENVIRONMENT_ATTRIBUTE,
         CONTENT_DIGEST_ATTRIBUTE,
     }
@@ -156,11 +161,18 @@ def set_text(group: h5py.Group, name: str, text: str) -> None:
     group.attrs.create(name, data, dtype=h5py.string_dtype("utf-8", len(data) or 1))
 
 
-def set_head(group: h5py.Group, kind: str, provenance: str, environment: Mapping[str, Any]) -> None:
+def set_head(
+    group: h5py.Group,
+    kind: str,
+    provenance: str,
+    augmentation: str,
+    environment: Mapping[str, Any],
+) -> None:
     """Write the attributes that sealed files and units share."""
     set_text(group, FORMAT_ATTRIBUTE, kind)
     group.attrs[VERSION_ATTRIBUTE] = VERSIONS[kind]
     set_text(group, PROVENANCE_ATTRIBUTE, provenance)
+    set_text(group, AUGMENTATION_ATTRIBUTE, augmentation)
     set_text(group, ENVIRONMENT_ATTRIBUTE, json.dumps(environment, sort_keys=True))
 
 

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import durable, layout, rules
+from .augmentation import Augmentation
 from .errors import FeatureFileError, first_line
 from .origin import Origin, environment_fault
 from .provenance import Provenance
@@ -195,12 +196,13 @@ def origin_of(file: h5py.File, name: str) -> Origin:
         raise FeatureFileError(f"{name}: damaged or foreign: the recorded environment {fault}")
     try:
         provenance = Provenance.from_json(text_attribute(file, layout.PROVENANCE_ATTRIBUTE))
+        views = Augmentation.from_json(text_attribute(file, layout.AUGMENTATION_ATTRIBUTE))
     except FeatureFileError as error:
         raise FeatureFileError(f"{name}: damaged or foreign: {error}") from error
     canary = whole(file, layout.CANARY, name)
     if canary.shape[1] != provenance.dimension or canary.dtype != provenance.dtype:
         raise FeatureFileError(f"{name}: damaged or foreign: its canary is not of such vectors")
-    return Origin(provenance, environment, canary, name)
+    return Origin(provenance, environment, canary, name, augmentation=views)
 
 
 def whole(file: h5py.File, dataset: str, name: str) -> NDArray[Any]:

@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from .augmentation import NO_AUGMENTATION, Augmentation
 from .errors import ProvenanceMismatch
 from .provenance import PRECISIONS as PRECISIONS
 from .provenance import Provenance
@@ -59,6 +60,8 @@ class Origin:
     """Whose vectors these are, for messages."""
     remedy: str = ""
     """What the user can do if other vectors do not fit these, for messages."""
+    augmentation: Augmentation = NO_AUGMENTATION
+    """The views that there are of images; all fit where the images themselves do."""
 
     def called(self, name: str, remedy: str) -> "Origin":
         """The same, under another name and with another remedy in messages."""
@@ -135,6 +138,11 @@ class HasOrigin:
     def provenance(self) -> Provenance:
         """Everything that can change a vector."""
         return self.origin.provenance
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """The views that there are of images."""
+        return self.origin.augmentation
 
     @property
     def environment(self) -> Mapping[str, Any]:

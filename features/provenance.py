@@ -53,8 +53,6 @@ class Provenance:
         Arithmetic of the graph: ``"f32"`` or ``"bf16"``.
     dtype : str
         dtype of the stored vectors: ``"float32"`` or ``"float16"``.
-    augmentation : str
-        How views after the first are made: ``"none"``.
     preprocessing_version : int
         Raised by hand when decoding or resizing changes the pixels of any image.
     """
@@ -70,7 +68,6 @@ class Provenance:
     normalisation: str
     precision: str
     dtype: str
-    augmentation: str
     preprocessing_version: int
 
     def __repr__(self) -> str:

@@ -94,6 +94,12 @@ def broken_as_a_whole(read: Read) -> Iterator[str]:
         used = np.unique(read(codes))
         if len(used[used != layout.NO_NAME]) < len(read(names)):
             yield f"{names}: holds a name that no row has"
+    paths = read(layout.PATHS)
+    akin = paths[1:] == paths[:-1]
+    for name in layout.PER_IMAGE:
+        rows = read(name)
+        if (rows[1:] != rows[:-1])[akin].any():
+            yield f"{name}: differs between views of one image"
 
 
 def unusable(vectors: NDArray[np.floating]) -> NDArray[np.bool_]:
@@ -114,6 +120,8 @@ def _paths(read: Read) -> Iterator[str]:
     ascending = (before < after) | ((before == after) & (views[:-1] < views[1:]))
     if not ascending.all():
         yield "rows are not sorted, or one occurs twice"
+    elif views[:1].any() or (before != after)[views[1:] > 0].any():
+        yield "an image has further views, but not view 0"
 
 
 def _codes(codes: str, names: str, read: Read) -> Iterator[str]:

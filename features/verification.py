@@ -12,7 +12,7 @@ from . import layout, rules
 from .digest import ArrayDigest, blocks
 from .errors import first_line
 from .opening import opened, why_unreadable
-from .provenance import Provenance
+from .origin import Origin
 from .store import FeatureStore
 
 
@@ -49,19 +49,22 @@ def verify(path: Path) -> list[str]:
         found += rules.broken_as_a_whole(read)
         if not all(np.isfinite(block).all() for block in blocks(file[layout.FEATURES])):
             found.append(f"{layout.FEATURES}: holds values that are not finite")
-        if content_digest(file, store.provenance) != store.content_digest:
+        if read(layout.VIEWS).max(initial=0) >= store.augmentation.views:
+            found.append(f"{layout.VIEWS}: more than `{layout.AUGMENTATION_ATTRIBUTE}` has")
+        if content_digest(file, store.origin) != store.content_digest:
             found.append("content digest: provenance or rows are not those that were sealed")
     return found
 
 
-def content_digest(file: h5py.File, provenance: Provenance) -> str:
-    """SHA-256 over provenance and rows (hexadecimal): equal for runs that computed the same.
+def content_digest(file: h5py.File, origin: Origin) -> str:
+    """SHA-256 over what made the rows, and the rows (hexadecimal): equal for equal runs.
 
     Times, the environment, the ledger and the canary are left out: they may differ between two
     such runs.
     """
     digest = ArrayDigest()
-    digest.text(provenance.to_json())
+    digest.text(origin.provenance.to_json())
+    digest.text(origin.augmentation.to_json())
     names = (name for _, name in layout.NAMED)
     for name in (*(one for one in layout.PER_ROW if one != layout.STATS), *names):
         digest.array(name, file[name])

@@ -57,6 +57,18 @@ def scan(sources: tuple[str, ...], as_json: bool, **how: Any) -> None:
 )
 @LABELS
 @columns
+@number("--views", "Vectors of each image: itself, and random changes of it [default: as before].")
+@click.option(
+    "--augment",
+    metavar="CHANGES",
+    help="What changes: flip, vertical, rotation=0.1, crop=0.8, color=0.2, with commas between "
+    "them [default: as before, or flip,rotation=0.1].",
+)
+@click.option(
+    "--views-of",
+    metavar="training|all",
+    help="Which images have views [default: as before, or all but those of the test split].",
+)
 @choice("--dtype", "float32", "float32|float16", "Type of the stored vectors.")
 @ENGINE
 @number("--batch", "Images per call [default: chosen].")

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...features import FeatureStore, Provenance
+from ...features.augmentation import ALL
 from ...features.errors import count
 from ...features.layout import NO_GROUP, NO_LABEL, SPLIT_NAMES
 from .text import lines, print_json
@@ -32,9 +33,10 @@ def extraction(
     if as_json:
         print_json(dataclasses.asdict(summary) | {"source": next(iter(source), None)})
         return
-    seconds, images = summary.seconds, count(len(store), "image")
+    seconds, images = summary.seconds, count(store.images, "image")
     lines(
         f"{store.path}: {images} x {store.dimension} features, {_classes(store)}",
+        *_views(store),
         f"  embedded {summary.embedded:,}, reused {summary.reused:,}, duplicates "
         f"{summary.duplicates:,}, removed {summary.removed:,}, skipped {summary.skipped:,}",
         f"  {store.provenance.backbone} at {store.provenance.size} pixels, "
@@ -65,13 +67,15 @@ def extraction(
 def store(store: FeatureStore, *, list_skipped: bool, as_json: bool) -> None:
     """After `info` on a feature file."""
     skipped = [dataclasses.asdict(one) for one in store.skipped]
-    labels = _counts(store.labels, store.label_names)
-    splits = _counts(store.splits, SPLIT_NAMES)
-    grouped = int(np.count_nonzero(store.groups != NO_GROUP))
+    images = store.views == 0
+    labels = _counts(store.labels[images], store.label_names)
+    splits = _counts(store.splits[images], SPLIT_NAMES)
+    grouped = int(np.count_nonzero(store.groups[images] != NO_GROUP))
     if as_json:
         values = {
             "rows": len(store),
             "images": store.images,
+            "views": dataclasses.asdict(store.augmentation),
             "dimension": store.dimension,
             "label_names": store.label_names,
             "labels": labels,
@@ -92,13 +96,27 @@ def store(store: FeatureStore, *, list_skipped: bool, as_json: bool) -> None:
     lines(
         f"{store.path}: {count(store.images, 'image')} x {store.dimension} "
         f"{store.provenance.dtype} features, {_classes(store)}",
+        *_views(store),
         f"  splits: {', '.join(f'{number:,} {name}' for name, number in splits.items())}",
-        *([f"  groups: {len(store.group_names):,}, of {count(grouped, 'row')}"] if grouped else []),
+        *(
+            [f"  groups: {len(store.group_names):,}, of {count(grouped, 'image')}"]
+            if grouped
+            else []
+        ),
         *(f"  {number:>8,}  {name}" for name, number in labels.items()),
         f"  skipped: {len(skipped):,}" + (" (--skipped lists them)" if skipped else ""),
     )
     made_by(store.provenance, store.environment)
     lines(f"  fingerprint: {store.fingerprint}", f"  content digest: {store.content_digest}")
+
+
+def _views(store: FeatureStore) -> list[str]:
+    made = store.augmentation
+    if made.views == 1:
+        return []
+    whose = "image" if made.of == ALL else "image that is not of the test split"
+    further = len(store) - store.images
+    return [f"  views: {further:,} beside the images, {made.views} of each {whose}: {made.changes}"]
 
 
 def verification(path: str, problems: Sequence[str], *, as_json: bool) -> None:

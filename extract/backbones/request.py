@@ -87,7 +87,6 @@ class Request:
             "normalisation": f"keras.applications.{self.architecture.module}.preprocess_input",
             "precision": self.precision,
             "dtype": self.dtype,
-            "augmentation": "none",
             "preprocessing_version": PREPROCESSING_VERSION,
         }
 

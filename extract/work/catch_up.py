@@ -9,6 +9,7 @@ from typing import Final
 
 import joblib
 
+from ...features.augmentation import NO_AUGMENTATION, Augmentation
 from ...features.errors import FeatureFileError
 from ...features.journal import units
 from ...features.journal.known import Known
@@ -43,6 +44,7 @@ def catch_up(
     images: Sequence[ImageReference],
     stats: Mapping[bytes, FileStat],
     *,
+    augmentation: Augmentation = NO_AUGMENTATION,
     rescan: bool = False,
     workers: int = 1,
     unit_images: int = UNIT_IMAGES,
@@ -50,17 +52,23 @@ def catch_up(
 ) -> CaughtUp:
     """Make everything about `images` known that is not; `stats` are theirs, by path.
 
-    With `rescan` every image is read again.
+    That is what each is, and the vectors of its views. With `rescan` every image is read again.
     """
     stats, tally = dict(stats), Tally()
     unsettled = stats.keys() if rescan else known.unsettled(stats.values())
-    todo = [image for image in images if image.path in unsettled]
+    todo = [
+        image
+        for image in images
+        if image.path in unsettled or _lacks_views(known, image, stats[image.path], augmentation)
+    ]
     todo.sort(key=lambda image: image.place)
     if todo:
         engines.warn_of_slow_bf16(embedding.request.precision)
         with (
             contextlib.closing(Progress(len(todo), shown=progress)) as shown,
-            contextlib.closing(_units(known, embedding, todo, workers, unit_images, shown)) as made,
+            contextlib.closing(
+                _units(known, embedding, todo, augmentation, workers, unit_images, shown)
+            ) as made,
         ):
             files: list[SeenFile] = []
             for done in made:
@@ -77,6 +85,16 @@ def catch_up(
     return CaughtUp(known, stats, tally)
 
 
+def _lacks_views(
+    known: Known, image: ImageReference, stat: FileStat, augmentation: Augmentation
+) -> bool:
+    views = augmentation.of_split(image.split)
+    if views == 1:
+        return False
+    seen = known.seen(stat)
+    return seen is not None and not seen.reason and bool(known.lacking(seen.digest, views))
+
+
 def _reads_back(kept: SeenFile | None, file: SeenFile) -> bool:
     return kept is not None and (file.digest in (kept.digest, UNREAD))
 
@@ -85,11 +103,13 @@ def _units(
     known: Known,
     embedding: Embedding,
     todo: Sequence[ImageReference],
+    augmentation: Augmentation,
     workers: int,
     unit_images: int,
     shown: Progress,
 ) -> Generator[Done]:
-    length = min(unit_images, math.ceil(len(todo) / workers))
+    # A unit has about as many vectors however many views an image has.
+    length = min(math.ceil(unit_images / augmentation.views), math.ceil(len(todo) / workers))
     parts = [todo[start : start + length] for start in range(0, len(todo), length)]
     job = Job(
         embedding,
@@ -99,6 +119,7 @@ def _units(
         known.without,
         known.origin,
         known.turn,
+        augmentation,
     )
     if known.origin is not None:
         # Files that were only renamed, or cannot be read, need no backbone: neither are processes

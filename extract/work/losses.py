@@ -3,9 +3,10 @@
 import os
 from collections.abc import Mapping, Sequence
 
-from ...features.errors import WrongUsage
+from ...features.errors import SourceError, WrongUsage
+from ...features.journal import units
 from ...features.journal.known import Known
-from ...features.records import UNREAD, FileStat
+from ...features.records import UNREAD, FileStat, Listed
 from ..sources.image import ImageReference
 
 
@@ -87,3 +88,26 @@ class _Lost:
         """Whether they are more than go without a question."""
         enough = 0 if self._ask or self.foreign else self.of / 2
         return len(self.digests) > enough
+
+
+def require_source(source: str, listing: Sequence[ImageReference]) -> None:
+    """See that the images are still there: a drive that was pulled out says nothing of them."""
+    if not any(image.exists() for image in listing):
+        raise SourceError(
+            f"{source}: its images vanished while they were read; what is embedded is kept: make "
+            f"them available again, then run the same command"
+        )
+
+
+def require_rows(known: Known, listed: Sequence[Listed]) -> None:
+    """See that something can be sealed; everything listed has been looked at."""
+    first = None
+    for image in listed:
+        file = known.found(image.stat)
+        if file is not None and not file.reason:
+            return
+        first = first or file
+    # A unit with vectors is of another source, or of images that cannot be read now.
+    units.discard(units.folder_of(known.out), [one for one in known.units if not one.keys])
+    reason = "" if first is None else f"; the first is {os.fsdecode(first.path)}: {first.reason}"
+    raise SourceError(f"none of the {len(listed)} images can be used{reason}")

@@ -17,15 +17,20 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ...features.augmentation import NO_AUGMENTATION, Augmentation
 from ...features.journal.known import Known
 from ...features.records import AGAIN, UNREAD, FileStat, SeenFile
 from ..backbones.request import Request
 from ..images.decode import Missing, Undecodable, decode
+from ..images.views import view
 from ..sources.image import ImageReference, Unreadable
 from .threads import Threads
 
 AHEAD: Final = 64
 """Images of a unit that are decoded before they are needed: 17 MB at 299 pixels."""
+
+_FEWEST_AHEAD: Final = 8
+"""Where each has many views, so that they do not fill the memory."""
 
 FAR_AHEAD: Final = 128
 """The same for images that are far, of which some are still on their way: two for each of the
@@ -45,8 +50,9 @@ class Looked:
     """What looking at one image gave."""
 
     file: SeenFile
-    pixels: NDArray[np.uint8] | None
-    """(size, size, 3); None if it cannot be decoded, or need not be: its vector is known."""
+    pixels: dict[int, NDArray[np.uint8]]
+    """(size, size, 3) by the number of the view, of those whose vectors are not known; none if it
+    cannot be decoded."""
     read_seconds: float
     """Until its bytes were there."""
     decode_seconds: float
@@ -54,22 +60,31 @@ class Looked:
 
 
 def look_ahead(
-    images: Iterable[ImageReference], known: Known | None, request: Request, threads: Executor
+    images: Iterable[ImageReference],
+    known: Known | None,
+    request: Request,
+    threads: Executor,
+    augmentation: Augmentation = NO_AUGMENTATION,
 ) -> Iterator[Looked]:
     """Look at images in threads, in their order; the first are submitted at once."""
-    results = _looked(images, known, request, threads)
+    results = _looked(images, known, request, threads, augmentation)
     next(results)  # begins; so whoever drops it before its first result ends what has begun, too
     return (looked for looked in results if looked is not None)
 
 
 def _looked(
-    images: Iterable[ImageReference], known: Known | None, request: Request, threads: Executor
+    images: Iterable[ImageReference],
+    known: Known | None,
+    request: Request,
+    threads: Executor,
+    augmentation: Augmentation,
 ) -> Iterator[Looked | None]:
     coming = iter(images)
     waiting: collections.deque[tuple[Future[Looked], int]] = collections.deque()
     far = _Far()
     held: ImageReference | None = None
     bytes_ahead = 0
+    ahead = max(AHEAD // augmentation.views, _FEWEST_AHEAD)
 
     def begin() -> None:
         nonlocal held, bytes_ahead
@@ -77,14 +92,16 @@ def _looked(
             held, reading, size = None, None, 0
             if image.far:
                 size = image.stat().size
-            if len(waiting) >= (FAR_AHEAD if image.far else AHEAD) or (
+            if len(waiting) >= (FAR_AHEAD if image.far else ahead) or (
                 bytes_ahead and size and bytes_ahead + size > FAR_BYTES
             ):
                 held = image
                 return
             if image.far:
                 reading = far.begin(image)
-            waiting.append((threads.submit(_look, image, known, request, reading), size))
+            waiting.append(
+                (threads.submit(_look, image, known, request, augmentation, reading), size)
+            )
             bytes_ahead += size
 
     try:
@@ -140,25 +157,34 @@ def _look(
     image: ImageReference,
     known: Known | None,
     request: Request,
+    augmentation: Augmentation,
     reading: Callable[[], _Data] | None = None,
 ) -> Looked:
     started = time.perf_counter()
-    seen, pixels = SeenFile(FileStat(image.path, 0, 0, 0), UNREAD, 0, 0), None
+    seen = SeenFile(FileStat(image.path, 0, 0, 0), UNREAD, 0, 0)
+    pixels: dict[int, NDArray[np.uint8]] = {}
     try:
         data, stat = image.read() if reading is None else reading()
     except (Unreadable, MemoryError) as error:
         seen = seen._replace(reason=_reason(error))
-        return Looked(seen, None, time.perf_counter() - started, 0.0)
+        return Looked(seen, pixels, time.perf_counter() - started, 0.0)
     read_seconds, computing = time.perf_counter() - started, time.thread_time()
     digest = hashlib.sha256(data).digest()
     seen = seen._replace(stat=stat, digest=digest)
-    twin = known.image(digest) if known else None
+    twin, views = known.image(digest) if known else None, augmentation.of_split(image.split)
+    lacking = known.lacking(digest, views) if known else range(views)
     try:
-        if twin is not None:
+        if twin is not None and not lacking:
             width, height = twin.width, twin.height
         else:
             decoded = decode(data, request.size, request.fit)
-            pixels, width, height = decoded.pixels, decoded.width, decoded.height
+            width, height = decoded.width, decoded.height
+            pixels = {
+                number: view(decoded.pixels, digest, number, augmentation.recipe)
+                if number
+                else decoded.pixels
+                for number in lacking
+            }
         seen = seen._replace(width=width, height=height)
     except (Missing, MemoryError) as error:
         seen = seen._replace(digest=UNREAD, reason=_reason(error))  # it is tried again

@@ -7,6 +7,7 @@ from typing import Any, Final
 import joblib
 
 from ...features.errors import install_command
+from ...features.records import Key
 from ...features.store import FeatureStore
 from .. import machine
 from ..backbones.request import Request
@@ -30,6 +31,8 @@ class Summary:
     """Listed by the source."""
     embedded: int
     """Distinct contents that went through the backbone."""
+    views: int
+    """Further, augmented views that went through it."""
     reused: int
     """Distinct contents whose vectors were known from earlier runs."""
     duplicates: int
@@ -52,7 +55,8 @@ class Summary:
     resizing. With several workers ``embed``, ``waiting`` and ``write`` are summed over them, and
     ``load`` is that of the first."""
     rates: dict[str, float]
-    """Images per second: ``total``, ``embed`` (of one worker) and ``decode`` (of one core)."""
+    """Per second: images in ``total``, views through the backbone of one worker (``embed``), and
+    images that one core decodes (``decode``)."""
     limits: str
     """What took most of the time: ``"embed"``, ``"read"``, ``"decode"``, ``"write"`` or ``"load"``;
     empty after a short run."""
@@ -64,7 +68,7 @@ class Tally:
     """What the units of a run came to."""
 
     def __init__(self) -> None:
-        self.embedded: set[bytes] = set()
+        self.embedded: set[Key] = set()
         self.decoded = 0
         self.environment: Mapping[str, Any] = {}
         self._seconds = dict.fromkeys(("read", "decode", "write"), 0.0)
@@ -105,23 +109,25 @@ def summarise(
     total: float,
 ) -> Summary:
     """Sum a finished run up; `sealing` and `total` are seconds, the others images."""
-    contents = {digest.tobytes() for digest in store.digests}
-    embedded = len(contents & tally.embedded)
+    keys, images = set(store.keys), store.images
+    contents, new = {digest for digest, _ in keys}, keys & tally.embedded
+    embedded = len({digest for digest, _ in new})
     skipped = len(store.skipped_files)
     seconds = {"total": total, **tally.seconds}
     seconds["load"] = seconds["load"] or embedding.load_seconds
     seconds["write"] += sealing
-    counts = {"total": len(store) + skipped, "embed": embedded, "decode": tally.decoded}
+    counts = {"total": images + skipped, "embed": len(new), "decode": tally.decoded}
     rates = {
         name: round(count / seconds[name], 1) if seconds[name] else 0.0
         for name, count in counts.items()
     }
     limits = limiting(seconds, workers, joblib.cpu_count()) if embedded else ""
     return Summary(
-        images=len(store) + skipped,
+        images=images + skipped,
         embedded=embedded,
+        views=sum(view > 0 for _, view in new),
         reused=len(contents) - embedded,
-        duplicates=len(store) - len(contents),
+        duplicates=images - len(contents),
         removed=removed,
         skipped=skipped,
         unreachable=unreachable,

@@ -15,6 +15,7 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 
+from ...features.augmentation import NO_AUGMENTATION, Augmentation
 from ...features.child import once
 from ...features.journal import units
 from ...features.journal.known import Known
@@ -44,6 +45,8 @@ class Job:
     is known and no process has begun the run."""
     turn: int
     """That of the units of this run, see `Unit`."""
+    augmentation: Augmentation = NO_AUGMENTATION
+    """Which views of the images there shall be."""
     begun: bool = False
     """Whether a process has begun it: before, nothing is loaded for it."""
     run: str = dataclasses.field(default_factory=lambda: secrets.token_hex(8))
@@ -55,8 +58,8 @@ class Done:
 
     worker: str
     files: list[SeenFile] = dataclasses.field(default_factory=list)
-    embedded: list[bytes] = dataclasses.field(default_factory=list)
-    """Digests of the contents that went through the backbone."""
+    embedded: list[Key] = dataclasses.field(default_factory=list)
+    """What went through the backbone."""
     environment: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Where they did; empty if there are none."""
     decoded: int = 0
@@ -97,7 +100,7 @@ class Worker:
         self._progress = progress
         self._embedding = job.embedding
         self._name = f"{os.getpid()}-{job.run}"
-        self._met: set[bytes] = set()
+        self._met: set[Key] = set()
         self._busy = Busy()
         self._stopped = False
         self._calls: set[Future[NDArray[np.float32]]] = set()
@@ -117,7 +120,13 @@ class Worker:
     def make(self, job: Job, references: Sequence[ImageReference]) -> Done:
         """Make one unit; see the function `make`."""
         done = Done(self._name)
-        looked = look_ahead(references, self._known, self._embedding.request, self._decoders)
+        looked = look_ahead(
+            references,
+            self._known,
+            self._embedding.request,
+            self._decoders,
+            job.augmentation,
+        )
         with self._feeding:
             calls = list(self._fed(job, looked, done))
         vectors: dict[Key, NDArray[np.floating]] = {}
@@ -128,10 +137,16 @@ class Worker:
             return done  # read again, and found to be what was known
         origin = job.origin or self.origin
         if vectors:
-            done.embedded = [digest for digest, _ in vectors]
+            done.embedded = list(vectors)
             now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
             done.environment = {**self.origin.environment, "extracted": now}
-            origin = dataclasses.replace(origin, environment=done.environment)
+            origin = dataclasses.replace(
+                origin,
+                environment=done.environment,
+                augmentation=job.augmentation
+                if any(view for _, view in vectors)
+                else NO_AUGMENTATION,
+            )
         started = time.perf_counter()
         units.publish(units.folder_of(job.out), origin, done.files, vectors, job.turn)
         done.write_seconds = time.perf_counter() - started
@@ -162,12 +177,15 @@ class Worker:
             done.files.append(one.file)
             done.read_seconds += one.read_seconds
             done.decode_seconds += one.decode_seconds
-            done.decoded += one.pixels is not None
-            if one.pixels is not None and one.file.digest not in self._met:
+            done.decoded += bool(one.pixels)
+            for view, of_view in one.pixels.items():
+                key = one.file.digest, view
+                if key in self._met:
+                    continue
                 if not job.begun:
                     raise NotBegun
-                self._met.add(one.file.digest)
-                pixels[one.file.key] = one.pixels
+                self._met.add(key)
+                pixels[key] = of_view
                 if len(pixels) >= self._embedding.engine.batch:
                     yield list(pixels), self._submit(pixels, images)
                     pixels, images = {}, 0

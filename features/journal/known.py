@@ -9,7 +9,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ..augmentation import NO_AUGMENTATION, Augmentation, changes
 from ..child import once
+from ..errors import ProvenanceMismatch
 from ..origin import Origin
 from ..records import UNREAD, FileStat, Key, SeenFile, must_read
 from ..store import FeatureStore
@@ -61,10 +63,11 @@ class Known:
         if self.store is not None:
             keys = self.store.keys
             files = [
-                SeenFile(FileStat(path, *stat), key[0], width, height)
-                for path, key, (*stat, width, height) in zip(
+                SeenFile(FileStat(path, *stat), digest, width, height)
+                for path, (digest, view), (*stat, width, height) in zip(
                     self.store.raw_paths, keys, self.store.stats.tolist(), strict=True
                 )
+                if not view
             ]
             for row, key in enumerate(keys):
                 self._places.setdefault(key, (-1, row))
@@ -90,16 +93,28 @@ class Known:
         The canary is the one that came with the first of them; the environment is where the newest
         were made, with the present source.
         """
-        origins = [unit.origin for unit in self.units]
-        if self.store is not None:
-            origins.insert(0, self.store.origin)
+        origins = self._origins
         if not origins:
             return None
         environments = [dict(origin.environment) for origin in origins]
         newest = max(environments, key=lambda one: str(one.get("extracted", "")))
         environment = newest | {"source": self.source}
-        first = origins[0]
+        first = origins[0 if self.store is None else -1]
         return Origin(first.provenance, environment, first.canary, str(self.out), self.remedy)
+
+    @property
+    def _origins(self) -> list[Origin]:
+        """Those of the units, and the sealed file's, last as its place is -1."""
+        origins = [unit.origin for unit in self.units]
+        return origins if self.store is None else [*origins, self.store.origin]
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """The views of the sealed file; without one, those that unfinished work began."""
+        if self.store is not None:
+            return self.store.augmentation
+        begun = (unit.origin.augmentation for unit in reversed(self.units))
+        return next((one for one in begun if one.recipe), NO_AUGMENTATION)
 
     @property
     def files(self) -> list[SeenFile]:
@@ -129,6 +144,20 @@ class Known:
     def image(self, digest: bytes) -> SeenFile | None:
         """A file with these bytes whose vector is known; None if there is none."""
         return self._images.get(digest) if (digest, 0) in self._places else None
+
+    def lacking(self, digest: bytes, views: int) -> list[int]:
+        """Which of the first so many views of an image are not known."""
+        return [view for view in range(views) if (digest, view) not in self._places]
+
+    def require_recipe(self, recipe: str) -> None:
+        """Refuse to add views of a recipe where there are some of another."""
+        others = [one.augmentation for one in self._origins if not one.augmentation.joins(recipe)]
+        if others:
+            raise ProvenanceMismatch(
+                f"{self.out}: its views were made by {others[0].changes!r}, not by "
+                f"{changes(recipe)!r}, and they never mix; leave --augment out, drop the old "
+                f"views (--views 1) first, or choose another output"
+            )
 
     def seen(self, stat: FileStat) -> SeenFile | None:
         """What was found in this unchanged file; None if it is new, changed or its vector lost."""
@@ -174,10 +203,7 @@ class Known:
 
     def foreign(self) -> dict[bytes, str]:
         """Those that were found in another source, and in which."""
-        origins = [unit.origin for unit in self.units]
-        if self.store is not None:
-            origins.append(self.store.origin)  # the last, which the place -1 is
-        sources = [str(origin.environment.get("source", "")) for origin in origins]
+        sources = [str(origin.environment.get("source", "")) for origin in self._origins]
         if set(sources) <= {self.source}:
             return {}
         return {

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import child, durable, layout
+from ..augmentation import NO_AUGMENTATION, Augmentation
 from ..errors import FeatureFileError
 from ..opening import opened
 from ..records import Key, Listed, SeenFile, keys, table
@@ -32,6 +33,7 @@ class _Rows:
     source: str
     fresh: bool
     without: Collection[str]
+    augmentation: Augmentation
     arrays: Mapping[str, NDArray[Any]]
     """Every dataset but `features` and `canary`, by name."""
 
@@ -41,15 +43,18 @@ class _Rows:
         return keys(self.arrays[layout.DIGESTS], self.arrays[layout.VIEWS])
 
 
-def seal(known: Known, listing: Sequence[Listed]) -> FeatureStore:
+def seal(
+    known: Known, listing: Sequence[Listed], augmentation: Augmentation = NO_AUGMENTATION
+) -> FeatureStore:
     """Write ``known.out`` anew from everything known about the images listed, and drop the units.
 
     Images of which nothing is known are left out, so a caller embeds them first; those that cannot
     be read now keep the row that they had. If the file would hold what it holds already, it is left
-    alone. At least one image must be known. On any error the old file is untouched and the units
+    alone. Of each image the views of `augmentation` are kept that are known, and no others. At
+    least one image must be known. On any error the old file is untouched and the units
     are kept.
     """
-    rows = _rows(known, sorted(listing, key=lambda image: image.stat.path))
+    rows = _rows(known, sorted(listing, key=lambda image: image.stat.path), augmentation)
     store = known.store
     if store is None or not _holds(store, rows):
         _write_in_child(known, rows)
@@ -58,40 +63,44 @@ def seal(known: Known, listing: Sequence[Listed]) -> FeatureStore:
     return store
 
 
-def _rows(known: Known, listing: Sequence[Listed]) -> _Rows:
-    found: list[tuple[Listed, SeenFile]] = []
+def _rows(known: Known, listing: Sequence[Listed], augmentation: Augmentation) -> _Rows:
+    found: list[tuple[Listed, SeenFile, int]] = []
     skipped: list[SeenFile] = []
     for image in listing:
         seen = known.found(image.stat)
         if seen is not None and seen.reason:
             skipped.append(seen)
         elif seen is not None:
-            found.append((image, seen))
-    labels, label_names = _coded([image.label for image, _ in found])
-    groups, group_names = _coded([image.group for image, _ in found])
-    digests = b"".join(seen.digest for _, seen in found)
+            wanted = range(augmentation.of_split(image.split))
+            lacking = known.lacking(seen.digest, len(wanted))
+            found += [(image, seen, view) for view in wanted if view not in lacking]
+    labels, label_names = _coded([image.label for image, _, _ in found])
+    groups, group_names = _coded([image.group for image, _, _ in found])
+    digests = b"".join(seen.digest for _, seen, _ in found)
     arrays: dict[str, NDArray[Any]] = {
-        layout.PATHS: _fixed([seen.path for _, seen in found]),
+        layout.PATHS: _fixed([seen.path for _, seen, _ in found]),
         layout.LABELS: labels,
         layout.LABEL_NAMES: label_names,
         layout.SPLITS: np.array(
-            [layout.SPLIT_NAMES.index(image.split) for image, _ in found], np.int8
+            [layout.SPLIT_NAMES.index(image.split) for image, _, _ in found], np.int8
         ),
         layout.GROUPS: groups,
         layout.GROUP_NAMES: group_names,
-        layout.VIEWS: np.zeros(len(found), np.int16),
+        layout.VIEWS: np.array([view for _, _, view in found], np.int16),
         layout.DIGESTS: np.frombuffer(digests, np.uint8).reshape(-1, layout.DIGEST_BYTES),
         layout.STATS: np.array(
-            [(*seen.stat[1:], seen.width, seen.height) for _, seen in found],
+            [(*seen.stat[1:], seen.width, seen.height) for _, seen, _ in found],
             layout.STATS_DTYPE,
         ),
         layout.SKIPPED: table(skipped),
     }
-    return _Rows(known.out, known.source, known.fresh, known.without, arrays)
+    return _Rows(known.out, known.source, known.fresh, known.without, augmentation, arrays)
 
 
 def _holds(store: FeatureStore, rows: _Rows) -> bool:
     if store.environment.get("source", "") != rows.source:
+        return False
+    if store.augmentation != rows.augmentation:
         return False
     stored = {name: store.read(name) for name in rows.arrays}
     return all(
@@ -146,7 +155,7 @@ def _require_as_sealed(known: Known) -> None:
     if store is None:
         return
     with opened(store.path, layout.FORMAT) as file:
-        digest = content_digest(file, store.provenance)
+        digest = content_digest(file, store.origin)
     if digest != store.content_digest:
         raise FeatureFileError(
             f"{known.out}: its rows are not those that were sealed, so none is taken over; put a "
@@ -168,7 +177,13 @@ def _write(rows: _Rows) -> None:
         with durable.replacing(rows.out) as temporary:
             with h5py.File(temporary, "w", libver=layout.HDF5_VERSION, locking=False) as file:
                 environment = dict(origin.environment) | {"sealed": sealed}
-                layout.set_head(file, layout.FORMAT, provenance.to_json(), environment)
+                layout.set_head(
+                    file,
+                    layout.FORMAT,
+                    provenance.to_json(),
+                    rows.augmentation.to_json(),
+                    environment,
+                )
                 layout.set_text(file, layout.FINGERPRINT_ATTRIBUTE, provenance.fingerprint)
                 for name, array in {**rows.arrays, layout.CANARY: origin.canary}.items():
                     layout.create(file, name, array.shape, array.dtype)[...] = array
@@ -177,7 +192,8 @@ def _write(rows: _Rows) -> None:
                 for start in range(0, len(wanted), _BLOCK_ROWS):
                     block = wanted[start : start + _BLOCK_ROWS]
                     features[start : start + len(block)] = known.vectors(block)
-                digest = content_digest(file, provenance)
+                sealed_as = dataclasses.replace(origin, augmentation=rows.augmentation)
+                digest = content_digest(file, sealed_as)
                 layout.set_text(file, layout.CONTENT_DIGEST_ATTRIBUTE, digest)
             wrong = verify(temporary)
             if wrong:

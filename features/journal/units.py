@@ -29,7 +29,6 @@ from ..opening import (
     whole,
 )
 from ..origin import Origin
-from ..provenance import Provenance
 from ..records import Key, SeenFile, keys, seen_files, table
 
 UNIT_IMAGES: Final = 256
@@ -58,6 +57,7 @@ def publish(
     processes doing the same work meet in one name, and no others do.
     """
     rows, provenance = table(files), origin.provenance
+    augmentation = origin.augmentation
     shape = (len(vectors), provenance.dimension)
     digests = b"".join(digest for digest, _ in vectors)
     arrays: dict[str, NDArray[Any]] = {
@@ -71,13 +71,21 @@ def publish(
     # of the file is built in memory and written by plain system calls.
     image = io.BytesIO()
     with h5py.File(image, "w", libver=layout.HDF5_VERSION, locking=False) as file:
-        layout.set_head(file, layout.UNIT_FORMAT, provenance.to_json(), origin.environment)
-        layout.set_text(file, layout.CONTENT_DIGEST_ATTRIBUTE, _content_digest(provenance, arrays))
+        layout.set_head(
+            file,
+            layout.UNIT_FORMAT,
+            provenance.to_json(),
+            augmentation.to_json(),
+            origin.environment,
+        )
+        layout.set_text(file, layout.CONTENT_DIGEST_ATTRIBUTE, _content_digest(origin, arrays))
         file.attrs[layout.TURN_ATTRIBUTE] = turn
         for name, array in arrays.items():
             layout.create(file, name, array.shape, array.dtype)[...] = array
     # The keys too: a process that knows fewer contents gives more vectors to the same files.
-    named_by = f"{turn} {provenance.fingerprint}".encode() + rows.tobytes() + digests
+    named_by = (
+        f"{turn} {provenance.fingerprint} {augmentation.recipe}".encode() + rows.tobytes() + digests
+    )
     named_by += arrays[layout.VIEWS].tobytes()
     path = folder / f"{hashlib.sha256(named_by).hexdigest()[:32]}.h5"
     try:
@@ -110,7 +118,7 @@ class Unit:
             self.origin = origin_of(file, str(path))
             recorded = text_attribute(file, layout.CONTENT_DIGEST_ATTRIBUTE)
             self.turn = integer_attribute(file, layout.TURN_ATTRIBUTE) or 0
-        if _content_digest(self.origin.provenance, arrays) != recorded:
+        if _content_digest(self.origin, arrays) != recorded:
             raise FeatureFileError(f"{path}: damaged: its content digest is wrong")
         if len({len(arrays[name]) for name in (layout.FEATURES, layout.DIGESTS, layout.VIEWS)}) > 1:
             raise FeatureFileError(f"{path}: damaged: its vectors and keys differ in number")
@@ -161,9 +169,10 @@ def discard(folder: Path, unwanted: Iterable[Unit]) -> None:
                 path.unlink()
 
 
-def _content_digest(provenance: Provenance, arrays: Mapping[str, NDArray[Any]]) -> str:
+def _content_digest(origin: Origin, arrays: Mapping[str, NDArray[Any]]) -> str:
     digest = ArrayDigest()
-    digest.text(provenance.to_json())
+    digest.text(origin.provenance.to_json())
+    digest.text(origin.augmentation.to_json())
     for name in sorted(arrays):
         digest.array(name, arrays[name])
     return digest.hexdigest()
