@@ -6,16 +6,20 @@ import functools
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
+from itertools import compress
 from pathlib import Path
 from typing import Final
 
+from ..classify.examples.augmented import require_trained
 from ..classify.head import THIS_HEAD, Head, load_head
 from ..extract.embedding import Embedding
 from ..extract.engines import AUTO
+from ..extract.images.views import AS_BEFORE, Asked
 from ..extract.pipeline import log_notes, run
 from ..extract.sources import Named, is_source, scan
 from ..extract.sources.listing import Listing
 from ..features import durable
+from ..features.augmentation import ALL
 from ..features.digest import ArrayDigest
 from ..features.errors import HeadstartError, WrongUsage
 from ..features.journal.units import folder_of
@@ -37,6 +41,7 @@ def predict(
     remove: bool = False,
     columns: Mapping[str, str] | None = None,
     top: int = 1,
+    tta: bool = False,
     weights: str | os.PathLike[str] | None = None,
     engine: str = AUTO,
     trust: bool = False,
@@ -65,6 +70,9 @@ def predict(
         Which columns of a list are its paths and splits; see `headstart.extract.scan`.
     top : int, default=1
         How many labels per image: the most probable, and ``top - 1`` alternatives.
+    tta : bool, default=False
+        Predict an image by the mean over its views (test-time augmentation), made as those that
+        the head was trained with were; each costs what the image costs.
     weights : path, optional
         Where the weights file of the backbone is now, if it has moved since the head was trained.
     engine : {"auto", "keras", "openvino"}, default="auto"
@@ -101,14 +109,20 @@ def predict(
     if store is not None:
         if kept is not None:
             raise WrongUsage(f"--features {kept}: {store.path} is a feature file already")
-        order = sorted([*store.paths, *(one.path for one in store.skipped)], key=os.fsencode)
-        return _predicted(trained, store, order, top, table)
+        order = sorted({*store.paths, *(one.path for one in store.skipped)}, key=os.fsencode)
+        return _predicted(trained, store, order, top, table, tta=tta)
     # Labels are of use to what is kept alone.
     listing = scan(source, "none" if kept is None else "folder", columns=columns)
     embedding = Embedding.of(origin, weights=weights, engine=engine)
-    with _embedded(embedding, listing, table, kept, remove=remove, progress=progress) as embedded:
+    views = AS_BEFORE
+    if tta:
+        require_trained(origin.augmentation)
+        views = Asked(origin.augmentation.views, origin.augmentation.recipe, ALL)
+    with _embedded(
+        embedding, listing, table, kept, views, remove=remove, progress=progress
+    ) as embedded:
         order = [os.fsdecode(image.path) for image in listing]
-        predictions = _predicted(trained, embedded, order, top, table)
+        predictions = _predicted(trained, embedded, order, top, table, tta=tta)
     return dataclasses.replace(predictions, features=kept)
 
 
@@ -135,6 +149,7 @@ def _embedded(
     listing: Listing,
     table: Path | None,
     kept: Path | None,
+    views: Asked,
     *,
     remove: bool,
     progress: bool,
@@ -160,6 +175,7 @@ def _embedded(
             embedding,
             listing,
             file,
+            views=views,
             remove=remove,
             remedy=remedy,
             progress=progress,
@@ -171,11 +187,18 @@ def _embedded(
 
 
 def _predicted(
-    head: Head, store: FeatureStore, order: list[str], top: int, table: Path | None
+    head: Head,
+    store: FeatureStore,
+    order: list[str],
+    top: int,
+    table: Path | None,
+    *,
+    tta: bool,
 ) -> Predictions:
     """Predict the rows of a store, in the order of paths, and write the table."""
-    prediction, names = head.predict(store), head.label_names
-    rows = {path: row for row, path in enumerate(store.paths)}
+    prediction, names = head.predict(store, tta=tta), head.label_names
+    images = compress(store.paths, (store.views == 0).tolist())
+    rows = {path: row for row, path in enumerate(images)}
     reasons = {one.path: one.reason for one in store.skipped}
     places = [rows.get(path) for path in order]
     ranking, probabilities = prediction.ranking[:, :top].tolist(), prediction.probabilities

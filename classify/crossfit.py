@@ -52,7 +52,7 @@ class CrossFit:
     calibration: Calibration | None
     """From decision values to probabilities, if the recipe needs one."""
     probabilities: NDArray[np.float64]
-    """(N, K) honest ones, NaN for rows that no fold holds out; or (0, K)."""
+    """(R, K) honest ones, NaN for rows that no fold holds out; or (0, K)."""
     judged: Judged
     """The held-out rows with the best parameters: what heads are compared by."""
     fold_judged: list[Judged]
@@ -240,4 +240,9 @@ def _pairs(folds: Sequence[NDArray[np.intp]]) -> list[frozenset[int]]:
 
 def _cut(task: Task, folds: Sequence[NDArray[np.intp]], left_out: frozenset[int]) -> Cut:
     held_out = tuple(folds[fold] for fold in sorted(left_out))
-    return Cut(np.setdiff1d(np.arange(len(task.codes)), np.concatenate(held_out)), held_out)
+    out = np.zeros(len(task.codes), np.bool_)
+    out[np.concatenate(held_out)] = True
+    if task.image is not None:
+        # No view of an image that is held out is trained on.
+        out = np.isin(task.image, task.image[out])
+    return Cut(np.flatnonzero(~out), held_out)

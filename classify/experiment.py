@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..features.errors import TrainingError, WrongUsage, because, count, listed, printable
 from ..features.store import FeatureStore
 from .examples import Examples
+from .examples.augmented import mean_of_views, require_views
 from .examples.parted import training_and_test
 from .folds import FEWEST, Folds, stratified_folds
 from .heads.recipe import Task
@@ -36,6 +37,9 @@ class Experiment:
     folds: list[NDArray[np.intp]]
     """Rows of `examples` that are held out together; a row may be in none."""
     task: Task
+    """The examples and their further views."""
+    tta: bool
+    """Whether an image is predicted by the mean over its views."""
     min_images: int
     """Of a class, for it to be here at all."""
     seen: Callable[[], Seen]
@@ -53,6 +57,7 @@ class Experiment:
         class_weight: str | None,
         min_images: int = 1,
         *,
+        tta: bool = False,
         tested: bool = True,
     ) -> "Experiment":
         """Check everything, and cut the training rows into folds.
@@ -64,10 +69,10 @@ class Experiment:
             raise WrongUsage(f"class_weight {class_weight!r}: use {BALANCED!r} or leave it out")
         parted = training_and_test(store, min_images, seed=seed, split=tested)
         examples, test, notes = parted.training, parted.test, list(parted.notes)
+        if tta:
+            require_views(store, (examples if test is None else test).augmented)
         cut = folds_of(store, examples, folds, seed, notes, scored=test is None)
-        names = examples.classes
-        codes = examples.codes_among(names)
-        task = Task(examples.features, codes, np.array(names), class_weight == BALANCED, seed)
+        task = task_of(examples, examples.classes, class_weight == BALANCED, seed)
         return cls(
             store,
             examples,
@@ -75,6 +80,7 @@ class Experiment:
             parted.known,
             cut,
             task,
+            tta,
             min_images,
             parted.seen,
             notes,
@@ -85,6 +91,17 @@ class Experiment:
     def rows(self) -> NDArray[np.intp]:
         """Training rows that some fold holds out, sorted."""
         return np.sort(np.concatenate(self.folds))
+
+    @functools.cached_property
+    def held_out(self) -> list[NDArray[np.intp]]:
+        """Rows of the task that are held out together: the images, or all views of them."""
+        return [self.task.views_of(fold) for fold in self.folds] if self.tta else self.folds
+
+    def of_images(self, of_rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(R, K) probabilities of the rows of the task -> (N, K) those of the images."""
+        if not self.tta or self.task.image is None:
+            return of_rows[: len(self.examples)]
+        return mean_of_views(of_rows, self.task.image, len(self.examples))
 
     @functools.cached_property
     def scored(self) -> Examples:
@@ -111,10 +128,22 @@ class Experiment:
             self.scored,
             probabilities,
             self.names,
-            majority=self.names[int(np.bincount(self.task.codes).argmax())],
+            majority=self.names[int(np.bincount(self.codes).argmax())],
             basis=cross_validated if self.test is None else "test split",
-            notes=[*self.notes, *self._mix, *notes],
+            notes=[*self.notes, *self._mix, *self._views, *notes],
         )
+
+    @property
+    def codes(self) -> NDArray[np.intp]:
+        """(N,): the classes of the examples, as indices into `names`."""
+        codes: NDArray[np.intp] = self.task.codes[: len(self.examples)]
+        return codes
+
+    @property
+    def _views(self) -> list[str]:
+        if not self.tta:
+            return []
+        return [f"probabilities are means over {self.store.augmentation.views} views of an image"]
 
     @property
     def _mix(self) -> list[str]:
@@ -143,6 +172,17 @@ def require_possible(folds: int, seed: int, min_images: int) -> None:
     ):
         if not isinstance(value, int | np.integer) or not least <= value <= most:
             raise WrongUsage(f"{name} {value!r}: use a whole number from {least} to {most}")
+
+
+def task_of(examples: Examples, names: Sequence[str], balanced: bool, seed: int) -> Task:
+    """Learn the classes `names` from examples and all their views."""
+    features, codes, image = examples.features, examples.codes_among(names), None
+    further = examples.augmented
+    if further is not None and len(further.image):
+        features = np.concatenate([features, further.features])
+        image = np.concatenate([np.arange(len(codes)), further.image])
+        codes = codes[image]
+    return Task(features, codes, np.array(names), balanced, seed, image)
 
 
 def folds_of(

@@ -10,12 +10,14 @@ import numpy as np
 import sklearn
 from numpy.typing import NDArray
 
-from ..features.errors import HeadError
+from ..features.augmentation import Augmentation
+from ..features.errors import HeadError, WrongUsage
 from ..features.origin import HasOrigin, Origin
 from ..features.provenance import Provenance
 from ..features.rules import unusable
 from ..features.store import FeatureStore
 from . import persistence, soundness
+from .examples.augmented import Augmented, probabilities, require_views
 from .novelty import Novelty
 from .scores.evaluation import Scores
 from .scores.seen import Seen
@@ -115,6 +117,8 @@ class Head(HasOrigin):
         ``"balanced"`` if all classes weighed the same.
     min_images : int
         Classes with fewer distinct training images were left out.
+    tta : bool
+        Whether its scores are of predictions by the mean over the views of an image.
     scikit_learn : str
         Version that it was trained with.
     """
@@ -134,6 +138,7 @@ class Head(HasOrigin):
     seen: Seen
     class_weight: str | None = None
     min_images: int = 1
+    tta: bool = False
     scikit_learn: str = sklearn.__version__
 
     def __repr__(self) -> str:
@@ -155,13 +160,18 @@ class Head(HasOrigin):
         """The class with the most training images."""
         return max(self.training_counts, key=lambda name: self.training_counts[name])
 
-    def predict(self, features: FeatureStore | NDArray[np.floating]) -> Prediction:
-        """Predict the class of each of N rows; the prediction has them in the same order.
+    def predict(
+        self, features: FeatureStore | NDArray[np.floating], *, tta: bool = False
+    ) -> Prediction:
+        """Predict the class of each of N images; the prediction has them in the same order.
 
         Parameters
         ----------
         features : FeatureStore or ndarray of shape (N, D)
-            A store is checked for fit; of a bare matrix only the shape can be.
+            A store is checked for fit; of a bare matrix only the shape can be. Of a store with
+            views those rows are predicted that are the images themselves.
+        tta : bool, default=False
+            Predict an image by the mean over its views in the store (test-time augmentation).
 
         Raises
         ------
@@ -170,10 +180,19 @@ class Head(HasOrigin):
         HeadError
             If a matrix has another number of columns or values that are not finite, or if this is
             given images or paths, which `headstart.apply.predict` takes.
+        WrongUsage
+            If `tta` is asked for, and there are no views.
         """
+        views = None
         if isinstance(features, FeatureStore):
             self.origin.require(features.origin)
-            features = features.features
+            itself = features.views == 0
+            if tta:
+                views = Augmented.of(features, itself)
+                require_views(features, views, self.origin.augmentation)
+            features = features.features if itself.all() else features.features[itself]
+        elif tta:
+            raise WrongUsage("tta: a bare matrix does not tell which rows are views of one image")
         matrix = np.asarray(features)
         if matrix.dtype.kind in "OSU" or matrix.ndim > 2:
             raise HeadError(
@@ -189,14 +208,14 @@ class Head(HasOrigin):
             raise HeadError(
                 "the vectors hold NaN, infinite or huge values; extract the images again"
             )
-        probabilities = soundness.probabilities(self.pipeline, matrix)
+        found = probabilities(self.pipeline, matrix, views)
         counts = np.array([self.training_counts[name] for name in self.label_names])
         if self.class_weight:
             counts = np.ones_like(counts)
         return Prediction(
             self.label_names,
-            probabilities,
-            self.novelty.scores(matrix, probabilities, counts),
+            found,
+            self.novelty.scores(matrix, found, counts),
             self.seen.copies(matrix),
         )
 
@@ -227,6 +246,7 @@ class Head(HasOrigin):
             "provenance": dataclasses.asdict(origin.provenance),
             "environment": dict(origin.environment),
             "canary": origin.canary,
+            "augmentation": dataclasses.asdict(origin.augmentation),
             "novelty": dataclasses.asdict(self.novelty),
             "seen": dataclasses.asdict(self.seen),
             # As arrays: skops writes every number outside of one as an object of its own.
@@ -277,6 +297,7 @@ def _from_metadata(pipeline: Any, metadata: dict[str, Any]) -> Head:
         metadata["canary"],
         THIS_HEAD,
         REMEDY,
+        Augmentation.checked(metadata["augmentation"]),
     )
     values["novelty"] = Novelty(**metadata["novelty"])
     values["seen"] = Seen(**metadata["seen"])

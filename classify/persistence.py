@@ -19,7 +19,7 @@ from . import soundness
 from .heads import archive, makeup
 
 FORMAT: Final = "headstart-head"
-FORMAT_VERSION: Final = 5
+FORMAT_VERSION: Final = 6
 JOBLIB: Final = ".joblib"
 SKOPS: Final = ".skops"
 SUFFIXES: Final = (JOBLIB, SKOPS)

@@ -6,6 +6,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ..features.augmentation import Augmentation
 from ..features.origin import environment_fault
 from ..features.provenance import Provenance
 from ..features.rules import MOST_CANARIES
@@ -51,6 +52,7 @@ def fault(pipeline: Any, metadata: dict[str, Any]) -> str:
     if wrong:
         return f"its metadata{wrong}"
     provenance = Provenance.checked(metadata["provenance"])
+    Augmentation.checked(metadata["augmentation"])
     if provenance.fingerprint != metadata["fingerprint"]:
         return "fingerprint and provenance contradict each other"
     names, canary = metadata["label_names"], metadata["canary"]
@@ -211,7 +213,7 @@ def _printable(value: Any) -> str:
     return "" if fine else f" is no whole number up to {_MOST_ROWS:,}"
 
 
-def _any(value: Any) -> str:  # noqa: ARG001 - `Provenance.checked` says what is wrong
+def _any(value: Any) -> str:  # noqa: ARG001 - a `checked` says what is wrong
     return ""
 
 
@@ -260,6 +262,7 @@ _FIELDS: Final[Mapping[str, _Rule]] = {
     "folds": _whole_number(2, _MOST_ROWS),
     "seed": _whole_number(0, 2**32 - 1),
     "min_images": _whole_number(1, _MOST_ROWS),
+    "tta": _one_of(False, True),
     "seconds": _number(0, _FINITE),
     "novelty": _record(
         mean=_array(_FLOATS, 1, -_FINITE, _FINITE),
@@ -280,6 +283,7 @@ _FIELDS: Final[Mapping[str, _Rule]] = {
     "label_names": _listing(_text, 2, _MOST_CLASSES),
     "fingerprint": _digest,
     "provenance": _any,
+    "augmentation": _any,
     "environment": _environment,
     "canary": _array(_FLOATS, 2, -_FINITE, _FINITE, MOST_CANARIES),
     "canary_probabilities": _array((np.float64,), 2, 0, _ONE, MOST_CANARIES),

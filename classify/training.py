@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
 from ..features.store import FeatureStore
-from . import soundness
 from .crossfit import CrossFit, cross_fit
+from .examples.augmented import probabilities
 from .experiment import Experiment
 from .head import REMEDY, THIS_HEAD, Head
 from .heads import AUTO, CHEAP, RECIPES, recipe_of
@@ -33,6 +33,7 @@ def train(
     seed: int = 0,
     class_weight: str | None = None,
     min_images: int = 1,
+    tta: bool = False,
 ) -> Head:
     """Train a head on a feature file.
 
@@ -62,6 +63,9 @@ def train(
     min_images : int, default=1
         Leave out classes with fewer distinct training images. A class with fewer than three (two
         beside a test split) cannot be held out: its images are trained on, and none of them scored.
+    tta : bool, default=False
+        Choose, calibrate and score by the mean over the views of an image (test-time augmentation),
+        for predictions that are made so too; the file needs views of the images that are scored.
 
     Raises
     ------
@@ -73,7 +77,7 @@ def train(
     """
     started = time.perf_counter()
     recipes = _recipes(head)
-    experiment = Experiment.of(store, folds, seed, class_weight, min_images)
+    experiment = Experiment.of(store, folds, seed, class_weight, min_images, tta=tta)
     every, probabilities, notes = _choose(recipes, experiment)
     if len(every) > 1:
         best, *others = every
@@ -93,6 +97,7 @@ def train_all(
     seed: int = 0,
     class_weight: str | None = None,
     min_images: int = 1,
+    tta: bool = False,
 ) -> tuple[Head, tuple[Standing, ...]]:
     """Train every kind of head on a feature file, and choose one without a look at its scores.
 
@@ -102,7 +107,7 @@ def train_all(
 
     Parameters
     ----------
-    store, folds, seed, class_weight, min_images
+    store, folds, seed, class_weight, min_images, tta
         As for `train`.
 
     Returns
@@ -113,7 +118,7 @@ def train_all(
         Every kind of head, best first.
     """
     started = time.perf_counter()
-    experiment = Experiment.of(store, folds, seed, class_weight, min_images)
+    experiment = Experiment.of(store, folds, seed, class_weight, min_images, tta=tta)
     every, chosen, notes = _choose(list(RECIPES.values()), experiment)
     entries = [
         (
@@ -166,16 +171,18 @@ class _Learned:
 def _learn(recipe: Recipe, experiment: Experiment) -> _Learned:
     started = time.perf_counter()
     task, test = experiment.task, experiment.test
-    cross = cross_fit(recipe, task, experiment.folds, honest=test is None)
+    cross = cross_fit(recipe, task, experiment.held_out, honest=test is None)
     steps = recipe.fit(cross.parameters, task, cross.start)
     if cross.calibration is not None:
         name, classifier = steps[-1]
         steps[-1] = name, cross.calibration.after(classifier)
     pipeline = Pipeline(steps)
-    probabilities = cross.probabilities[experiment.rows] if test is None else np.empty(0)
-    if test is not None:
-        probabilities = soundness.probabilities(pipeline, test.features)
-    return _Learned(recipe, cross, pipeline, probabilities, time.perf_counter() - started)
+    if test is None:
+        found = experiment.of_images(cross.probabilities)[experiment.rows]
+    else:
+        further = test.augmented if experiment.tta else None
+        found = probabilities(pipeline, test.features, further)
+    return _Learned(recipe, cross, pipeline, found, time.perf_counter() - started)
 
 
 def _choose(
@@ -189,11 +196,11 @@ def _choose(
     if experiment.test is not None:
         return every, every[0].probabilities, []
     chosen = every[0].cross.probabilities.copy()
-    for fold, rows in enumerate(experiment.folds):
+    for fold, rows in enumerate(experiment.held_out):
         losses = [one.cross.fold_judged[fold].log_loss() for one in every]
         chosen[rows] = every[int(np.argmin(losses))].cross.probabilities[rows]
     note = "these are the scores of choosing a kind of head as well, anew for each fold"
-    return every, chosen[experiment.rows], [note]
+    return every, experiment.of_images(chosen)[experiment.rows], [note]
 
 
 def _head(
@@ -203,17 +210,18 @@ def _head(
     started: float,
     *notes: str,
 ) -> Head:
-    store, task, known = experiment.store, experiment.task, experiment.known
+    store, task, examples = experiment.store, experiment.task, experiment.examples
+    known = experiment.known
     if known is not None and len(known) > _MANY_KNOWN * (len(known) + len(experiment.scored)):
         right = learned.pipeline.predict(known.features) == known.labels
         notes = (*notes, f"of the test images that are not scored, {right.mean():.1%} are right")
-    counts = np.bincount(task.codes).tolist()
+    counts = np.bincount(experiment.codes).tolist()
     return Head(
         pipeline=learned.pipeline,
         name=learned.recipe.name,
         origin=store.origin.called(THIS_HEAD, REMEDY),
         training_digest=store.content_digest,
-        training_images=np.unique(experiment.examples.identities),
+        training_images=np.unique(examples.identities),
         training_counts=dict(zip(experiment.names, counts, strict=True)),
         parameters=learned.cross.parameters,
         scores=experiment.score(probabilities, *notes),
@@ -221,13 +229,14 @@ def _head(
         seed=task.seed,
         class_weight=task.class_weight,
         min_images=experiment.min_images,
+        tta=experiment.tta,
         novelty=Novelty.learned(
-            task.features,
+            examples.features,
             experiment.folds,
-            task.codes,
+            experiment.codes,
             len(task.names),
             task.seed,
-            experiment.examples.groups,
+            examples.groups,
         ),
         seen=experiment.seen(),
         seconds=time.perf_counter() - started,

@@ -11,19 +11,21 @@ from ...features.errors import TrainingError
 from ...features.layout import NO_GROUP, NO_LABEL
 from ...features.rules import unusable
 from ...features.store import FeatureStore
+from ..scores.groups import groups, together
+from .augmented import Augmented
 from ..scores.groups import Grouping, together
 
 
 @dataclasses.dataclass(frozen=True)
 class Examples:
-    """Labelled rows.
+    """Labelled images, a row each.
 
     Their classes are numbers: an array of names has the length of the longest for each row, which
     may be a hundred thousand characters.
     """
 
     features: NDArray[np.floating]
-    """(N, D) float32."""
+    """(N, D) float32, of the images themselves."""
     codes: NDArray[np.intp]
     """(N,) classes, as indices into `names`."""
     identities: NDArray[np.uint64]
@@ -35,6 +37,9 @@ class Examples:
     """(N,) relative to the source."""
     names: list[str]
     """The classes of the file that they are from, sorted; some may have no row here."""
+    augmented: Augmented | None = None
+    """Their further views, if they have any. They are trained on; whatever counts or groups images
+    has no use for them."""
     grouping: Grouping | None = None
     """How their near-copies were found, after `grouped`."""
 
@@ -49,6 +54,7 @@ class Examples:
             self.groups[chosen],
             self.paths[chosen],
             self.names,
+            self.augmented and self.augmented.among(chosen, len(self)),
         )
 
     def __len__(self) -> int:
@@ -116,10 +122,10 @@ class Labelled:
 
 def labelled(store: FeatureStore) -> Labelled:
     """All rows with a label that can be true."""
-    rows = store.labels != NO_LABEL
+    rows = (store.labels != NO_LABEL) & (store.views == 0)
     if not rows.any():
         raise TrainingError(
-            f"{store.path}: none of its {len(store)} images has a label; put the images of each "
+            f"{store.path}: none of its {store.images} images has a label; put the images of each "
             f"class into a folder of its own, or give a manifest with a 'label' column, and run "
             f"`headstart extract` again (nothing is embedded twice)"
         )
@@ -131,19 +137,21 @@ def labelled(store: FeatureStore) -> Labelled:
     # scikit-learn would compute means and products of float16 in float16.
     features = features.astype(np.float32, copy=False)
     paths = np.asarray(store.raw_paths)[rows]
+    augmented = Augmented.of(store, rows)
     _require_finite(store, features, paths)
+    _require_finite(store, augmented.features, paths[augmented.image])
     identities = contents(store.digests[rows])
     codes = codes[store.labels[rows]]
     own = store.groups[rows]
     alone = np.arange(len(own)) + own.max(initial=NO_GROUP) + 1
     belonging = together(identities, np.where(own == NO_GROUP, alone, own))
-    examples = Examples(features, codes, identities, belonging, paths, names)
+    examples = Examples(features, codes, identities, belonging, paths, names, augmented)
     contradictory = _contradictory(examples)
     usable = ~contradictory
     return Labelled(
         examples.rows(usable),
         store.splits[rows][usable],
-        len(store) - len(examples),
+        store.images - len(examples),
         examples.rows(contradictory),
     )
 

@@ -63,15 +63,15 @@ class Linear:
 
     def fit(self, parameters: Parameters, task: Task, start: Any = None) -> list[tuple[str, Any]]:
         """Fit on all rows."""
-        everything = Cut(np.arange(len(task.codes)), ())
-        path = self._path(task, [everything])
+        everything = np.arange(len(task.codes))
+        path = self._path(task, [Cut(everything, ())])
         if start is not None:
             path.start_from(start[None])
         path.solve(parameters["C"], tolerance=1e-5)
         path.finish(parameters["C"])
         coefficients = path.coefficients(0)
         del path  # its copy of the features
-        scaler = shrunken_scaler(task.features)
+        scaler = shrunken_scaler(task.features, task.shares(everything))
         classifier = self.classifier(coefficients, scaler, parameters, task)
         return [("scale", scaler), ("classify", classifier)]
 
@@ -83,6 +83,7 @@ class Linear:
             [cut.training for cut in cuts],
             self.loss,
             balanced=task.balanced,
+            shares=task.shares(np.arange(len(task.codes))),
         )
 
     def _step(
@@ -108,7 +109,8 @@ def _logistic_regression(
         **parameters, class_weight=task.class_weight, max_iter=2000, warm_start=True
     )
     classifier.coef_, classifier.intercept_ = coefficients
-    classifier.fit(scaler.transform(task.features), task.codes)
+    shares = task.shares(np.arange(len(task.codes)))
+    classifier.fit(scaler.transform(task.features), task.codes, sample_weight=shares)
     classifier.classes_ = task.names
     return classifier.set_params(warm_start=False)
 

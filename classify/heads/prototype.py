@@ -63,9 +63,10 @@ def _means(
 
     Half the squared distance to a mean is a constant less ``vector @ mean - |mean|^2 / 2``.
     """
-    codes, classes = task.codes[rows], len(task.names)
+    codes, classes, shares = task.codes[rows], len(task.names), task.shares(rows)
     members = np.zeros((classes, len(rows)), np.float32)
-    members[codes, np.arange(len(rows))] = (1 / np.bincount(codes, minlength=classes))[codes]
+    members[codes, np.arange(len(rows))] = 1 if shares is None else shares
+    members /= members.sum(axis=1, keepdims=True)
     # Of the class means, so that a frequent class is not at the centre.
     centre = (members @ task.features[rows]).mean(axis=0)
     means = members @ normalize(task.features[rows] - centre)

@@ -63,7 +63,8 @@ class Rbf:
 
     def fit(self, parameters: Parameters, task: Task, start: Any = None) -> list[tuple[str, Any]]:  # noqa: ARG002
         """Fit on all rows; keep the support vectors only."""
-        scaler = shrunken_scaler(task.features)
+        everything = np.arange(len(task.codes))
+        scaler = shrunken_scaler(task.features, task.shares(everything))
         scaled = scaler.transform(task.features)
         if "landmarks" in parameters:
             nystroem = _nystroem(parameters, task).fit(scaled)
@@ -72,7 +73,8 @@ class Rbf:
             return [("scale", scaler), ("kernel", nystroem), ("scale_kernel", second), last]
         gamma = parameters["gamma"]
         machine = _svc(parameters, task)
-        machine.fit(_kernel(squared_distances(scaled, scaled), gamma), task.codes)
+        kernel = _kernel(squared_distances(scaled, scaled), gamma)
+        machine.fit(kernel, task.codes, sample_weight=task.shares(everything))
         machine.classes_ = task.names
         # Rows that are no support vectors do not count: from here on the machine gets kernels with
         # those that are, in its own order of them, and nothing else is saved.
@@ -103,7 +105,8 @@ def _grid(task: Task) -> list[Parameters]:
 
 def _decide(grid: Sequence[Parameters], task: Task, cut: Cut) -> Iterator[list[Decisions]]:
     """Decision values of the held-out rows, for each point of the grid."""
-    scaler = shrunken_scaler(task.features[cut.training])
+    shares = task.shares(cut.training)
+    scaler = shrunken_scaler(task.features[cut.training], shares)
     inside = scaler.transform(task.features[cut.training])
     outside = [scaler.transform(task.features[rows]) for rows in cut.held_out]
     if "landmarks" in grid[0]:
@@ -115,7 +118,7 @@ def _decide(grid: Sequence[Parameters], task: Task, cut: Cut) -> Iterator[list[D
         kernel = _kernel(apart, gamma)
         across = [_kernel(one, gamma) for one in apart_outside]
         for parameters in of_gamma:
-            machine = _svc(parameters, task).fit(kernel, task.codes[cut.training])
+            machine = _svc(parameters, task).fit(kernel, task.codes[cut.training], shares)
             decisions = [machine.decision_function(rows) for rows in across]
             yield [values.reshape(len(values), -1) for values in decisions]
 
@@ -133,7 +136,15 @@ def _decide_by_landmarks(
     training, *held_out = np.split(
         np.arange(len(codes)), np.cumsum([len(inside), *map(len, outside)])[:-1]
     )
-    path = LinearPath(mapped, codes, len(task.names), [training], SVM.loss, balanced=task.balanced)
+    path = LinearPath(
+        mapped,
+        codes,
+        len(task.names),
+        [training],
+        SVM.loss,
+        balanced=task.balanced,
+        shares=task.shares(np.concatenate([cut.training, *cut.held_out])),
+    )
     for parameters in grid:
         yield path.solve(parameters["C"], [held_out])[0]
 

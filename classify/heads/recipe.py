@@ -25,22 +25,24 @@ TEMPERATURE: Final = "temperature"
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """Rows to learn from, and how."""
+    """Rows to learn from, and how: N images, and further views of them if there are any."""
 
     features: NDArray[np.floating]
-    """(N, D)"""
+    """(R, D), the images themselves first."""
     codes: NDArray[np.intp]
-    """(N,) classes, as indices into `names`."""
+    """(R,) classes, as indices into `names`."""
     names: NDArray[np.str_]
     """(K,) sorted."""
     balanced: bool
     """Whether all classes weigh the same, however many rows they have."""
     seed: int
     """Of all random draws."""
+    image: NDArray[np.intp] | None = None
+    """(R,): which of the images each row is a view of; None if each is an image of its own."""
 
     @property
     def labels(self) -> NDArray[np.str_]:
-        """(N,) names, for classifiers whose classes have to be names from the beginning.
+        """(R,) names, for classifiers whose classes have to be names from the beginning.
 
         An array as wide as the longest name: recipes of our own fit `codes` and name the classes
         afterwards.
@@ -53,9 +55,24 @@ class Task:
         """As scikit-learn's classifiers take it."""
         return "balanced" if self.balanced else None
 
+    def shares(self, rows: NDArray[np.intp]) -> NDArray[np.float64] | None:
+        """What some rows count for, so that all images count the same; None if all are images."""
+        if self.image is None:
+            return None
+        views = np.bincount(self.image[rows])
+        shares: NDArray[np.float64] = 1 / views[self.image[rows]]
+        return shares
+
     def weights(self, rows: NDArray[np.intp]) -> NDArray[np.float64] | None:
         """Weights of some rows; None if all are one."""
-        return balancing(self.codes[rows]) if self.balanced else None
+        shares = self.shares(rows)
+        return balancing(self.codes[rows], shares) if self.balanced else shares
+
+    def views_of(self, images: NDArray[np.intp]) -> NDArray[np.intp]:
+        """All rows of some images, sorted."""
+        if self.image is None:
+            return np.sort(images)
+        return np.flatnonzero(np.isin(self.image, images))
 
 
 class Cut(NamedTuple):

@@ -31,11 +31,15 @@ class ShrunkenScaler(StandardScaler):  # type: ignore[misc]
         return self
 
 
-def shrunken_scaler(features: NDArray[np.floating]) -> StandardScaler:
+def shrunken_scaler(
+    features: NDArray[np.floating], shares: NDArray[np.float64] | None = None
+) -> StandardScaler:
     """A StandardScaler, fitted to (N, D) features, with the ``scale_`` of a `ShrunkenScaler`.
 
-    Whatever knows a StandardScaler, exports included, knows this one.
+    Whatever knows a StandardScaler, exports included, knows this one. Rows may count for less than
+    one each, by (N,) `shares`.
     """
-    scaler = StandardScaler().fit(features)
-    scaler.scale_ = scales(np.asarray(scaler.var_), len(features))
+    scaler = StandardScaler().fit(features, sample_weight=shares)
+    scaler.n_samples_seen_ = np.int64(np.round(scaler.n_samples_seen_))
+    scaler.scale_ = scales(np.asarray(scaler.var_), scaler.n_samples_seen_)
     return scaler

@@ -39,6 +39,8 @@ class LinearPath:
     `features` are (N, D) and computed with in float32. `codes` are (N,) classes from 0; all
     `classes` of them occur in each of the P `trainings`, the rows that a classifier is trained on.
     If `balanced`, the rows of a training set are weighed so that all classes in it weigh the same.
+    Rows may count for less than one each, by (N,) `shares`: views of one image are all there or all
+    not, and count for one.
 
     It is done by L-BFGS in coordinates where the penalty plus the mean curvature of the loss is the
     identity: two to ten steps instead of hundreds. The features of all rows enter that change of
@@ -56,14 +58,18 @@ class LinearPath:
         loss: Loss,
         *,
         balanced: bool = False,
+        shares: NDArray[np.float64] | None = None,
         at_once: int = _AT_ONCE,
     ) -> None:
         self.loss, self._codes = loss, codes
         self._columns, self._at_once = columns_of(classes), at_once
         self._weights = np.zeros((len(trainings), len(features)), np.float32)
         for weights, rows in zip(self._weights, trainings, strict=True):
-            weights[rows] = balancing(codes[rows]) if balanced else 1
+            own = None if shares is None else shares[rows]
+            weights[rows] = balancing(codes[rows], own) if balanced else 1 if own is None else own
         members = (self._weights > 0).astype(np.float32)
+        if shares is not None:
+            members *= shares.astype(np.float32)
         self._sizes = members.sum(axis=1)
 
         # Standardised once over all rows; what little a training set differs is put right in the

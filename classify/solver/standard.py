@@ -27,11 +27,15 @@ def scales(variances: NDArray[np.floating], rows: Any) -> NDArray[np.floating]:
     return np.asarray(np.sqrt(np.where(common > 0, shrunk, 1)), variances.dtype)
 
 
-def balancing(codes: NDArray[np.intp]) -> NDArray[np.float64]:
+def balancing(
+    codes: NDArray[np.intp], shares: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
     """Weights of rows that make classes weigh the same; they sum to the number of rows.
 
-    What scikit-learn means by ``class_weight="balanced"``.
+    What scikit-learn means by ``class_weight="balanced"``. Rows may count for less than one each.
     """
-    counts = np.bincount(codes)
-    weights: NDArray[np.float64] = len(codes) / np.count_nonzero(counts) / counts[codes]
+    if shares is None:
+        shares = np.ones(len(codes))
+    counts = np.bincount(codes, shares)
+    weights: NDArray[np.float64] = shares.sum() / np.count_nonzero(counts) / counts[codes] * shares
     return weights

@@ -145,7 +145,7 @@ def audit(
         If an option has an impossible value.
     """
     experiment = Experiment.of(store, folds, seed, None, min_images, tested=False)
-    examples, codes = experiment.examples, experiment.task.codes
+    examples, codes = experiment.examples, experiment.codes
     probabilities = out_of_fold(head, experiment)
     # Near-copies alone: what else is in one group may well have several labels.
     copies = Grouping(examples.features, examples.identities, labels=codes)

@@ -14,7 +14,7 @@ from ...features.store import FeatureStore
 from ..crossfit import cross_fit
 from ..examples import Examples, labelled
 from ..examples.parted import apart, large_classes, require_classes
-from ..experiment import folds_of, require_possible
+from ..experiment import folds_of, require_possible, task_of
 from ..heads import recipe_of
 from ..heads.recipe import Task
 from ..scores.evaluation import score
@@ -128,17 +128,14 @@ def compare(
     counts = np.bincount(codes[rows])
     majority = names[int(counts.argmax())]
 
-    def entry(
-        name: str, baseline: str, features: NDArray[np.floating]
-    ) -> tuple[Standing, NDArray[np.bool_]]:
+    def entry(name: str, baseline: str, task: Task) -> tuple[Standing, NDArray[np.bool_]]:
         started = time.perf_counter()
-        task = Task(features, codes, np.array(names), balanced=False, seed=seed)
         found = cross_fit(recipe_of("logistic"), task, cut, honest=True).probabilities[rows]
         standing = Standing.of(
             name,
             score(scored, found, names, majority=majority, basis=""),
             seconds=time.perf_counter() - started,
-            dimension=features.shape[1],
+            dimension=task.features.shape[1],
             baseline=baseline,
         )
         return standing, found.argmax(axis=1) == codes[rows]
@@ -149,9 +146,10 @@ def compare(
         examples = _at(examples, common)
         _require_same_labels(stores[0], first, store, examples)
         baseline = RANDOM_WEIGHTS if _is_random(store) else ""
-        entries.append(entry(str(store.path), baseline, examples.features))
+        entries.append(entry(str(store.path), baseline, task_of(examples, names, False, seed)))
     if pixels is not None:
-        entries.append(entry(RAW_PIXELS, RAW_PIXELS, pixels(first.paths.tolist())))
+        bare = Task(pixels(first.paths.tolist()), codes, np.array(names), balanced=False, seed=seed)
+        entries.append(entry(RAW_PIXELS, RAW_PIXELS, bare))
     return Comparison(
         standings=ranked(entries, scored.groups, lambda one: (-one.accuracy, one.log_loss)),
         images=len(rows),

@@ -75,11 +75,11 @@ def learning_curve(head: Head, store: FeatureStore) -> LearningCurve:
             f"{store.path}: the head was trained on another file, or before it changed"
         )
     experiment = Experiment.of(store, head.folds, head.seed, head.class_weight, head.min_images)
-    task, folds = experiment.task, experiment.folds
-    scored = task.codes[np.concatenate(folds)]
-    majority = float(np.mean(scored == np.bincount(task.codes).argmax()))
-    pools = [np.setdiff1d(np.arange(len(task.codes)), held_out) for held_out in folds]
-    *sizes, most = _sizes(min(int(np.bincount(task.codes[pool]).max()) for pool in pools))
+    task, folds, codes = experiment.task, experiment.folds, experiment.codes
+    scored = codes[np.concatenate(folds)]
+    majority = float(np.mean(scored == np.bincount(codes).argmax()))
+    pools = [np.setdiff1d(np.arange(len(codes)), held_out) for held_out in folds]
+    *sizes, most = _sizes(min(int(np.bincount(codes[pool]).max()) for pool in pools))
     draws, used = _draws(len(task.codes) * len(task.names) * len(sizes), len(folds))
     folds, pools = folds[:used], pools[:used]
     generator = np.random.default_rng(head.seed)
@@ -87,17 +87,16 @@ def learning_curve(head: Head, store: FeatureStore) -> LearningCurve:
     for held_out, pool in zip(folds, pools, strict=True):
         for _ in range(draws):
             shuffled = generator.permutation(pool)
-            place = _place_in_class(task.codes[shuffled])
-            cuts += [Cut(np.sort(shuffled[place < size]), (held_out,)) for size in sizes]
-        cuts.append(Cut(pool, (held_out,)))
+            place = _place_in_class(codes[shuffled])
+            for size in sizes:
+                cuts.append(Cut(task.views_of(shuffled[place < size]), (held_out,)))
+        cuts.append(Cut(task.views_of(pool), (held_out,)))
     step = recipe_of(head.name).at(head.parameters, task, cuts)
 
     drawn_right, right = [], []  # of each fold: (draws, sizes, n) and, of the whole pool, (n,)
     for fold, held_out in enumerate(folds):
         own = range(fold * (draws * len(sizes) + 1), (fold + 1) * (draws * len(sizes) + 1))
-        *drawn, whole = [
-            chosen_codes(step.decisions[one][0]) == task.codes[held_out] for one in own
-        ]
+        *drawn, whole = [chosen_codes(step.decisions[one][0]) == codes[held_out] for one in own]
         drawn_right.append(np.reshape(drawn, (draws, len(sizes), len(held_out))))
         right.append(whole)
     image = experiment.examples.groups

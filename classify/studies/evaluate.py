@@ -8,11 +8,14 @@ from ...features.errors import TrainingError, WrongUsage, because, count, listed
 from ...features.layout import SPLIT_NAMES, TEST
 from ...features.store import FeatureStore
 from ..examples import labelled
+from ..examples.augmented import probabilities, require_views
 from ..head import Head
 from ..scores.evaluation import Scores, score
 
 
-def evaluate(head: Head, store: FeatureStore, split: str | None = None) -> Scores:
+def evaluate(
+    head: Head, store: FeatureStore, split: str | None = None, *, tta: bool = False
+) -> Scores:
     """Score a head on labelled features that it was not trained on.
 
     Images that the head was trained on, and near-copies of them, are left out and counted in the
@@ -28,6 +31,8 @@ def evaluate(head: Head, store: FeatureStore, split: str | None = None) -> Score
         Features of the same provenance.
     split : {"train", "validation", "test", "all"}, optional
         Which rows; by default the test split if the file has one, else all.
+    tta : bool, default=False
+        Predict an image by the mean over its views in the file (test-time augmentation).
 
     Raises
     ------
@@ -35,6 +40,8 @@ def evaluate(head: Head, store: FeatureStore, split: str | None = None) -> Score
         If head and features were made differently.
     TrainingError
         If no row is left to score, or none has a class that the head knows.
+    WrongUsage
+        If there is no such split; if `tta` is asked for, and head or file have no views.
     """
     head.origin.require(store.origin)
     usable = labelled(store)
@@ -80,9 +87,12 @@ def evaluate(head: Head, store: FeatureStore, split: str | None = None) -> Score
             f"{listed([printable(name) for name in examples.classes])}; it knows "
             f"{listed([printable(name) for name in head.label_names])}{because(notes)}"
         )
+    if tta:
+        require_views(store, examples.augmented, head.origin.augmentation)
+        notes.append(f"probabilities are means over {store.augmentation.views} views of an image")
     return score(
         examples,
-        head.predict(examples.features).probabilities,
+        probabilities(head.pipeline, examples.features, examples.augmented if tta else None),
         head.label_names,
         majority=head.majority,
         basis=basis,

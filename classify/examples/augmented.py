@@ -1,0 +1,109 @@
+"""The augmented views of examples: rows to train on that are no images of their own."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...features.augmentation import Augmentation
+from ...features.errors import WrongUsage
+from ...features.store import FeatureStore
+from .. import soundness
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmented:
+    """Views 1 and up of some images; the images themselves are rows elsewhere."""
+
+    features: NDArray[np.floating]
+    """(M, D) float32."""
+    image: NDArray[np.intp]
+    """(M,): which of the images each is of."""
+
+    @classmethod
+    def none(cls, dimension: int) -> "Augmented":
+        """Where images have no views but themselves."""
+        return cls(np.empty((0, dimension), np.float32), np.empty(0, np.intp))
+
+    @classmethod
+    def of(cls, store: FeatureStore, rows: NDArray[np.bool_]) -> "Augmented":
+        """The views of those images of a file that have their own vectors in `rows`."""
+        itself = store.views == 0
+        if itself.all():
+            return cls.none(store.dimension)
+        # Rows are sorted by image and view: the image itself is the last view 0 before any other.
+        place = np.where(rows[itself], np.cumsum(rows[itself]) - 1, -1)[np.cumsum(itself) - 1]
+        chosen = ~itself & (place >= 0)
+        return cls(store.features[chosen].astype(np.float32, copy=False), place[chosen])
+
+    def among(self, chosen: NDArray[np.bool_] | NDArray[np.intp], images: int) -> "Augmented":
+        """Those of some of the images, each chosen once."""
+        if not len(self.image):
+            return self
+        rows = np.flatnonzero(chosen) if chosen.dtype == np.bool_ else chosen
+        place = np.full(images, -1)
+        place[rows] = np.arange(len(rows))
+        kept = place[self.image] >= 0
+        return Augmented(self.features[kept], place[self.image[kept]])
+
+
+def require_views(
+    store: FeatureStore, views: Augmented | None, trained_with: Augmentation | None = None
+) -> None:
+    """Refuse to predict by the mean over views where a head or the images have none.
+
+    Raises
+    ------
+    WrongUsage
+        If they have none, or the head was trained with others.
+    """
+    if trained_with is not None:
+        require_trained(trained_with)
+        if not trained_with.joins(store.augmentation.recipe):
+            raise WrongUsage(
+                f"{store.path}: its views were made by {store.augmentation.changes!r}, those that "
+                f"the head was trained with by {trained_with.changes!r}; leave --tta out"
+            )
+    if store.augmentation.views == 1:
+        raise WrongUsage(
+            f"{store.path}: --tta takes the mean over views of an image, and this file has none; "
+            f"extract the images again with --views 4, say, or leave it out"
+        )
+    if views is None or not len(views.image):
+        raise WrongUsage(
+            f"{store.path}: --tta takes the mean over views, and the images to be scored have none "
+            f"(those of the test split have not by default); extract the images again with "
+            f"--views-of all, or leave it out"
+        )
+
+
+def require_trained(made: Augmentation) -> None:
+    """Refuse the mean over views for a head that was trained without any."""
+    if made.views == 1:
+        raise WrongUsage(
+            "this head was trained without views, so --tta has no recipe to make any by; train it "
+            "on a file that was extracted with --views 4, say, or leave --tta out"
+        )
+
+
+def probabilities(
+    pipeline: Any, features: NDArray[np.floating], views: Augmented | None
+) -> NDArray[np.float64]:
+    """(N, D) images, and further views to take the mean over -> (N, K) class probabilities."""
+    itself = soundness.probabilities(pipeline, features)
+    if views is None:
+        return itself
+    every = np.concatenate([itself, soundness.probabilities(pipeline, views.features)])
+    image = np.concatenate([np.arange(len(features)), views.image])
+    return mean_of_views(every, image, len(features))
+
+
+def mean_of_views(
+    values: NDArray[np.float64], image: NDArray[np.intp], images: int
+) -> NDArray[np.float64]:
+    """(R, K) values of views, and which image each is of -> (images, K) means over its views."""
+    total = np.zeros((images, values.shape[1]))
+    np.add.at(total, image, values)
+    means: NDArray[np.float64] = total / np.bincount(image, minlength=images)[:, None]
+    return means
