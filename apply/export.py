@@ -124,6 +124,11 @@ def _layer(head: Head, name: str) -> DenseLayer:
         layer = dense_layer(head.pipeline)
     except HeadError as error:
         raise HeadError(f"{name}: its {head.name} head cannot be exported: {error}") from error
+    if head.tta:
+        raise HeadError(
+            f"{name}: it was chosen and scored by the mean over views of an image (--tta), and a "
+            f"graph sees an image once; train the head again without --tta to export it"
+        )
     if head.provenance.precision != "f32":
         raise HeadError(
             f"{name}: its features were computed in {head.provenance.precision}, which every "

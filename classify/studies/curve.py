@@ -88,8 +88,8 @@ def learning_curve(head: Head, store: FeatureStore) -> LearningCurve:
         for _ in range(draws):
             shuffled = generator.permutation(pool)
             place = _place_in_class(codes[shuffled])
-            for size in sizes:
-                cuts.append(Cut(task.views_of(shuffled[place < size]), (held_out,)))
+            chosen = [task.views_of(shuffled[place < size]) for size in sizes]
+            cuts += [Cut(rows, (held_out,)) for rows in chosen]
         cuts.append(Cut(task.views_of(pool), (held_out,)))
     step = recipe_of(head.name).at(head.parameters, task, cuts)
 
@@ -105,7 +105,8 @@ def learning_curve(head: Head, store: FeatureStore) -> LearningCurve:
     for number, size in enumerate(sizes):
         of_folds = [of_fold[:, number] for of_fold in drawn_right]
         accuracy = np.concatenate(of_folds, axis=1).mean()
-        images = np.unique(image[cuts[number].training])
+        rows = cuts[number].training
+        images = np.unique(image[rows[rows < len(image)]])
         share = len(images) / len(np.unique(image[pools[0]]))
         interval = drawn_interval(of_folds, groups, share)
         points.append(CurvePoint(size, float(accuracy), interval))

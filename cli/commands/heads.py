@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from .options import FILE, FOLDS, HEAD, JSON, MIN_IMAGES, PLOTS, SEED, TRUST, choice, out
+from .options import FILE, FOLDS, HEAD, JSON, MIN_IMAGES, PLOTS, SEED, TRUST, TTA, choice, out
 
 
 @click.command()
@@ -27,6 +27,7 @@ from .options import FILE, FOLDS, HEAD, JSON, MIN_IMAGES, PLOTS, SEED, TRUST, ch
     metavar="balanced",
     help="Let all classes weigh the same, however few images they have.",
 )
+@TTA
 @PLOTS
 @JSON
 def train(file: str, out: str, head: str, plots: Path | None, as_json: bool, **how: Any) -> None:
@@ -66,11 +67,12 @@ def train(file: str, out: str, head: str, plots: Path | None, as_json: bool, **h
     metavar="train|validation|test|all",
     help="Which rows [default: the test split if there is one, else all].",
 )
+@TTA
 @PLOTS
 @TRUST
 @JSON
 def evaluate(
-    head: str, file: str, split: str | None, plots: Path | None, trust: bool, as_json: bool
+    head: str, file: str, plots: Path | None, trust: bool, as_json: bool, **how: Any
 ) -> None:
     """Score a head on labelled features that it was not trained on."""
     from ...classify import evaluate, load_head
@@ -82,7 +84,7 @@ def evaluate(
         require_plots(plots)
     started = time.perf_counter()
     loaded = load_head(head, trust=trust)
-    scores = evaluate(loaded, FeatureStore(file), split)
+    scores = evaluate(loaded, FeatureStore(file), **how)
     seconds = time.perf_counter() - started
     drawn = []
     try:

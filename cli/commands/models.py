@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from .options import ENGINE, HEAD, JSON, REMOVE, TRUST, WEIGHTS, WHAT, columns, number, out
+from .options import ENGINE, HEAD, JSON, REMOVE, TRUST, TTA, WEIGHTS, WHAT, columns, number, out
 
 
 @click.command(epilog=WHAT)
@@ -20,6 +20,7 @@ from .options import ENGINE, HEAD, JSON, REMOVE, TRUST, WEIGHTS, WHAT, columns, 
 @REMOVE
 @columns
 @number("--top", "How many of the most probable labels to give.", 1)
+@TTA
 @WEIGHTS
 @ENGINE
 @TRUST

@@ -71,6 +71,12 @@ WHAT: Final = (
 LABELS: Final = choice(
     "--labels", "folder", "folder|none", "Take labels from folders (or the list), or none."
 )
+TTA: Final = click.option(
+    "--tta",
+    is_flag=True,
+    help="Predict an image by the mean over its views (test-time augmentation); the head, or the "
+    "file, was made with --views.",
+)
 FOLDS: Final = number("--folds", "Folds of cross-validation.", 5, least=2)
 MIN_IMAGES: Final = number(
     "--min-images", "Leave out classes with fewer distinct training images.", 1

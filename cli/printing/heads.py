@@ -23,6 +23,7 @@ def head(head: Head, *, as_json: bool) -> None:
         "environment": head.environment,
         "fingerprint": head.provenance.fingerprint,
         "provenance": dataclasses.asdict(head.provenance),
+        "views": dataclasses.asdict(head.augmentation),
         "scores": head.scores.to_dict(),
         "false_alarms": head.novelty.false_alarms,
     }
