@@ -265,10 +265,13 @@ def make_store(tmp_path):
         splits=None,
         groups=None,
         contents=None,
+        views=(),
+        views_of="training",
         name="made.h5",
         weights_digest="0" * 64,
         dtype="float32",
     ) -> FeatureStore:
+        from headstart.features.augmentation import NO_AUGMENTATION, Augmentation
         from headstart.features.journal.known import Known
         from headstart.features.journal.lock import exclusive
         from headstart.features.journal.seal import seal
@@ -292,14 +295,20 @@ def make_store(tmp_path):
             for file, *said in zip(files, labels, splits, groups, strict=True)
         ]
         vectors = dict(zip((file.key for file in files), features, strict=True))
+        augmentation = NO_AUGMENTATION
+        if len(views):  # (V, N, D): views 1 and up of each image
+            augmentation = Augmentation(len(views) + 1, "flip=0.5;1", views_of)
+            for number, of_number in enumerate(views, 1):
+                rows = np.asarray(of_number, dtype)
+                vectors |= {(file.digest, number): row for file, row in zip(files, rows)}
         with exclusive(out):
             units.publish(
                 units.folder_of(out),
-                Origin(provenance, embedding.environment, canary),
+                Origin(provenance, embedding.environment, canary, augmentation=augmentation),
                 files,
                 vectors,
             )
-            return seal(Known(out), listing)
+            return seal(Known(out), listing, augmentation)
 
     return make
 
