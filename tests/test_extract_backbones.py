@@ -5,13 +5,17 @@ import inspect
 import h5py
 import numpy as np
 import pytest
+from headstart.classify import train
 from headstart.extract.backbones import build as backbones
 from headstart.extract.backbones.architectures import ARCHITECTURES, architecture
 from headstart.extract.backbones.request import Request
 from headstart.extract.backbones.weights import digest
+from headstart.extract.embedding import Embedding
 from headstart.extract.engines.engine import Tuning
 from headstart.extract.engines.keras import KerasEngine
+from headstart.extract.images.decode import decode
 from headstart.extract.machine import import_keras
+from headstart.extract.pipeline import run
 from headstart.features import BackboneError, WrongUsage
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (37, 71, 71, 3), dtype=np.uint8)
@@ -264,3 +268,28 @@ def test_official_weights_already_in_place_need_no_network(
     monkeypatch.setattr("keras.src.utils.file_utils.validate_file", lambda *_, **__: True)
     loaded = backbones.build(Request.checked(size=71))
     assert relative(KerasEngine(loaded).embed(IMAGES), vectors).max() < 1e-6
+
+
+@pytest.mark.parametrize("name", ["InceptionV3", "VGG16", "VGG19", "ResNet50", "ResNet50V2"])
+def test_backbones_that_introductions_name_embed_and_train_as_their_authors_normalise(
+    keras, name, tmp_path, fill_photos
+):
+    known = ARCHITECTURES[name]
+    photos = fill_photos(tmp_path / "photos", count=6)
+    request = Request.checked(backbone=name, weights="random", size=known.minimum)
+    embedding = Embedding(request, "keras")
+    store = run(embedding, photos, tmp_path / "out.h5")
+    assert train(store).scores.rows == 12
+    graph = embedding._loaded[0].graph
+    (inner,) = (layer for layer in graph.layers if isinstance(layer, keras.Model))
+    shape = (known.minimum, known.minimum, 3)
+    plain = applications(keras)[name](
+        include_top=False, weights=None, input_shape=shape, pooling="avg"
+    )
+    plain.set_weights(inner.get_weights())
+    pixels = [decode((photos / path).read_bytes(), known.minimum).pixels for path in store.paths]
+    normalise = getattr(keras.applications, known.module).preprocess_input
+    theirs = plain.predict(normalise(np.stack(pixels).astype(np.float32)), verbose=0)
+    assert relative(store.features, theirs).max() < 1e-4
+    assert np.ptp(theirs, axis=0).max() > 1e-3
+    keras.backend.clear_session()

@@ -1,0 +1,237 @@
+"""The textbook program of transfer learning beside headstart: same images, weights and splits.
+
+    python benchmarks/textbook.py [--source FOLDER|tfds:NAME] [--backbone Xception]
+        [--weights imagenet|random|FILE] [--size 150] [--epochs 5] [--images 4000] [--only SIDE ...]
+        [--repeats 1] [--json FILE]
+
+The textbook program is that of the Keras guide to transfer learning: images at 150 x 150, random
+horizontal flips and rotations by 0.1, pixels from -1 to 1, a frozen base without its top, global
+average pooling, dropout of 0.2, Dense(1), Adam, binary cross-entropy from logits. Every epoch runs
+every image through the base. Its splits are train[:40%], train[40%:50%] to validate by and
+train[50%:60%] to test on; of a folder of images the same parts, 4 : 1 : 1 of all of it, and where
+there are fewer images than --images, further ones are cut from those of the same part. Both sides
+train on the first part alone and are asked for the labels of the two others; copies count as one
+image in the intervals.
+
+textbook   5 epochs in plain Keras, validated after each; whole process
+f32, bf16  extract and train of headstart, and the labels of the other parts; whole process, with an
+           empty cache, so that the graph is converted too
+views      the same in f32 with four views of every training image
+
+`later` is the next experiment in the same running Python: textbook, the fit again; headstart,
+search, fit and cross-validated scores. Ratios are those within one round.
+
+The classic: `python benchmarks/textbook.py --source tfds:cats_vs_dogs --weights imagenet`. Without a
+network, HEADSTART_TEST_DATA names a folder of photographs and weights of MobileNetV2; Xception with
+random weights shows the times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from extraction import machine, options, photographs, python, run, spread
+
+TEXTBOOK = """
+import json, os, sys, time
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+import keras, numpy as np
+from keras import layers
+asked = json.loads(sys.argv[1])
+size = (asked["size"],) * 2
+if asked["folders"]:
+    parts = [
+        keras.utils.image_dataset_from_directory(
+            folder, image_size=size, batch_size=64, shuffle=not number, verbose=False
+        )
+        for number, folder in enumerate(asked["folders"])
+    ]
+    names = [[os.path.relpath(path, folder) for path in part.file_paths]
+             for folder, part in zip(asked["folders"], parts)]
+else:
+    import tensorflow as tf, tensorflow_datasets as tfds
+    parts = tfds.load(asked["source"], split=asked["parts"], as_supervised=True)
+    names = [[str(row) for row in range(part.cardinality())] for part in parts]
+    parts = [part.map(lambda image, label: (tf.image.resize(image, size), label)).batch(64)
+             for part in parts]
+training, validation, test = [part.prefetch(2) for part in parts]
+
+weights = asked["weights"]
+base = getattr(keras.applications, asked["backbone"])(
+    weights=None if weights == "random" else weights, input_shape=(*size, 3), include_top=False
+)
+base.trainable = False
+
+def program():
+    inputs = keras.Input((*size, 3))
+    x = layers.RandomFlip("horizontal")(inputs)
+    x = layers.RandomRotation(0.1)(x)
+    x = layers.Rescaling(scale=1 / 127.5, offset=-1)(x)
+    x = base(x, training=False)
+    x = layers.GlobalAveragePooling2D()(x)
+    x = layers.Dropout(0.2)(x)
+    model = keras.Model(inputs, layers.Dense(1)(x))
+    model.compile(
+        keras.optimizers.Adam(),
+        keras.losses.BinaryCrossentropy(from_logits=True),
+        metrics=[keras.metrics.BinaryAccuracy(threshold=0.0)],
+    )
+    started = time.perf_counter()
+    history = model.fit(training, epochs=asked["epochs"], validation_data=validation, verbose=0)
+    return model, time.perf_counter() - started, history.history["val_binary_accuracy"][-1]
+
+model, seconds, accuracy = program()
+right = []
+for part in (validation, test):
+    truth = np.concatenate([label.numpy() for _, label in part])
+    right.append(((model.predict(part, verbose=0)[:, 0] > 0) == truth).tolist())
+print(json.dumps({"later": seconds, "right": [dict(zip(*pair)) for pair in zip(names[1:], right)]}))
+"""
+
+OURS = """
+import json, sys, time
+from headstart.classify import train
+from headstart.extract import extract
+asked = json.loads(sys.argv[1])
+how = {key: asked[key] for key in ("backbone", "weights", "size", "precision")}
+sources = asked["folders"] or [f"tfds:{asked['source']}[{part}]" for part in asked["parts"]]
+stores = [
+    extract(source, f"{asked['out']}/{number}.h5", views=1 if number else asked["views"], **how)
+    for number, source in enumerate(sources)
+]
+head = train(stores[0])
+right = []
+for store in stores[1:]:
+    labels, names = head.predict(store).labels, store.label_names
+    right.append({
+        path: names[code] == label
+        for path, code, label in zip(store.paths, store.labels.tolist(), labels.tolist())
+    })
+later = []
+for _ in range(3):
+    started = time.perf_counter()
+    train(stores[0])
+    later.append(time.perf_counter() - started)
+print(json.dumps({"later": sorted(later)[1], "right": right, "cross-validated": head.scores.summary}))
+"""
+
+SIDES: dict[str, dict[str, Any]] = {
+    "textbook": {},
+    "f32": {"precision": "f32", "views": 1},
+    "bf16": {"precision": "bf16", "views": 1},
+    "views": {"precision": "f32", "views": 4},
+}
+PARTS = ("train[:40%]", "train[40%:50%]", "train[50%:60%]")
+_SHARES = (4, 1, 1)
+
+
+def split_folder(source: Path, into: Path, images: int) -> tuple[list[str], list[int]]:
+    """Deal the photographs of a folder out, 4 : 1 : 1; how many of each part are not cut."""
+    found = sorted(source.rglob("*.jpg"))
+    random.Random(0).shuffle(found)
+    folders, counts, start = [], [], 0
+    for number, share in enumerate(_SHARES):
+        end = start + len(found) * share // sum(_SHARES)
+        for path in found[start:end]:
+            place = into / "own" / str(number) / path.parent.name / path.name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.symlink_to(path.resolve())
+        folder = into / str(number)
+        wanted = max(images * share // sum(_SHARES), end - start)
+        counts.append(photographs(into / "own" / str(number), folder, wanted))
+        folders.append(str(folder))
+        start = end
+    return folders, counts
+
+
+def judged(right: dict[str, bool], whole: int | None) -> dict[str, Any]:
+    """Accuracy of a part and its interval; cuts of one photograph count as one image."""
+    import numpy as np
+    from headstart.classify.scores.intervals import accuracy_interval
+
+    flags = np.array([*right.values()], bool)
+    numbers = [int(Path(path).stem) % whole if whole else row for row, path in enumerate(right)]
+    interval = accuracy_interval(flags, np.unique(numbers, return_inverse=True)[1])
+    return {"images": len(flags), "accuracy": float(flags.mean()), "interval": interval}
+
+
+def percent(one: dict[str, Any]) -> str:
+    low, high = one["interval"]
+    return f"{one['accuracy']:.1%} ({low:.1%} to {high:.1%})"
+
+
+def table(result: dict[str, Any]) -> str:
+    """Markdown, a line for each side."""
+    columns = ("first run, seconds", "ratio", "later, seconds", "ratio", "validation", "test")
+    lines = [f"| {result['backbone']} at {result['size']} px, {result['images']:,} images | "]
+    lines[0] += " | ".join(columns) + " |"
+    lines.append("| --- |" + " ---: |" * len(columns))
+    for name, side in result["sides"].items():
+        cells = []
+        for key, digits in (("first", 1), ("later", 2)):
+            theirs = result["sides"].get("textbook", side)[key]
+            pairs = zip(theirs, side[key], strict=False)
+            cells += [spread(side[key], digits), spread([a / b for a, b in pairs], 1)]
+        cells += [percent(one) for one in side["parts"]]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    data = os.environ.get("HEADSTART_TEST_DATA")
+    parser.add_argument("--source", default=data and f"{data}/images/cats_vs_dogs")
+    parser.add_argument("--backbone", default="Xception")
+    parser.add_argument("--weights", default="imagenet")
+    parser.add_argument("--size", type=int, default=150)
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--images", type=int, default=4000)
+    parser.add_argument("--only", choices=SIDES, nargs="+", default=list(SIDES))
+    parser.set_defaults(repeats=1)
+    asked = options(parser, table)
+    if not asked.source:
+        parser.error("no --source, and HEADSTART_TEST_DATA names no folder of photographs")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        about = {key: getattr(asked, key) for key in ("backbone", "weights", "size", "epochs")}
+        about |= {"folders": [], "parts": PARTS, "source": asked.source.removeprefix("tfds:")}
+        whole: list[int | None] = [None] * 3
+        if not asked.source.startswith("tfds:"):
+            about["folders"], whole = split_folder(Path(asked.source), folder, asked.images)
+        sides: dict[str, dict[str, Any]] = {}
+        for number in range(asked.repeats):
+            for side in asked.only:
+                out = folder / f"{side}{number}"
+                out.mkdir()
+                program = OURS if SIDES[side] else TEXTBOOK
+                what = json.dumps({**about, **SIDES[side], "out": str(out)})
+                seconds, said = run(python(program, what), HEADSTART_CACHE=str(out / "cache"))
+                found = json.loads(said.splitlines()[-1])
+                one = sides.setdefault(side, {"first": [], "later": []})
+                # The later experiments are no part of the first run.
+                repeated = 3 * found["later"] if SIDES[side] else 0.0
+                one["first"].append(round(seconds - repeated, 2))
+                one["later"].append(round(found["later"], 3))
+                one["parts"] = [judged(*pair) for pair in zip(found["right"], whole[1:])]
+                one |= {key: found[key] for key in ("cross-validated",) if key in found}
+                shown = f"{side}: {one['first'][-1]:.1f} s, later {found['later']:.2f} s"
+                print(f"{shown}, {', '.join(map(percent, one['parts']))}", file=sys.stderr, flush=True)
+    images = sum(one["images"] for one in one["parts"]) * sum(_SHARES) // sum(_SHARES[1:])
+    result = {**machine(), **about, "images": images, "sides": sides}
+    result.pop("folders")
+    if asked.json:
+        asked.json.write_text(json.dumps(result, indent=1) + "\n")
+    print(table(result))
+
+
+if __name__ == "__main__":
+    main()
