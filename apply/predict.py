@@ -15,16 +15,16 @@ from ..classify.head import THIS_HEAD, Head, load_head
 from ..extract.embedding import Embedding
 from ..extract.engines import AUTO
 from ..extract.images.views import AS_BEFORE, Asked
-from ..extract.pipeline import log_notes, run
+from ..extract.pipeline import run
 from ..extract.sources import Named, is_source, scan
-from ..extract.sources.listing import Listing
+from ..extract.sources.listing import Listing, log_notes
 from ..features import durable
-from ..features.augmentation import ALL
 from ..features.digest import ArrayDigest
 from ..features.errors import HeadstartError, WrongUsage
 from ..features.journal.units import folder_of
 from ..features.opening import is_hdf5
 from ..features.origin import Origin
+from ..features.provenance.augmentation import ALL
 from ..features.store import FeatureStore
 from .predictions import Predictions, writer_of
 

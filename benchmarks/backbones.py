@@ -41,7 +41,12 @@ def table(result: dict[str, Any]) -> str:
         "| --- | ---: | ---: | --- | ---: |",
     ]
     for one in result["backbones"]:
-        cells = [one["name"], str(one["size"]), f"{one['dimension']:,}", f"`{one['normalisation']}`"]
+        cells = [
+            one["name"],
+            str(one["size"]),
+            f"{one['dimension']:,}",
+            f"`{one['normalisation']}`",
+        ]
         lines.append("| " + " | ".join([*cells, spread(one["relative"])]) + " |")
     return "\n".join(lines)
 
@@ -68,9 +73,8 @@ def main() -> None:
     first = Embedding(Request.checked(backbone=NAMES[0], weights="random"))
     for name in NAMES:
         embedding = Embedding(Request.checked(backbone=name, weights="random"))
-        rates: list[tuple[float, float]] = []
-        for _ in range(asked.repeats):
-            rates.append((rate(first, asked.images), rate(embedding, asked.images)))
+        sides = (first, embedding)
+        rates = [[rate(side, asked.images) for side in sides] for _ in range(asked.repeats)]
         provenance = embedding.provenance
         found.append(
             {

@@ -21,8 +21,7 @@ views      the same in f32 with four views of every training image
 `later` is the next experiment in the same running Python: textbook, the fit again; headstart,
 search, fit and cross-validated scores. Ratios are those within one round.
 
-The classic: `python benchmarks/textbook.py --source tfds:cats_vs_dogs --weights imagenet`. Without a
-network, HEADSTART_TEST_DATA names a folder of photographs and weights of MobileNetV2; Xception with
+The classic: `python benchmarks/textbook.py --source tfds:cats_vs_dogs`. Without a network, HEADSTART_TEST_DATA names a folder of photographs and weights of MobileNetV2; Xception with
 random weights shows the times.
 """
 
@@ -119,7 +118,7 @@ for _ in range(3):
     started = time.perf_counter()
     train(stores[0])
     later.append(time.perf_counter() - started)
-print(json.dumps({"later": sorted(later)[1], "right": right, "cross-validated": head.scores.summary}))
+print(json.dumps({"later": sorted(later)[1], "right": right, "said": head.scores.summary}))
 """
 
 SIDES: dict[str, dict[str, Any]] = {
@@ -221,10 +220,14 @@ def main() -> None:
                 repeated = 3 * found["later"] if SIDES[side] else 0.0
                 one["first"].append(round(seconds - repeated, 2))
                 one["later"].append(round(found["later"], 3))
-                one["parts"] = [judged(*pair) for pair in zip(found["right"], whole[1:])]
-                one |= {key: found[key] for key in ("cross-validated",) if key in found}
+                one["parts"] = [
+                    judged(*pair) for pair in zip(found["right"], whole[1:], strict=True)
+                ]
+                one |= {key: found[key] for key in ("said",) if key in found}
                 shown = f"{side}: {one['first'][-1]:.1f} s, later {found['later']:.2f} s"
-                print(f"{shown}, {', '.join(map(percent, one['parts']))}", file=sys.stderr, flush=True)
+                print(
+                    f"{shown}, {', '.join(map(percent, one['parts']))}", file=sys.stderr, flush=True
+                )
     images = sum(one["images"] for one in one["parts"]) * sum(_SHARES) // sum(_SHARES[1:])
     result = {**machine(), **about, "images": images, "sides": sides}
     result.pop("folders")

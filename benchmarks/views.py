@@ -22,12 +22,12 @@ from typing import Any
 
 import numpy as np
 from extraction import machine, options
-from headstart.classify.examples import Examples, labelled
-from headstart.classify.examples.augmented import probabilities
-from headstart.classify.experiment import task_of
 from headstart.classify.crossfit import cross_fit
+from headstart.classify.examples import Examples, labelled
+from headstart.classify.experiment import task_of
 from headstart.classify.folds import stratified_folds
 from headstart.classify.heads import recipe_of
+from headstart.classify.heads.prediction import predicted
 from headstart.extract import extract
 from photographs import digits
 from sklearn.pipeline import Pipeline
@@ -69,7 +69,7 @@ def measured(examples: Examples, head: str, each: int, seeds: int) -> dict[str, 
             ("tta", inside, outside.augmented),
         ):
             pipeline = fitted(learned, head, seed)
-            answers = probabilities(pipeline, outside.features, views).argmax(axis=1)
+            answers = predicted(pipeline, outside.features, views).argmax(axis=1)
             right = answers == outside.codes_among(pipeline.classes_.tolist())
             found[key].append(float(right.mean()))
     return found
@@ -84,7 +84,13 @@ def table(result: dict[str, Any]) -> str:
     ]
     for one in result["cases"]:
         without, views, tta = (np.array(one[key]) * 100 for key in ("without", "with", "tta"))
-        cells = [one["data"], one["changes"], str(one["each"]), one["head"], f"{without.mean():.1f}"]
+        cells = [
+            one["data"],
+            one["changes"],
+            str(one["each"]),
+            one["head"],
+            f"{without.mean():.1f}",
+        ]
         for now in (views, tta):
             gain = now - without
             error = gain.std(ddof=1) / np.sqrt(len(gain))

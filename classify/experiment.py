@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from ..features.errors import TrainingError, WrongUsage, because, count, listed, printable
 from ..features.store import FeatureStore
 from .examples import Examples
-from .examples.augmented import mean_of_views, require_views
+from .examples.augmented import require_views
 from .examples.parted import training_and_test
 from .folds import FEWEST, Folds, stratified_folds
+from .heads.prediction import mean_of_views
 from .heads.recipe import Task
 from .scores.evaluation import Scores, score
 from .scores.seen import Seen

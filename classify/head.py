@@ -1,6 +1,5 @@
 """A fitted head: vectors in, labels and confidences out, and a refusal when they do not fit."""
 
-import collections
 import dataclasses
 import os
 from pathlib import Path
@@ -10,14 +9,16 @@ import numpy as np
 import sklearn
 from numpy.typing import NDArray
 
-from ..features.augmentation import Augmentation
 from ..features.errors import HeadError, WrongUsage
 from ..features.origin import HasOrigin, Origin
 from ..features.provenance import Provenance
+from ..features.provenance.augmentation import Augmentation
 from ..features.rules import unusable
 from ..features.store import FeatureStore
 from . import persistence, soundness
-from .examples.augmented import Augmented, probabilities, require_views
+from .examples.augmented import Augmented, require_views
+from .heads.prediction import Prediction as Prediction
+from .heads.prediction import first_names, predicted
 from .novelty import Novelty
 from .scores.evaluation import Scores
 from .scores.seen import Seen
@@ -27,60 +28,6 @@ REMEDY: Final = (
     "Extract the images again with the settings and library versions of the head (`headstart info "
     "HEAD`), or train a head on this file."
 )
-
-_MOST_NAMES: Final = 5  # in one line
-
-
-@dataclasses.dataclass(frozen=True, repr=False)
-class Prediction:
-    """The predictions of a head for N rows.
-
-    Attributes
-    ----------
-    label_names : list of K str
-        Classes, sorted.
-    probabilities : ndarray of float64, shape (N, K)
-        One column per class; rows sum to one.
-    novelty : ndarray of float64, shape (N,)
-        How unlike the training images each is; above 1 it is unfamiliar.
-    copies : ndarray of bool, shape (N,)
-        Whether each is a training image or a near-copy of one, whose label it knew before.
-    """
-
-    label_names: list[str]
-    probabilities: NDArray[np.float64]
-    novelty: NDArray[np.float64]
-    copies: NDArray[np.bool_] = dataclasses.field(default_factory=lambda: np.zeros(0, np.bool_))
-
-    def __repr__(self) -> str:
-        counts = collections.Counter(self.labels.tolist()).most_common()
-        shown = _listed([f"{number:,} {name}" for name, number in counts]) or "none"
-        unfamiliar = int(self.unfamiliar.sum())
-        return f"Prediction({len(self.novelty):,} images: {shown}; {unfamiliar:,} unfamiliar)"
-
-    @property
-    def labels(self) -> NDArray[np.object_]:
-        """(N,) names, as Python texts: the most probable class of each row."""
-        # As an array of texts, each row would have the length of the longest name.
-        names = np.array(self.label_names, object)
-        labels: NDArray[np.object_] = names[self.probabilities.argmax(axis=1)]
-        return labels
-
-    @property
-    def confidences(self) -> NDArray[np.float64]:
-        """(N,): the probability of that class."""
-        confidences: NDArray[np.float64] = self.probabilities.max(axis=1)
-        return confidences
-
-    @property
-    def unfamiliar(self) -> NDArray[np.bool_]:
-        """(N,): whether an image is unlike the training images; its label should be checked."""
-        return self.novelty > 1
-
-    @property
-    def ranking(self) -> NDArray[np.intp]:
-        """(N, K) indices into `label_names`, most probable first; ties go by name."""
-        return np.argsort(-self.probabilities, axis=1, kind="stable")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
@@ -144,7 +91,7 @@ class Head(HasOrigin):
     def __repr__(self) -> str:
         names, made = self.label_names, self.provenance
         return (
-            f"Head({self.name}, {len(names)} classes: {_listed(names)}; "
+            f"Head({self.name}, {len(names)} classes: {first_names(names)}; "
             f"{made.backbone} {made.size} px; {self.scores.summary}; "
             f"{sum(self.training_counts.values()):,} images)"
         )
@@ -208,7 +155,7 @@ class Head(HasOrigin):
             raise HeadError(
                 "the vectors hold NaN, infinite or huge values; extract the images again"
             )
-        found = probabilities(self.pipeline, matrix, views)
+        found = predicted(self.pipeline, matrix, views)
         counts = np.array([self.training_counts[name] for name in self.label_names])
         if self.class_weight:
             counts = np.ones_like(counts)
@@ -303,7 +250,3 @@ def _from_metadata(pipeline: Any, metadata: dict[str, Any]) -> Head:
     values["seen"] = Seen(**metadata["seen"])
     values["scores"] = Scores.from_arrays(metadata["scores"])
     return Head(pipeline=pipeline, **values)
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:_MOST_NAMES]) + ", ..." * (len(names) > _MOST_NAMES)

@@ -6,9 +6,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ..features.augmentation import Augmentation
 from ..features.origin import environment_fault
 from ..features.provenance import Provenance
+from ..features.provenance.augmentation import Augmentation
 from ..features.rules import MOST_CANARIES
 from .heads import makeup
 from .heads.machines import machines, require_sound_machine

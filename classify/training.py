@@ -12,10 +12,10 @@ from sklearn.pipeline import Pipeline
 
 from ..features.store import FeatureStore
 from .crossfit import CrossFit, cross_fit
-from .examples.augmented import probabilities
 from .experiment import Experiment
 from .head import REMEDY, THIS_HEAD, Head
 from .heads import AUTO, CHEAP, RECIPES, recipe_of
+from .heads.prediction import predicted
 from .heads.recipe import Recipe
 from .novelty import Novelty
 from .scores.leaderboard import Standing, ranked
@@ -181,7 +181,7 @@ def _learn(recipe: Recipe, experiment: Experiment) -> _Learned:
         found = experiment.of_images(cross.probabilities)[experiment.rows]
     else:
         further = test.augmented if experiment.tta else None
-        found = probabilities(pipeline, test.features, further)
+        found = predicted(pipeline, test.features, further)
     return _Learned(recipe, cross, pipeline, found, time.perf_counter() - started)
 
 

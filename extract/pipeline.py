@@ -1,6 +1,5 @@
 """A source of images -> a sealed feature file: plan what is new, have it done, seal."""
 
-import logging
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -8,7 +7,6 @@ from pathlib import Path
 from typing import Final
 
 from ..features import durable
-from ..features.augmentation import NO_AUGMENTATION
 from ..features.errors import FeatureFileError, WrongUsage
 from ..features.journal import units
 from ..features.journal.known import REMEDY, Known
@@ -17,6 +15,7 @@ from ..features.journal.seal import seal
 from ..features.journal.units import UNIT_IMAGES
 from ..features.opening import replaceable
 from ..features.origin import PRECISIONS
+from ..features.provenance.augmentation import NO_AUGMENTATION
 from ..features.records import Listed
 from ..features.store import FeatureStore
 from . import sources
@@ -27,22 +26,12 @@ from .engines import AUTO
 from .engines.engine import Tuning
 from .images.views import AS_BEFORE, Asked
 from .sources import Named
-from .sources.listing import Listing
+from .sources.listing import Listing, log_notes
 from .work.catch_up import catch_up
 from .work.losses import require_little_lost, require_rows, require_source
 from .work.summary import summarise
 
-_log = logging.getLogger("headstart")
-
 _MOST_WORKERS: Final = 256  # each has a backbone in memory
-
-
-def log_notes(listing: Listing, *, labels: bool = True) -> None:
-    """Log what one might not expect of a source; of its `labels`, too."""
-    for note in (*listing.notes, *(listing.label_notes if labels else ())):
-        # A name that is no text goes into no log.
-        text = f"{listing.name}: {note}".encode("utf-8", "backslashreplace").decode("utf-8")
-        _log.warning("%s", text)
 
 
 def extract(

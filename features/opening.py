@@ -4,9 +4,8 @@ HDF5 can point into other files (links, external storage, virtual datasets), hid
 few bytes (compression, unallocated chunks) and load plugins (unknown filters). None of that occurs
 in our files, so whatever has it is refused before any data is read (`rules.foreign`).
 
-HDF5 also marks a file while a program has it open for writing, and opens no marked file; the mark
-stays when that program is killed, though it changed nothing. It is read as if it had no mark: the
-checksums and the content digest say whether the rows are those that were sealed.
+HDF5 also marks a file that is open for writing, and opens no marked file; the mark stays when that
+program is killed. It is read as if it had none: checksums and digest say if its rows are sound.
 """
 
 import contextlib
@@ -26,10 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import durable, layout, rules
-from .augmentation import Augmentation
 from .errors import FeatureFileError, first_line
 from .origin import Origin, environment_fault
 from .provenance import Provenance
+from .provenance.augmentation import Augmentation
 
 _KINDS = {
     layout.FORMAT: "headstart feature file",

@@ -8,10 +8,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from .augmentation import NO_AUGMENTATION, Augmentation
 from .errors import ProvenanceMismatch
 from .provenance import PRECISIONS as PRECISIONS
 from .provenance import Provenance
+from .provenance.augmentation import NO_AUGMENTATION, Augmentation
 
 TOLERANCES: Final[Mapping[str, float]] = {"f32": 1e-3, "bf16": 5e-2}
 """Largest relative distance, ``|a - b| / |b|``, between two vectors of one image, by the precision

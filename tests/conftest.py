@@ -271,10 +271,10 @@ def make_store(tmp_path):
         weights_digest="0" * 64,
         dtype="float32",
     ) -> FeatureStore:
-        from headstart.features.augmentation import NO_AUGMENTATION, Augmentation
         from headstart.features.journal.known import Known
         from headstart.features.journal.lock import exclusive
         from headstart.features.journal.seal import seal
+        from headstart.features.provenance.augmentation import NO_AUGMENTATION, Augmentation
         from headstart.features.records import FileStat, Listed, SeenFile
 
         features = np.asarray(features, dtype)
@@ -300,7 +300,9 @@ def make_store(tmp_path):
             augmentation = Augmentation(len(views) + 1, "flip=0.5;1", views_of)
             for number, of_number in enumerate(views, 1):
                 rows = np.asarray(of_number, dtype)
-                vectors |= {(file.digest, number): row for file, row in zip(files, rows)}
+                vectors |= {
+                    (file.digest, number): row for file, row in zip(files, rows, strict=True)
+                }
         with exclusive(out):
             units.publish(
                 units.folder_of(out),

@@ -45,7 +45,7 @@ def test_views_that_equal_their_image_change_nothing(name, make_store):
     assert head.scores.rows == plain.scores.rows
     assert head.novelty.thresholds == pytest.approx(plain.novelty.thresholds)
     ours, theirs = (one.predict(features).probabilities for one in (head, plain))
-    np.testing.assert_allclose(ours, theirs, atol=0.02 if name == "svm-rbf" else 2e-3)
+    np.testing.assert_allclose(ours, theirs, atol=0.02 if name.startswith("svm") else 2e-3)
 
 
 @pytest.mark.parametrize("tta", [False, True])
@@ -67,7 +67,7 @@ def test_a_memorising_classifier_scores_chance_on_labels_that_mean_nothing(tta, 
     codes = np.array([label == "class 1" for label in labels] * 4).astype(int)
     everything = np.concatenate([features, *views]).astype(np.float32)
     leaky = Task(everything, codes, np.array(["0", "1"]), balanced=False, seed=0)
-    folds = [np.arange(fold, 800, 5) for fold in range(5)]
+    folds = np.array_split(np.random.default_rng(0).permutation(800), 5)
     found = cross_fit(recipe_of(memory), leaky, folds, honest=True).probabilities
     assert (found.argmax(axis=1) == codes).mean() > 0.95
 
@@ -85,10 +85,15 @@ def test_an_image_counts_the_same_however_many_views_it_has(make_store):
     scale = np.sqrt((60 * variance + 100 * variance.mean()) / 160)
     np.testing.assert_allclose(scaler.scale_, scale, rtol=1e-4)
     (strength,) = head.parameters.values()
-    theirs = LogisticRegression(C=strength, max_iter=5000, tol=1e-8).fit(
-        (rows - rows.mean(axis=0)) / scale, labels * 3, sample_weight=np.full(180, 1 / 3)
-    )
-    np.testing.assert_allclose(head.pipeline[-1].coef_, theirs.coef_, atol=2e-3)
+    scaled, ours = (rows - rows.mean(axis=0)) / scale, head.pipeline[-1].coef_
+
+    def apart(weight):
+        theirs = LogisticRegression(C=strength, max_iter=5000, tol=1e-8)
+        theirs.fit(scaled, labels * 3, sample_weight=np.full(180, weight))
+        return np.linalg.norm(ours - theirs.coef_) / np.linalg.norm(theirs.coef_)
+
+    assert apart(1 / 3) < 0.01
+    assert apart(1) > 0.05
 
 
 def test_what_counts_images_counts_as_without_views(make_store):

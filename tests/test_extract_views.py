@@ -10,8 +10,8 @@ from headstart.extract import pipeline
 from headstart.extract.images import views
 from headstart.extract.images.views import AS_BEFORE, KINDS, TEXTBOOK, Asked, moved, recipe_of, view
 from headstart.features import FeatureStore, ProvenanceMismatch, WrongUsage, verify
-from headstart.features.augmentation import Augmentation
 from headstart.features.journal import units
+from headstart.features.provenance.augmentation import Augmentation
 
 run = functools.partial(pipeline.run, unit_images=5)
 RECIPE = recipe_of(TEXTBOOK)
@@ -150,7 +150,9 @@ def test_a_view_depends_on_bytes_number_and_recipe_alone():
 
 
 def test_half_of_the_views_are_mirrored_and_angles_are_spread_evenly():
-    draws = np.stack([views._draws(digest(n), k, RECIPE, "flip") for n in range(500) for k in (1, 2)])
+    draws = np.stack(
+        [views._draws(digest(n), k, RECIPE, "flip") for n in range(500) for k in (1, 2)]
+    )
     assert draws.min() >= 0
     assert draws.max() < 1
     # Kolmogorov's 1 in 1,000 for 1,000 draws.
@@ -209,11 +211,13 @@ def test_what_is_not_said_is_as_before(pets, out, stub, write_image):
 def test_two_recipes_never_mix(pets, out, stub, interrupted_after):
     run(stub, pets, out, views=asked(2, "flip"))
     sealed = out.read_bytes()
-    with pytest.raises(ProvenanceMismatch, match=r"made by 'flip=0.5', not by 'color=0.2'.*--views 1"):
+    with pytest.raises(
+        ProvenanceMismatch, match=r"made by 'flip=0.5', not by 'color=0.2'.*--views 1"
+    ):
         run(stub, pets, out, views=asked(2, "color"))
     assert out.read_bytes() == sealed
     other = out.with_name("other.h5")
-    with interrupted_after(1):
+    with interrupted_after(4):  # two of them are of the test split, without views
         run(stub, pets, other, views=asked(2, "flip"))
     with pytest.raises(ProvenanceMismatch, match="and they never mix"):
         run(stub, pets, other, views=asked(2, "color"))
@@ -276,7 +280,9 @@ def test_views_that_cannot_be_are_refused(how, complaint):
     assert complaint in str(caught.value)
 
 
-@pytest.mark.parametrize("how", [{"augment": "flip"}, {"of": "all"}, {"count": 1, "augment": "flip"}])
+@pytest.mark.parametrize(
+    "how", [{"augment": "flip"}, {"of": "all"}, {"count": 1, "augment": "flip"}]
+)
 def test_a_recipe_without_views_is_refused(pets, out, stub, how):
     with pytest.raises(WrongUsage, match="there are no views to make; ask for --views 2 or more"):
         run(stub, pets, out, views=asked(**how))

@@ -11,9 +11,8 @@ from ...features.errors import TrainingError
 from ...features.layout import NO_GROUP, NO_LABEL
 from ...features.rules import unusable
 from ...features.store import FeatureStore
-from ..scores.groups import groups, together
-from .augmented import Augmented
 from ..scores.groups import Grouping, together
+from .augmented import Augmented
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,15 +1,13 @@
 """The augmented views of examples: rows to train on that are no images of their own."""
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...features.augmentation import Augmentation
 from ...features.errors import WrongUsage
+from ...features.provenance.augmentation import Augmentation
 from ...features.store import FeatureStore
-from .. import soundness
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,25 +83,3 @@ def require_trained(made: Augmentation) -> None:
             "this head was trained without views, so --tta has no recipe to make any by; train it "
             "on a file that was extracted with --views 4, say, or leave --tta out"
         )
-
-
-def probabilities(
-    pipeline: Any, features: NDArray[np.floating], views: Augmented | None
-) -> NDArray[np.float64]:
-    """(N, D) images, and further views to take the mean over -> (N, K) class probabilities."""
-    itself = soundness.probabilities(pipeline, features)
-    if views is None:
-        return itself
-    every = np.concatenate([itself, soundness.probabilities(pipeline, views.features)])
-    image = np.concatenate([np.arange(len(features)), views.image])
-    return mean_of_views(every, image, len(features))
-
-
-def mean_of_views(
-    values: NDArray[np.float64], image: NDArray[np.intp], images: int
-) -> NDArray[np.float64]:
-    """(R, K) values of views, and which image each is of -> (images, K) means over its views."""
-    total = np.zeros((images, values.shape[1]))
-    np.add.at(total, image, values)
-    means: NDArray[np.float64] = total / np.bincount(image, minlength=images)[:, None]
-    return means

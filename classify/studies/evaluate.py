@@ -8,8 +8,9 @@ from ...features.errors import TrainingError, WrongUsage, because, count, listed
 from ...features.layout import SPLIT_NAMES, TEST
 from ...features.store import FeatureStore
 from ..examples import labelled
-from ..examples.augmented import probabilities, require_views
+from ..examples.augmented import require_views
 from ..head import Head
+from ..heads.prediction import predicted
 from ..scores.evaluation import Scores, score
 
 
@@ -61,6 +62,8 @@ def evaluate(
         raise TrainingError(
             f"{store.path}: nothing to score in {basis}: no labelled image there{because(notes)}"
         )
+    if tta:
+        require_views(store, examples.augmented, head.origin.augmentation)
     trained_on = np.isin(examples.identities, head.training_images)
     alike = head.seen.copies(examples.features) & ~trained_on & ~akin
     out = trained_on | akin | alike
@@ -88,11 +91,10 @@ def evaluate(
             f"{listed([printable(name) for name in head.label_names])}{because(notes)}"
         )
     if tta:
-        require_views(store, examples.augmented, head.origin.augmentation)
         notes.append(f"probabilities are means over {store.augmentation.views} views of an image")
     return score(
         examples,
-        probabilities(head.pipeline, examples.features, examples.augmented if tta else None),
+        predicted(head.pipeline, examples.features, examples.augmented if tta else None),
         head.label_names,
         majority=head.majority,
         basis=basis,

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...features import FeatureStore, Provenance
-from ...features.augmentation import ALL
 from ...features.errors import count
 from ...features.layout import NO_GROUP, NO_LABEL, SPLIT_NAMES
+from ...features.provenance.augmentation import ALL
 from .text import lines, print_json
 
 if TYPE_CHECKING:  # `info` has no use for what makes a feature file
@@ -34,10 +34,11 @@ def extraction(
         print_json(dataclasses.asdict(summary) | {"source": next(iter(source), None)})
         return
     seconds, images = summary.seconds, count(store.images, "image")
+    further = f" (with {count(summary.views, 'further view')})" if summary.views else ""
     lines(
         f"{store.path}: {images} x {store.dimension} features, {_classes(store)}",
         *_views(store),
-        f"  embedded {summary.embedded:,}, reused {summary.reused:,}, duplicates "
+        f"  embedded {summary.embedded:,}{further}, reused {summary.reused:,}, duplicates "
         f"{summary.duplicates:,}, removed {summary.removed:,}, skipped {summary.skipped:,}",
         f"  {store.provenance.backbone} at {store.provenance.size} pixels, "
         f"{summary.weights} weights" + (f", {summary.engine} engine" if summary.engine else ""),

@@ -224,9 +224,11 @@ def _trained(head: Head) -> None:
     shown = ", ".join(f"{number:,} {name}" for name, number in counts.items())
     if len(counts) > MOST_CLASSES:
         shown = f"{len(counts)} classes"
+    made = head.augmentation.views
+    views = f", {made} views of each," if made > 1 else ""
     lines(
         f"{head.name}{f' ({parameters})' if parameters else ''} trained on "
-        f"{count(sum(counts.values()), 'image')} ({shown}) in {head.seconds:.1f} s"
+        f"{count(sum(counts.values()), 'image')} ({shown}){views} in {head.seconds:.1f} s"
     )
     _scores(head.scores)
 

@@ -16,8 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
-from ...features.augmentation import ALL, NO_AUGMENTATION, TRAINING, VERSION, Augmentation, changes
 from ...features.errors import WrongUsage, nearest
+from ...features.provenance.augmentation import (
+    ALL,
+    NO_AUGMENTATION,
+    TRAINING,
+    VERSION,
+    Augmentation,
+    changes,
+)
 
 TEXTBOOK: Final = "flip,rotation=0.1"
 """As in the Keras guide to transfer learning: half of the views mirrored, turned by up to a tenth

@@ -1,6 +1,7 @@
 """Everything that a source was understood to be: its images, and what was passed over."""
 
 import collections
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,6 +9,8 @@ from typing import overload
 
 from ...features.layout import SPLIT_NAMES
 from .image import ImageReference
+
+_log = logging.getLogger("headstart")
 
 Source = str | os.PathLike[str]
 
@@ -73,3 +76,11 @@ class Listing(Sequence[ImageReference]):
         """The same images, none with a label or a group."""
         images = [replace(image, label=None, group=None) for image in self.images]
         return replace(self, images=images, label_notes=())
+
+
+def log_notes(listing: Listing, *, labels: bool = True) -> None:
+    """Log what one might not expect of a source; of its `labels`, too."""
+    for note in (*listing.notes, *(listing.label_notes if labels else ())):
+        # A name that is no text goes into no log.
+        text = f"{listing.name}: {note}".encode("utf-8", "backslashreplace").decode("utf-8")
+        _log.warning("%s", text)

@@ -9,12 +9,12 @@ from typing import Final
 
 import joblib
 
-from ...features.augmentation import NO_AUGMENTATION, Augmentation
 from ...features.errors import FeatureFileError
 from ...features.journal import units
 from ...features.journal.known import Known
 from ...features.journal.units import UNIT_IMAGES
 from ...features.origin import Origin
+from ...features.provenance.augmentation import NO_AUGMENTATION, Augmentation
 from ...features.records import UNREAD, FileStat, SeenFile
 from .. import engines
 from ..embedding import Embedding

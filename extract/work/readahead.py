@@ -17,8 +17,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ...features.augmentation import NO_AUGMENTATION, Augmentation
 from ...features.journal.known import Known
+from ...features.provenance.augmentation import NO_AUGMENTATION, Augmentation
 from ...features.records import AGAIN, UNREAD, FileStat, SeenFile
 from ..backbones.request import Request
 from ..images.decode import Missing, Undecodable, decode

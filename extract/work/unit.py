@@ -15,11 +15,11 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 
-from ...features.augmentation import NO_AUGMENTATION, Augmentation
 from ...features.child import once
 from ...features.journal import units
 from ...features.journal.known import Known
 from ...features.origin import Origin
+from ...features.provenance.augmentation import NO_AUGMENTATION, Augmentation
 from ...features.records import Key, SeenFile
 from ..embedding import Embedding
 from ..sources.image import ImageReference

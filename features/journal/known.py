@@ -9,10 +9,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ..augmentation import NO_AUGMENTATION, Augmentation, changes
 from ..child import once
 from ..errors import ProvenanceMismatch
 from ..origin import Origin
+from ..provenance.augmentation import NO_AUGMENTATION, Augmentation, changes
 from ..records import UNREAD, FileStat, Key, SeenFile, must_read
 from ..store import FeatureStore
 from . import units

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import child, durable, layout
-from ..augmentation import NO_AUGMENTATION, Augmentation
 from ..errors import FeatureFileError
 from ..opening import opened
+from ..provenance.augmentation import NO_AUGMENTATION, Augmentation
 from ..records import Key, Listed, SeenFile, keys, table
 from ..store import FeatureStore
 from ..verification import content_digest, verify

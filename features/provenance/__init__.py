@@ -8,8 +8,8 @@ import json
 from collections.abc import Mapping
 from typing import Final
 
-from .errors import FeatureFileError
-from .layout import FEATURE_DTYPES
+from ..errors import FeatureFileError
+from ..layout import FEATURE_DTYPES
 
 PRECISIONS: Final = ("f32", "bf16")
 """Arithmetic that a backbone can run in."""

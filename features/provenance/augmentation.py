@@ -4,8 +4,8 @@ import dataclasses
 import json
 from typing import Final
 
-from .errors import FeatureFileError, WrongUsage
-from .layout import SPLIT_NAMES, TEST
+from ..errors import FeatureFileError, WrongUsage
+from ..layout import SPLIT_NAMES, TEST
 
 TRAINING: Final = "training"
 ALL: Final = "all"

@@ -1,0 +1,92 @@
+"""What a head says of images: probabilities of classes, and how unlike its own images they are."""
+
+import collections
+import dataclasses
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import soundness
+from ..examples.augmented import Augmented
+
+_MOST_NAMES: Final = 5  # in one line
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Prediction:
+    """The predictions of a head for N rows.
+
+    Attributes
+    ----------
+    label_names : list of K str
+        Classes, sorted.
+    probabilities : ndarray of float64, shape (N, K)
+        One column per class; rows sum to one.
+    novelty : ndarray of float64, shape (N,)
+        How unlike the training images each is; above 1 it is unfamiliar.
+    copies : ndarray of bool, shape (N,)
+        Whether each is a training image or a near-copy of one, whose label it knew before.
+    """
+
+    label_names: list[str]
+    probabilities: NDArray[np.float64]
+    novelty: NDArray[np.float64]
+    copies: NDArray[np.bool_] = dataclasses.field(default_factory=lambda: np.zeros(0, np.bool_))
+
+    def __repr__(self) -> str:
+        counts = collections.Counter(self.labels.tolist()).most_common()
+        shown = first_names([f"{number:,} {name}" for name, number in counts]) or "none"
+        unfamiliar = int(self.unfamiliar.sum())
+        return f"Prediction({len(self.novelty):,} images: {shown}; {unfamiliar:,} unfamiliar)"
+
+    @property
+    def labels(self) -> NDArray[np.object_]:
+        """(N,) names, as Python texts: the most probable class of each row."""
+        # As an array of texts, each row would have the length of the longest name.
+        names = np.array(self.label_names, object)
+        labels: NDArray[np.object_] = names[self.probabilities.argmax(axis=1)]
+        return labels
+
+    @property
+    def confidences(self) -> NDArray[np.float64]:
+        """(N,): the probability of that class."""
+        confidences: NDArray[np.float64] = self.probabilities.max(axis=1)
+        return confidences
+
+    @property
+    def unfamiliar(self) -> NDArray[np.bool_]:
+        """(N,): whether an image is unlike the training images; its label should be checked."""
+        return self.novelty > 1
+
+    @property
+    def ranking(self) -> NDArray[np.intp]:
+        """(N, K) indices into `label_names`, most probable first; ties go by name."""
+        return np.argsort(-self.probabilities, axis=1, kind="stable")
+
+
+def predicted(
+    pipeline: Any, features: NDArray[np.floating], views: Augmented | None
+) -> NDArray[np.float64]:
+    """(N, D) images, and further views to take the mean over -> (N, K) class probabilities."""
+    itself = soundness.probabilities(pipeline, features)
+    if views is None:
+        return itself
+    every = np.concatenate([itself, soundness.probabilities(pipeline, views.features)])
+    image = np.concatenate([np.arange(len(features)), views.image])
+    return mean_of_views(every, image, len(features))
+
+
+def mean_of_views(
+    values: NDArray[np.float64], image: NDArray[np.intp], images: int
+) -> NDArray[np.float64]:
+    """(R, K) values of views, and which image each is of -> (images, K) means over its views."""
+    total = np.zeros((images, values.shape[1]))
+    np.add.at(total, image, values)
+    means: NDArray[np.float64] = total / np.bincount(image, minlength=images)[:, None]
+    return means
+
+
+def first_names(names: list[str]) -> str:
+    """The first of many names."""
+    return ", ".join(names[:_MOST_NAMES]) + ", ..." * (len(names) > _MOST_NAMES)
