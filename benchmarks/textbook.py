@@ -21,7 +21,8 @@ views      the same in f32 with four views of every training image
 `later` is the next experiment in the same running Python: textbook, the fit again; headstart,
 search, fit and cross-validated scores. Ratios are those within one round.
 
-The classic: `python benchmarks/textbook.py --source tfds:cats_vs_dogs`. Without a network, HEADSTART_TEST_DATA names a folder of photographs and weights of MobileNetV2; Xception with
+The classic: `python benchmarks/textbook.py --source tfds:cats_vs_dogs`. Without a
+network, HEADSTART_TEST_DATA names a folder of photographs and weights of MobileNetV2; Xception with
 random weights shows the times.
 """
 

@@ -94,8 +94,8 @@ def broken_as_a_whole(read: Read) -> Iterator[str]:
         used = np.unique(read(codes))
         if len(used[used != layout.NO_NAME]) < len(read(names)):
             yield f"{names}: holds a name that no row has"
-    paths = read(layout.PATHS)
-    akin = paths[1:] == paths[:-1]
+    paths, views = read(layout.PATHS), read(layout.VIEWS)
+    akin = (paths[1:] == paths[:-1]) & (views[1:] > views[:-1])
     for name in layout.PER_IMAGE:
         rows = read(name)
         if (rows[1:] != rows[:-1])[akin].any():

@@ -12,7 +12,8 @@ from . import layout, rules
 from .digest import ArrayDigest, blocks
 from .errors import first_line
 from .opening import opened, why_unreadable
-from .origin import Origin
+from .provenance import Provenance
+from .provenance.augmentation import NO_AUGMENTATION, Augmentation
 from .store import FeatureStore
 
 
@@ -51,20 +52,23 @@ def verify(path: Path) -> list[str]:
             found.append(f"{layout.FEATURES}: holds values that are not finite")
         if read(layout.VIEWS).max(initial=0) >= store.augmentation.views:
             found.append(f"{layout.VIEWS}: more than `{layout.AUGMENTATION_ATTRIBUTE}` has")
-        if content_digest(file, store.origin) != store.content_digest:
+        if content_digest(file, store.provenance, store.augmentation) != store.content_digest:
             found.append("content digest: provenance or rows are not those that were sealed")
     return found
 
 
-def content_digest(file: h5py.File, origin: Origin) -> str:
+def content_digest(
+    file: h5py.File, provenance: Provenance, augmentation: Augmentation = NO_AUGMENTATION
+) -> str:
     """SHA-256 over what made the rows, and the rows (hexadecimal): equal for equal runs.
 
     Times, the environment, the ledger and the canary are left out: they may differ between two
     such runs.
     """
     digest = ArrayDigest()
-    digest.text(origin.provenance.to_json())
-    digest.text(origin.augmentation.to_json())
+    digest.text(provenance.to_json())
+    if augmentation.recipe:
+        digest.text(augmentation.to_json())
     names = (name for _, name in layout.NAMED)
     for name in (*(one for one in layout.PER_ROW if one != layout.STATS), *names):
         digest.array(name, file[name])

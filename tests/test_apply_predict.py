@@ -202,11 +202,10 @@ OTHER = {
     "normalisation": "none",
     "precision": "bf16",
     "dtype": "float16",
-    "augmentation": "flips",
     "preprocessing_version": 1,
 }
 NOT_FOLLOWED = (
-    "weights_digest", "pooling", "decode", "resize", "normalisation", "augmentation",
+    "weights_digest", "pooling", "decode", "resize", "normalisation",
     "preprocessing_version",
 )  # fmt: skip
 """What cannot be done as a head asks for: there is but one way in a version of headstart."""

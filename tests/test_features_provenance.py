@@ -18,7 +18,6 @@ ONE = Provenance(
     normalisation="n",
     precision="f32",
     dtype="float32",
-    augmentation="none",
     preprocessing_version=1,
 )
 FIELDS = [field.name for field in dataclasses.fields(Provenance)]

@@ -155,7 +155,7 @@ def _require_as_sealed(known: Known) -> None:
     if store is None:
         return
     with opened(store.path, layout.FORMAT) as file:
-        digest = content_digest(file, store.origin)
+        digest = content_digest(file, store.provenance, store.augmentation)
     if digest != store.content_digest:
         raise FeatureFileError(
             f"{known.out}: its rows are not those that were sealed, so none is taken over; put a "
@@ -192,8 +192,7 @@ def _write(rows: _Rows) -> None:
                 for start in range(0, len(wanted), _BLOCK_ROWS):
                     block = wanted[start : start + _BLOCK_ROWS]
                     features[start : start + len(block)] = known.vectors(block)
-                sealed_as = dataclasses.replace(origin, augmentation=rows.augmentation)
-                digest = content_digest(file, sealed_as)
+                digest = content_digest(file, provenance, rows.augmentation)
                 layout.set_text(file, layout.CONTENT_DIGEST_ATTRIBUTE, digest)
             wrong = verify(temporary)
             if wrong:
