@@ -126,8 +126,8 @@ def _layer(head: Head, name: str) -> DenseLayer:
         raise HeadError(f"{name}: its {head.name} head cannot be exported: {error}") from error
     if head.tta:
         raise HeadError(
-            f"{name}: it was chosen and scored by the mean over views of an image (--tta), and a "
-            f"graph sees an image once; train the head again without --tta to export it"
+            f"{name}: its scores are of the mean over views of an image (--tta), and a graph sees "
+            f"an image once; train the head again without --tta to export it"
         )
     if head.provenance.precision != "f32":
         raise HeadError(

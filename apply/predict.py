@@ -14,7 +14,7 @@ from ..classify.examples.augmented import require_trained
 from ..classify.head import THIS_HEAD, Head, load_head
 from ..extract.embedding import Embedding
 from ..extract.engines import AUTO
-from ..extract.images.views import AS_BEFORE, Asked
+from ..extract.images.views import KEPT, Asked
 from ..extract.pipeline import run
 from ..extract.sources import Named, is_source, scan
 from ..extract.sources.listing import Listing, log_notes
@@ -114,10 +114,10 @@ def predict(
     # Labels are of use to what is kept alone.
     listing = scan(source, "none" if kept is None else "folder", columns=columns)
     embedding = Embedding.of(origin, weights=weights, engine=engine)
-    views = AS_BEFORE
+    views = KEPT
     if tta:
         require_trained(origin.augmentation)
-        views = Asked(origin.augmentation.views, origin.augmentation.recipe, ALL)
+        views = Asked(origin.augmentation.views, origin.augmentation.recipe, ALL, at_least=True)
     with _embedded(
         embedding, listing, table, kept, views, remove=remove, progress=progress
     ) as embedded:
@@ -165,6 +165,8 @@ def _embedded(
             whose = ArrayDigest()
             whose.text(head.provenance.fingerprint if head else "")
             whose.text(listing.name)
+            if views.recipe:
+                whose.text(views.recipe)
             for image in listing if listing.by_name else ():
                 whose.text(os.fsdecode(image.path))
             beside = table or Path(cleaning.enter_context(tempfile.TemporaryDirectory())) / "x"

@@ -9,12 +9,12 @@ horizontal flips and rotations by 0.1, pixels from -1 to 1, a frozen base withou
 average pooling, dropout of 0.2, Dense(1), Adam, binary cross-entropy from logits. Every epoch runs
 every image through the base. Its splits are train[:40%], train[40%:50%] to validate by and
 train[50%:60%] to test on; of a folder of images the same parts, 4 : 1 : 1 of all of it, and where
-there are fewer images than --images, further ones are cut from those of the same part. Both sides
-train on the first part alone and are asked for the labels of the two others; copies count as one
-image in the intervals.
+there are fewer images than --images, further ones are cut from those of the same part. headstart
+trains on the second part too, and chooses inside what it trains on; both are asked for the labels
+of the third. Cuts of one photograph count as one image in the intervals.
 
-textbook   5 epochs in plain Keras, validated after each; whole process
-f32, bf16  extract and train of headstart, and the labels of the other parts; whole process, with an
+textbook   5 epochs in plain Keras, validated after each; with all imports
+f32, bf16  extract and train of headstart, and the labels of the third part; with all imports, and an
            empty cache, so that the graph is converted too
 views      the same in f32 with four views of every training image
 
@@ -40,21 +40,26 @@ from typing import Any
 from extraction import machine, options, photographs, python, run, spread
 
 TEXTBOOK = """
-import json, os, sys, time
+import time
+began = time.perf_counter()
+import json, os, sys
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import keras, numpy as np
 from keras import layers
 asked = json.loads(sys.argv[1])
 size = (asked["size"],) * 2
-if asked["folders"]:
+if asked["folder"]:
     parts = [
         keras.utils.image_dataset_from_directory(
-            folder, image_size=size, batch_size=64, shuffle=not number, verbose=False
+            f"{asked['folder']}/{part}",
+            image_size=size,
+            batch_size=64,
+            shuffle=part == "train",
+            verbose=False,
         )
-        for number, folder in enumerate(asked["folders"])
+        for part in ("train", "validation", "test")
     ]
-    names = [[os.path.relpath(path, folder) for path in part.file_paths]
-             for folder, part in zip(asked["folders"], parts)]
+    names = [part.file_paths for part in parts]
 else:
     import tensorflow as tf, tensorflow_datasets as tfds
     parts = tfds.load(asked["source"], split=asked["parts"], as_supervised=True)
@@ -84,42 +89,52 @@ def program():
         metrics=[keras.metrics.BinaryAccuracy(threshold=0.0)],
     )
     started = time.perf_counter()
-    history = model.fit(training, epochs=asked["epochs"], validation_data=validation, verbose=0)
-    return model, time.perf_counter() - started, history.history["val_binary_accuracy"][-1]
+    model.fit(training, epochs=asked["epochs"], validation_data=validation, verbose=0)
+    return model, time.perf_counter() - started
 
-model, seconds, accuracy = program()
+model, _ = program()
 right = []
 for part in (validation, test):
     truth = np.concatenate([label.numpy() for _, label in part])
     right.append(((model.predict(part, verbose=0)[:, 0] > 0) == truth).tolist())
-print(json.dumps({"later": seconds, "right": [dict(zip(*pair)) for pair in zip(names[1:], right)]}))
+first = time.perf_counter() - began
+_, seconds = program()
+print(json.dumps({
+    "first": first,
+    "later": seconds,
+    "right": [dict(zip(*pair)) for pair in zip(names[1:], right)],
+}))
 """
 
 OURS = """
-import json, sys, time
+import time
+began = time.perf_counter()
+import json, sys
 from headstart.classify import train
 from headstart.extract import extract
 asked = json.loads(sys.argv[1])
-how = {key: asked[key] for key in ("backbone", "weights", "size", "precision")}
-sources = asked["folders"] or [f"tfds:{asked['source']}[{part}]" for part in asked["parts"]]
-stores = [
-    extract(source, f"{asked['out']}/{number}.h5", views=1 if number else asked["views"], **how)
-    for number, source in enumerate(sources)
-]
-head = train(stores[0])
-right = []
-for store in stores[1:]:
-    labels, names = head.predict(store).labels, store.label_names
-    right.append({
-        path: names[code] == label
-        for path, code, label in zip(store.paths, store.labels.tolist(), labels.tolist())
-    })
-later = []
+how = {key: asked[key] for key in ("backbone", "weights", "size", "precision", "views")}
+parts = ",".join(map("=".join, zip(("train", "validation", "test"), asked["parts"])))
+source = asked["folder"] or f"tfds:{asked['source']}[{parts}]"
+store = extract(source, f"{asked['out']}/features.h5", **how)
+head = train(store)
+images = store.views == 0
+labels, splits = head.predict(store).labels.tolist(), store.splits[images].tolist()
+names, codes = store.label_names, store.labels[images].tolist()
+paths = [path for path, itself in zip(store.paths, images) if itself]
+right = {
+    path: names[code] == label
+    for path, code, label, split in zip(paths, codes, labels, splits)
+    if split == 3
+}
+first, later = time.perf_counter() - began, []
 for _ in range(3):
     started = time.perf_counter()
-    train(stores[0])
+    train(store)
     later.append(time.perf_counter() - started)
-print(json.dumps({"later": sorted(later)[1], "right": right, "said": head.scores.summary}))
+print(json.dumps({
+    "first": first, "later": sorted(later)[1], "right": [right], "seconds": store.summary.seconds
+}))
 """
 
 SIDES: dict[str, dict[str, Any]] = {
@@ -128,27 +143,26 @@ SIDES: dict[str, dict[str, Any]] = {
     "bf16": {"precision": "bf16", "views": 1},
     "views": {"precision": "f32", "views": 4},
 }
+NAMES = ("train", "validation", "test")
 PARTS = ("train[:40%]", "train[40%:50%]", "train[50%:60%]")
 _SHARES = (4, 1, 1)
 
 
-def split_folder(source: Path, into: Path, images: int) -> tuple[list[str], list[int]]:
+def split_folder(source: Path, into: Path, images: int) -> list[int]:
     """Deal the photographs of a folder out, 4 : 1 : 1; how many of each part are not cut."""
     found = sorted(source.rglob("*.jpg"))
     random.Random(0).shuffle(found)
-    folders, counts, start = [], [], 0
-    for number, share in enumerate(_SHARES):
+    counts, start = [], 0
+    for name, share in zip(NAMES, _SHARES, strict=True):
         end = start + len(found) * share // sum(_SHARES)
         for path in found[start:end]:
-            place = into / "own" / str(number) / path.parent.name / path.name
+            place = into / "own" / name / path.parent.name / path.name
             place.parent.mkdir(parents=True, exist_ok=True)
             place.symlink_to(path.resolve())
-        folder = into / str(number)
         wanted = max(images * share // sum(_SHARES), end - start)
-        counts.append(photographs(into / "own" / str(number), folder, wanted))
-        folders.append(str(folder))
+        counts.append(photographs(into / "own" / name, into / "images" / name, wanted))
         start = end
-    return folders, counts
+    return counts
 
 
 def judged(right: dict[str, bool], whole: int | None) -> dict[str, Any]:
@@ -180,6 +194,8 @@ def table(result: dict[str, Any]) -> str:
             pairs = zip(theirs, side[key], strict=False)
             cells += [spread(side[key], digits), spread([a / b for a, b in pairs], 1)]
         cells += [percent(one) for one in side["parts"]]
+        if len(side["parts"]) == 1:
+            cells.insert(-1, "")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -203,10 +219,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         about = {key: getattr(asked, key) for key in ("backbone", "weights", "size", "epochs")}
-        about |= {"folders": [], "parts": PARTS, "source": asked.source.removeprefix("tfds:")}
+        about |= {"folder": "", "parts": PARTS, "source": asked.source.removeprefix("tfds:")}
         whole: list[int | None] = [None] * 3
         if not asked.source.startswith("tfds:"):
-            about["folders"], whole = split_folder(Path(asked.source), folder, asked.images)
+            whole = split_folder(Path(asked.source), folder, asked.images)
+            about["folder"] = str(folder / "images")
         sides: dict[str, dict[str, Any]] = {}
         for number in range(asked.repeats):
             for side in asked.only:
@@ -214,24 +231,22 @@ def main() -> None:
                 out.mkdir()
                 program = OURS if SIDES[side] else TEXTBOOK
                 what = json.dumps({**about, **SIDES[side], "out": str(out)})
-                seconds, said = run(python(program, what), HEADSTART_CACHE=str(out / "cache"))
+                _, said = run(python(program, what), HEADSTART_CACHE=str(out / "cache"))
                 found = json.loads(said.splitlines()[-1])
                 one = sides.setdefault(side, {"first": [], "later": []})
-                # The later experiments are no part of the first run.
-                repeated = 3 * found["later"] if SIDES[side] else 0.0
-                one["first"].append(round(seconds - repeated, 2))
+                one["first"].append(round(found["first"], 2))
                 one["later"].append(round(found["later"], 3))
                 one["parts"] = [
                     judged(*pair) for pair in zip(found["right"], whole[1:], strict=True)
                 ]
-                one |= {key: found[key] for key in ("said",) if key in found}
+                one |= {key: found[key] for key in ("seconds",) if key in found}
                 shown = f"{side}: {one['first'][-1]:.1f} s, later {found['later']:.2f} s"
                 print(
                     f"{shown}, {', '.join(map(percent, one['parts']))}", file=sys.stderr, flush=True
                 )
-    images = sum(one["images"] for one in one["parts"]) * sum(_SHARES) // sum(_SHARES[1:])
+    images = one["parts"][-1]["images"] * sum(_SHARES)
     result = {**machine(), **about, "images": images, "sides": sides}
-    result.pop("folders")
+    result.pop("folder")
     if asked.json:
         asked.json.write_text(json.dumps(result, indent=1) + "\n")
     print(table(result))

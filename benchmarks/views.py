@@ -107,6 +107,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--data", type=Path)
     asked = options(parser, table)
+    if "HEADSTART_TEST_DATA" not in os.environ:
+        parser.error("HEADSTART_TEST_DATA names no folder of photographs and weights")
     given = Path(os.environ["HEADSTART_TEST_DATA"])
     (weights,) = (given / "weights").glob("mobilenet_v2*.h5")
     cases = []

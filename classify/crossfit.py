@@ -116,18 +116,24 @@ class Judged:
 
 
 def cross_fit(
-    recipe: Recipe, task: Task, folds: Sequence[NDArray[np.intp]], *, honest: bool
+    recipe: Recipe,
+    task: Task,
+    folds: Sequence[NDArray[np.intp]],
+    *,
+    honest: bool,
+    views: bool = False,
 ) -> CrossFit:
     """Choose parameters, fit the calibration, and if `honest` predict every row unseen.
 
     Rows that no fold holds out are trained on for all of them. Honest predictions take three times
-    as long.
+    as long. Folds have images; with `views` the further views of theirs are predicted too.
     """
     singles = [frozenset([fold]) for fold in range(len(folds))]
     needs_judges = honest and (recipe.searches or not recipe.probabilities)
     pairs = _pairs(folds) if needs_judges else []
     without = [*singles, *pairs]
-    cuts = [_cut(task, folds, left_out) for left_out in without]
+    rows_of = [task.views_of(fold) if views else fold for fold in folds]
+    cuts = [_cut(task, rows_of if len(left_out) == 1 else folds, left_out) for left_out in without]
 
     choices = [_Choice(judges=[(left_out, fold) for fold, left_out in enumerate(singles)])]
     if honest:
@@ -154,7 +160,7 @@ def cross_fit(
     probabilities = np.full((len(task.codes) if honest else 0, len(task.names)), np.nan)
     for fold, (choice, of_choice) in enumerate(zip(choices[1:], judged[1:], strict=True)):
         decisions = choice.decisions[singles[fold], fold]
-        probabilities[folds[fold]] = to_probabilities(recipe, of_choice.calibration(), decisions)
+        probabilities[rows_of[fold]] = to_probabilities(recipe, of_choice.calibration(), decisions)
     return CrossFit(
         parameters=choices[0].parameters,
         start=choices[0].start,
@@ -225,7 +231,8 @@ class _Choice:
             recipe,
             task,
             [folds[fold] for _, fold in self.judges],
-            [self.decisions[one] for one in self.judges],
+            # Images come before their further views.
+            [self.decisions[one][: len(folds[one[1]])] for one in self.judges],
         )
 
 

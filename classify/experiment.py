@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..features.errors import TrainingError, WrongUsage, because, count, listed, printable
 from ..features.store import FeatureStore
 from .examples import Examples
-from .examples.augmented import require_views
+from .examples.augmented import averaged, require_views
 from .examples.parted import training_and_test
 from .folds import FEWEST, Folds, stratified_folds
 from .heads.prediction import mean_of_views
@@ -71,7 +71,8 @@ class Experiment:
         parted = training_and_test(store, min_images, seed=seed, split=tested)
         examples, test, notes = parted.training, parted.test, list(parted.notes)
         if tta:
-            require_views(store, (examples if test is None else test).augmented)
+            scored = examples if test is None else test
+            require_views(store, scored.augmented, len(scored))
         cut = folds_of(store, examples, folds, seed, notes, scored=test is None)
         task = task_of(examples, examples.classes, class_weight == BALANCED, seed)
         return cls(
@@ -92,11 +93,6 @@ class Experiment:
     def rows(self) -> NDArray[np.intp]:
         """Training rows that some fold holds out, sorted."""
         return np.sort(np.concatenate(self.folds))
-
-    @functools.cached_property
-    def held_out(self) -> list[NDArray[np.intp]]:
-        """Rows of the task that are held out together: the images, or all views of them."""
-        return [self.task.views_of(fold) for fold in self.folds] if self.tta else self.folds
 
     def of_images(self, of_rows: NDArray[np.float64]) -> NDArray[np.float64]:
         """(R, K) probabilities of the rows of the task -> (N, K) those of the images."""
@@ -144,7 +140,7 @@ class Experiment:
     def _views(self) -> list[str]:
         if not self.tta:
             return []
-        return [f"probabilities are means over {self.store.augmentation.views} views of an image"]
+        return [averaged(self.store)]
 
     @property
     def _mix(self) -> list[str]:

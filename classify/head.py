@@ -16,7 +16,7 @@ from ..features.provenance.augmentation import Augmentation
 from ..features.rules import unusable
 from ..features.store import FeatureStore
 from . import persistence, soundness
-from .examples.augmented import Augmented, require_views
+from .examples.augmented import Augmented, require_fitting_views, require_views
 from .heads.prediction import Prediction as Prediction
 from .heads.prediction import first_names, predicted
 from .novelty import Novelty
@@ -136,7 +136,8 @@ class Head(HasOrigin):
             itself = features.views == 0
             if tta:
                 views = Augmented.of(features, itself)
-                require_views(features, views, self.origin.augmentation)
+                require_fitting_views(features, self.origin.augmentation)
+                require_views(features, views, features.images)
             features = features.features if itself.all() else features.features[itself]
         elif tta:
             raise WrongUsage("tta: a bare matrix does not tell which rows are views of one image")
@@ -151,7 +152,7 @@ class Head(HasOrigin):
                 f"this head takes vectors of {self.provenance.dimension} numbers; received an "
                 f"array of shape {matrix.shape}"
             )
-        if unusable(matrix).any():
+        if unusable(matrix).any() or (views is not None and unusable(views.features).any()):
             raise HeadError(
                 "the vectors hold NaN, infinite or huge values; extract the images again"
             )

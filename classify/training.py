@@ -64,8 +64,8 @@ def train(
         Leave out classes with fewer distinct training images. A class with fewer than three (two
         beside a test split) cannot be held out: its images are trained on, and none of them scored.
     tta : bool, default=False
-        Choose, calibrate and score by the mean over the views of an image (test-time augmentation),
-        for predictions that are made so too; the file needs views of the images that are scored.
+        Score predictions by the mean over the views of an image (test-time augmentation), for such
+        predictions; the file needs views of the images that are scored. The head is the same.
 
     Raises
     ------
@@ -171,7 +171,7 @@ class _Learned:
 def _learn(recipe: Recipe, experiment: Experiment) -> _Learned:
     started = time.perf_counter()
     task, test = experiment.task, experiment.test
-    cross = cross_fit(recipe, task, experiment.held_out, honest=test is None)
+    cross = cross_fit(recipe, task, experiment.folds, honest=test is None, views=experiment.tta)
     steps = recipe.fit(cross.parameters, task, cross.start)
     if cross.calibration is not None:
         name, classifier = steps[-1]
@@ -196,7 +196,8 @@ def _choose(
     if experiment.test is not None:
         return every, every[0].probabilities, []
     chosen = every[0].cross.probabilities.copy()
-    for fold, rows in enumerate(experiment.held_out):
+    for fold, images in enumerate(experiment.folds):
+        rows = experiment.task.views_of(images)
         losses = [one.cross.fold_judged[fold].log_loss() for one in every]
         chosen[rows] = every[int(np.argmin(losses))].cross.probabilities[rows]
     note = "these are the scores of choosing a kind of head as well, anew for each fold"

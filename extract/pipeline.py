@@ -93,7 +93,7 @@ def extract(
         Of the stored vectors; float16 halves the file and keeps about three digits.
     views : int, optional
         Vectors of each image: of the image itself, its view 0, and of ``views - 1`` random changes
-        of it, for training. By default as many as `out` has, or one. More embed only what is new,
+        of it, for training. By default as many as `out` has, or (also with `fresh`) one. More embed only what is new,
         fewer are dropped without embedding.
     augment : str, optional
         What the changes are: of ``"flip"``, ``"vertical"``, ``"rotation=0.1"``, ``"crop=0.8"`` and
@@ -221,7 +221,7 @@ def run(
                 embedding,
                 images,
                 stats,
-                augmentation=augmentation,
+                augmentation=augmentation if views.make else NO_AUGMENTATION,
                 rescan=rescan,
                 workers=workers,
                 unit_images=unit_images,
@@ -234,7 +234,8 @@ def run(
             ]
             require_source(name, images)
             require_rows(caught_up.known, listed)
-            store = seal(caught_up.known, listed, augmentation)
+            kept = {} if augmentation == NO_AUGMENTATION else {"augmentation": augmentation}
+            store = seal(caught_up.known, listed, **kept)
             ended = time.perf_counter()
             store.summary = summarise(
                 store,
@@ -284,7 +285,8 @@ def _afresh(
     others = {
         one.path.name
         for one in unfinished
-        if not one.origin.fits(embedding.origin()) or not one.origin.augmentation.joins(recipe)
+        if not one.origin.fits(embedding.origin())
+        or (one.has_views and not one.origin.augmentation.joins(recipe))
     }
     known = Known(out, source=source, fresh=True, without=others, remedy=remedy, before=unfinished)
     every = {one.path.name for one in unfinished}

@@ -13,7 +13,7 @@ from .digest import ArrayDigest, blocks
 from .errors import first_line
 from .opening import opened, why_unreadable
 from .provenance import Provenance
-from .provenance.augmentation import NO_AUGMENTATION, Augmentation
+from .provenance.augmentation import ALL, NO_AUGMENTATION, Augmentation
 from .store import FeatureStore
 
 
@@ -52,6 +52,9 @@ def verify(path: Path) -> list[str]:
             found.append(f"{layout.FEATURES}: holds values that are not finite")
         if read(layout.VIEWS).max(initial=0) >= store.augmentation.views:
             found.append(f"{layout.VIEWS}: more than `{layout.AUGMENTATION_ATTRIBUTE}` has")
+        tested = read(layout.SPLITS) == layout.TEST
+        if store.augmentation.of != ALL and read(layout.VIEWS)[tested].any():
+            found.append(f"{layout.VIEWS}: images of the test split have some")
         if content_digest(file, store.provenance, store.augmentation) != store.content_digest:
             found.append("content digest: provenance or rows are not those that were sealed")
     return found

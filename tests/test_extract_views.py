@@ -9,7 +9,13 @@ import pytest
 from headstart.extract import pipeline
 from headstart.extract.images import views
 from headstart.extract.images.views import AS_BEFORE, KINDS, TEXTBOOK, Asked, moved, recipe_of, view
-from headstart.features import FeatureStore, ProvenanceMismatch, WrongUsage, verify
+from headstart.features import (
+    FeatureFileError,
+    FeatureStore,
+    ProvenanceMismatch,
+    WrongUsage,
+    verify,
+)
 from headstart.features.journal import units
 from headstart.features.provenance.augmentation import Augmentation
 
@@ -269,7 +275,7 @@ def test_copies_in_both_splits_have_the_views_of_training_once(pets, out, stub):
 @pytest.mark.parametrize(
     ("how", "complaint"),
     [
-        ({"count": 0}, "views 0: 1 (the image itself) to 1000"),
+        ({"count": 0}, "views 0: 1 (the image itself) to 256"),
         ({"count": 2.0}, "views 2.0"),
         ({"count": 2, "of": "some"}, "views_of 'some': use one of training, all"),
     ],
@@ -289,8 +295,9 @@ def test_a_recipe_without_views_is_refused(pets, out, stub, how):
     assert not out.exists()
 
 
-def test_a_file_of_many_views_takes_the_memory_of_few(pets, out, stub, monkeypatch):
-    """Of the images that are decoded ahead there are fewer, the more views each has."""
+def test_every_view_is_made_once_and_few_images_are_ahead_where_each_has_many(
+    pets, out, stub, monkeypatch
+):
     from headstart.extract.work import readahead
 
     asked_for = []
@@ -300,8 +307,71 @@ def test_a_file_of_many_views_takes_the_memory_of_few(pets, out, stub, monkeypat
         asked_for.append(arguments[2])
         return original(*arguments)
 
+    submit, ahead, most = readahead.Threads.submit, [0], [0]
+
+    def submitted(*arguments):
+        ahead[0] += 1
+        most[0] = max(most[0], ahead[0])
+        call = submit(*arguments)
+        call.add_done_callback(lambda _: ahead.__setitem__(0, ahead[0] - 1))
+        return call
+
+    monkeypatch.setattr(readahead.Threads, "submit", submitted)
     monkeypatch.setattr(readahead, "view", counted)
     store = run(stub, pets, out, views=asked(40))
     assert len(store) == 12 * 40 + 6
     assert sorted(asked_for) == sorted(12 * [*range(1, 40)])
+    assert most[0] <= 2 * 2  # two units at a time
     np.testing.assert_array_equal(FeatureStore(out).features, store.features)
+
+
+@pytest.mark.parametrize(
+    "recipe", ["flip=0.5;99", "flop=1;1", "rotation=9;1", "rotation=0.1,flip=0.5;1"]
+)
+def test_views_of_a_recipe_that_means_something_else_here_are_not_added(
+    pets, out, stub, monkeypatch, recipe
+):
+    monkeypatch.setattr(views, "_require_makeable", lambda _: None)
+    monkeypatch.setattr(views, "view", lambda pixels, *_: pixels)
+    run(stub, pets, out, views=Asked(2, recipe))
+    monkeypatch.undo()
+    assert verify(out) == []
+    with pytest.raises(ProvenanceMismatch, match="cannot be made by this headstart"):
+        run(stub, pets, out, views=AS_BEFORE)
+    assert len(run(stub, pets, out, views=asked(1))) == 18
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "[]", "{}", '{"of":"training","recipe":"","views":2}',
+        '{"of":"training","recipe":"flip=0.5;1","views":1}',
+        '{"of":"training","recipe":"flip;1","views":2}',
+        '{"of":"training","recipe":"flip=x\\n;1","views":2}',
+        '{"of":"some","recipe":"flip=0.5;1","views":2}',
+        '{"of":"training","recipe":"flip=0.5;1","views":true}',
+        '{"of":"training","recipe":"flip=0.5;1","views":2,"more":1}',
+    ],
+)  # fmt: skip
+def test_what_was_recorded_by_anybody_is_checked(text):
+    with pytest.raises(FeatureFileError, match="the recorded augmentation cannot be read"):
+        Augmentation.from_json(text)
+
+
+def test_unfinished_work_remembers_what_was_asked_for(pets, out, stub, interrupted_after):
+    with interrupted_after(1):  # a unit of the test split, without views
+        run(stub, pets, out, views=asked(4))
+    store = run(stub, pets, out, views=AS_BEFORE)
+    assert store.augmentation.views == 4
+
+
+def test_predictions_keep_the_views_that_are_there_and_make_none(pets, out, stub, write_image):
+    run(stub, pets, out, views=asked(3))
+    write_image(pets / "train" / "red" / "new.png", 78)
+    before = stub.engine.images
+    store = run(stub, pets, out, views=views.KEPT)
+    assert stub.engine.images - before == 1
+    assert (len(store), store.augmentation.views) == (31 + 12, 3)
+    assert (
+        run(stub, pets, out, views=Asked(2, RECIPE, "all", at_least=True)).augmentation.views == 3
+    )

@@ -46,33 +46,51 @@ class Augmented:
         return Augmented(self.features[kept], place[self.image[kept]])
 
 
-def require_views(
-    store: FeatureStore, views: Augmented | None, trained_with: Augmentation | None = None
-) -> None:
-    """Refuse to predict by the mean over views where a head or the images have none.
+def averaged(store: FeatureStore) -> str:
+    """What to say of scores by the mean over views."""
+    return f"probabilities are means over {store.augmentation.views} views of an image"
+
+
+def require_fitting_views(store: FeatureStore, trained_with: Augmentation) -> None:
+    """Refuse the mean over views for a head that was trained without any, or with others.
 
     Raises
     ------
     WrongUsage
-        If they have none, or the head was trained with others.
+        In these cases, or if the file has none.
     """
-    if trained_with is not None:
-        require_trained(trained_with)
-        if not trained_with.joins(store.augmentation.recipe):
-            raise WrongUsage(
-                f"{store.path}: its views were made by {store.augmentation.changes!r}, those that "
-                f"the head was trained with by {trained_with.changes!r}; leave --tta out"
-            )
+    require_trained(trained_with)
+    if not trained_with.joins(store.augmentation.recipe):
+        raise WrongUsage(
+            f"{store.path}: its views were made by {store.augmentation.changes!r}, those that "
+            f"the head was trained with by {trained_with.changes!r}; leave --tta out"
+        )
+    _require_any(store)
+
+
+def require_views(store: FeatureStore, views: Augmented | None, images: int) -> None:
+    """Refuse the mean over views for images of which any has none.
+
+    Raises
+    ------
+    WrongUsage
+        If there is such an image.
+    """
+    _require_any(store)
+    lacking = images - (0 if views is None else len(np.unique(views.image)))
+    if lacking:
+        raise WrongUsage(
+            f"{store.path}: --tta takes the mean over views, and {lacking:,} of the {images:,} "
+            f"images have none (those of the test split have not by default); extract the images "
+            f"again with --views-of all, or leave it out"
+        )
+
+
+def _require_any(store: FeatureStore) -> None:
     if store.augmentation.views == 1:
         raise WrongUsage(
             f"{store.path}: --tta takes the mean over views of an image, and this file has none; "
             f"extract the images again with --views 4, say, or leave it out"
-        )
-    if views is None or not len(views.image):
-        raise WrongUsage(
-            f"{store.path}: --tta takes the mean over views, and the images to be scored have none "
-            f"(those of the test split have not by default); extract the images again with "
-            f"--views-of all, or leave it out"
         )
 
 

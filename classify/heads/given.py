@@ -7,6 +7,7 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone, is_classifier
+from sklearn.utils.validation import has_fit_parameter
 
 from ...features.errors import TrainingError, WrongUsage, first_line
 from ..solver.losses import columns_of
@@ -80,8 +81,11 @@ class Given:
             if name.split("__")[-1] == "random_state" and value is None
         }
         classifier.set_params(**unseeded)
+        how = {}
+        if task.image is not None and has_fit_parameter(classifier, "sample_weight"):
+            how["sample_weight"] = task.shares(rows)
         try:
-            return classifier.fit(task.features[rows], task.labels[rows])
+            return classifier.fit(task.features[rows], task.labels[rows], **how)
         except Exception as error:
             raise self._failed("it cannot be fitted to", task, rows, error) from error
 
@@ -90,6 +94,8 @@ class Given:
     ) -> TrainingError:
         # Classifiers of anybody's raise nearly anything where images are too few for them: of one
         # class in fitting, or, for one that asks more neighbours than there are, in predicting.
+        if task.image is not None:
+            rows = np.unique(task.image[rows])
         sizes = np.bincount(task.codes[rows], minlength=len(task.names))
         rarest = sizes.argmin()
         return TrainingError(

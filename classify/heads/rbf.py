@@ -74,7 +74,7 @@ class Rbf:
         gamma = parameters["gamma"]
         machine = _svc(parameters, task)
         kernel = _kernel(squared_distances(scaled, scaled), gamma)
-        machine.fit(kernel, task.codes, sample_weight=task.shares(everything))
+        machine.fit(kernel, task.codes, sample_weight=_weights(task, everything))
         machine.classes_ = task.names
         # Rows that are no support vectors do not count: from here on the machine gets kernels with
         # those that are, in its own order of them, and nothing else is saved.
@@ -93,7 +93,7 @@ def _grid(task: Task) -> list[Parameters]:
     if needed <= free_memory() / 2:
         return [{"C": strength, "gamma": width / dimension} for width, strength in _GRID]
     _log.info(
-        "svm-rbf: the kernel of %s images takes %.1f GB, more than half of the free memory; it is "
+        "svm-rbf: the kernel of %s vectors takes %.1f GB, more than half of the free memory; it is "
         "approximated by %s landmarks (Nystroem)",
         f"{rows:,}",
         needed / 1e9,
@@ -118,7 +118,8 @@ def _decide(grid: Sequence[Parameters], task: Task, cut: Cut) -> Iterator[list[D
         kernel = _kernel(apart, gamma)
         across = [_kernel(one, gamma) for one in apart_outside]
         for parameters in of_gamma:
-            machine = _svc(parameters, task).fit(kernel, task.codes[cut.training], shares)
+            machine = _svc(parameters, task)
+            machine.fit(kernel, task.codes[cut.training], _weights(task, cut.training))
             decisions = [machine.decision_function(rows) for rows in across]
             yield [values.reshape(len(values), -1) for values in decisions]
 
@@ -168,7 +169,13 @@ def _kernel(apart: NDArray[np.float32], gamma: float) -> NDArray[np.float32]:
 
 
 def _svc(parameters: Parameters, task: Task) -> SVC:
-    return SVC(kernel="precomputed", C=parameters["C"], class_weight=task.class_weight)
+    # Where rows are views, scikit-learn's "balanced" would count them instead of images.
+    class_weight = task.class_weight if task.image is None else None
+    return SVC(kernel="precomputed", C=parameters["C"], class_weight=class_weight)
+
+
+def _weights(task: Task, rows: NDArray[np.intp]) -> NDArray[np.float64] | None:
+    return None if task.image is None else task.weights(rows)
 
 
 def _nystroem(parameters: Parameters, task: Task) -> Nystroem:

@@ -8,7 +8,7 @@ from ...features.errors import TrainingError, WrongUsage, because, count, listed
 from ...features.layout import SPLIT_NAMES, TEST
 from ...features.store import FeatureStore
 from ..examples import labelled
-from ..examples.augmented import require_views
+from ..examples.augmented import averaged, require_fitting_views, require_views
 from ..head import Head
 from ..heads.prediction import predicted
 from ..scores.evaluation import Scores, score
@@ -63,7 +63,7 @@ def evaluate(
             f"{store.path}: nothing to score in {basis}: no labelled image there{because(notes)}"
         )
     if tta:
-        require_views(store, examples.augmented, head.origin.augmentation)
+        require_fitting_views(store, head.origin.augmentation)
     trained_on = np.isin(examples.identities, head.training_images)
     alike = head.seen.copies(examples.features) & ~trained_on & ~akin
     out = trained_on | akin | alike
@@ -91,7 +91,8 @@ def evaluate(
             f"{listed([printable(name) for name in head.label_names])}{because(notes)}"
         )
     if tta:
-        notes.append(f"probabilities are means over {store.augmentation.views} views of an image")
+        require_views(store, examples.augmented, len(examples))
+        notes.append(averaged(store))
     return score(
         examples,
         predicted(head.pipeline, examples.features, examples.augmented if tta else None),

@@ -43,7 +43,7 @@ def extraction(
         f"  {store.provenance.backbone} at {store.provenance.size} pixels, "
         f"{summary.weights} weights" + (f", {summary.engine} engine" if summary.engine else ""),
     )
-    if summary.embedded:
+    if summary.embedded or summary.views:
         lines(
             f"  {seconds['total']:.1f} s, {summary.rates['total']:.1f} images per second: "
             f"{seconds['load']:.1f} s loading the backbone, {seconds['embed']:.1f} s embedding, "
@@ -99,11 +99,7 @@ def store(store: FeatureStore, *, list_skipped: bool, as_json: bool) -> None:
         f"{store.provenance.dtype} features, {_classes(store)}",
         *_views(store),
         f"  splits: {', '.join(f'{number:,} {name}' for name, number in splits.items())}",
-        *(
-            [f"  groups: {len(store.group_names):,}, of {count(grouped, 'image')}"]
-            if grouped
-            else []
-        ),
+        *([f"  groups: {len(store.group_names):,}, of {count(grouped, 'row')}"] if grouped else []),
         *(f"  {number:>8,}  {name}" for name, number in labels.items()),
         f"  skipped: {len(skipped):,}" + (" (--skipped lists them)" if skipped else ""),
     )

@@ -49,7 +49,7 @@ def training(
 ) -> None:
     """After `train`; several kinds of head, if they were compared, come as `standings`."""
     if as_json:
-        more: dict[str, Any] = {"parameters": head.parameters, "plots": drawn}
+        more: dict[str, Any] = {"parameters": head.parameters, "tta": head.tta, "plots": drawn}
         if standings:
             more["leaderboard"] = [{"head": one.pop("name"), **one} for one in _values(standings)]
         _scores_json(head.name, head.scores, head.seconds, more)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
-from ...features.errors import WrongUsage, nearest
+from ...features.errors import ProvenanceMismatch, WrongUsage, nearest
 from ...features.provenance.augmentation import (
     ALL,
     NO_AUGMENTATION,
@@ -134,6 +134,10 @@ class Asked:
     views: int | None = None
     recipe: str | None = None
     of: str | None = None
+    at_least: bool = False
+    """Whether a file that has more views than that keeps them."""
+    make: bool = True
+    """Whether views are made that are not known; else only those that are known are kept."""
 
     @classmethod
     def checked(cls, views: int | None, augment: str | None, of: str | None) -> "Asked":
@@ -144,8 +148,11 @@ class Asked:
     def beside(self, before: Augmentation) -> Augmentation:
         """What they come to for a file that has the views of `before`."""
         views = before.views if self.views is None else self.views
+        if self.at_least:
+            views = max(views, before.views)
         if views > 1:
             recipe = self.recipe or before.recipe or recipe_of(TEXTBOOK)
+            _require_makeable(recipe)
             return Augmentation(views, recipe, self.of or before.of)
         if self.recipe is not None or self.of == ALL:
             option = "views-of all" if self.recipe is None else "augment"
@@ -154,6 +161,21 @@ class Asked:
 
 
 AS_BEFORE: Final = Asked()
+KEPT: Final = Asked(make=False)
+
+
+def _require_makeable(recipe: str) -> None:
+    """Refuse a recipe that was read somewhere and means something else here, or nothing."""
+    try:
+        same = recipe_of(changes(recipe)) == recipe
+    except WrongUsage:
+        same = False
+    if not same:
+        raise ProvenanceMismatch(
+            f"views by {recipe!r} (changes; version) cannot be made by this headstart, whose "
+            f"version of them is {_VERSION}; use the one that made them, or have them dropped by "
+            f"a run with --views 1"
+        )
 
 
 def view(pixels: NDArray[np.uint8], digest: bytes, number: int, recipe: str) -> NDArray[np.uint8]:

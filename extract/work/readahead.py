@@ -29,7 +29,7 @@ from .threads import Threads
 AHEAD: Final = 64
 """Images of a unit that are decoded before they are needed: 17 MB at 299 pixels."""
 
-_FEWEST_AHEAD: Final = 8
+_FEWEST_AHEAD: Final = 2
 """Where each has many views, so that they do not fill the memory."""
 
 FAR_AHEAD: Final = 128
@@ -84,7 +84,9 @@ def _looked(
     far = _Far()
     held: ImageReference | None = None
     bytes_ahead = 0
-    ahead = max(AHEAD // augmentation.views, _FEWEST_AHEAD)
+    ahead, far_ahead = (
+        max(most // augmentation.views, _FEWEST_AHEAD) for most in (AHEAD, FAR_AHEAD)
+    )
 
     def begin() -> None:
         nonlocal held, bytes_ahead
@@ -92,7 +94,7 @@ def _looked(
             held, reading, size = None, None, 0
             if image.far:
                 size = image.stat().size
-            if len(waiting) >= (FAR_AHEAD if image.far else ahead) or (
+            if len(waiting) >= (far_ahead if image.far else ahead) or (
                 bytes_ahead and size and bytes_ahead + size > FAR_BYTES
             ):
                 held = image

@@ -30,7 +30,7 @@ class Summary:
     images: int
     """Listed by the source."""
     embedded: int
-    """Distinct contents that went through the backbone."""
+    """Distinct contents that went through the backbone as they are."""
     views: int
     """Further, augmented views that went through it."""
     reused: int
@@ -68,7 +68,8 @@ class Tally:
     """What the units of a run came to."""
 
     def __init__(self) -> None:
-        self.embedded: set[Key] = set()
+        self.embedded: set[bytes] = set()
+        self.views: set[Key] = set()
         self.decoded = 0
         self.environment: Mapping[str, Any] = {}
         self._seconds = dict.fromkeys(("read", "decode", "write"), 0.0)
@@ -77,6 +78,7 @@ class Tally:
     def add(self, done: Done) -> None:
         """Count a unit."""
         self.embedded.update(done.embedded)
+        self.views.update(done.views)
         self.decoded += done.decoded
         self.environment = done.environment or self.environment
         self._seconds["read"] += done.read_seconds
@@ -110,29 +112,29 @@ def summarise(
 ) -> Summary:
     """Sum a finished run up; `sealing` and `total` are seconds, the others images."""
     keys, images = set(store.keys), store.images
-    contents, new = {digest for digest, _ in keys}, keys & tally.embedded
-    embedded = len({digest for digest, _ in new})
+    contents = {digest for digest, _ in keys}
+    embedded, views = len(contents & tally.embedded), len(keys & tally.views)
     skipped = len(store.skipped_files)
     seconds = {"total": total, **tally.seconds}
     seconds["load"] = seconds["load"] or embedding.load_seconds
     seconds["write"] += sealing
-    counts = {"total": images + skipped, "embed": len(new), "decode": tally.decoded}
+    counts = {"total": images + skipped, "embed": embedded + views, "decode": tally.decoded}
     rates = {
         name: round(count / seconds[name], 1) if seconds[name] else 0.0
         for name, count in counts.items()
     }
-    limits = limiting(seconds, workers, joblib.cpu_count()) if embedded else ""
+    limits = limiting(seconds, workers, joblib.cpu_count()) if embedded + views else ""
     return Summary(
         images=images + skipped,
         embedded=embedded,
-        views=sum(view > 0 for _, view in new),
+        views=views,
         reused=len(contents) - embedded,
         duplicates=images - len(contents),
         removed=removed,
         skipped=skipped,
         unreachable=unreachable,
         weights=str(embedding.request.weights),
-        engine=str(tally.environment.get("engine", "")) if embedded else "",
+        engine=str(tally.environment.get("engine", "")) if embedded + views else "",
         seconds={name: round(value, 3) for name, value in seconds.items()},
         rates=rates,
         limits=limits,

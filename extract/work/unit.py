@@ -58,8 +58,10 @@ class Done:
 
     worker: str
     files: list[SeenFile] = dataclasses.field(default_factory=list)
-    embedded: list[Key] = dataclasses.field(default_factory=list)
-    """What went through the backbone."""
+    embedded: list[bytes] = dataclasses.field(default_factory=list)
+    """Digests of the contents that went through the backbone as they are."""
+    views: list[Key] = dataclasses.field(default_factory=list)
+    """Further views that did."""
     environment: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Where they did; empty if there are none."""
     decoded: int = 0
@@ -137,16 +139,12 @@ class Worker:
             return done  # read again, and found to be what was known
         origin = job.origin or self.origin
         if vectors:
-            done.embedded = list(vectors)
+            done.embedded = [digest for digest, view in vectors if not view]
+            done.views = [key for key in vectors if key[1]]
             now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
             done.environment = {**self.origin.environment, "extracted": now}
-            origin = dataclasses.replace(
-                origin,
-                environment=done.environment,
-                augmentation=job.augmentation
-                if any(view for _, view in vectors)
-                else NO_AUGMENTATION,
-            )
+            origin = dataclasses.replace(origin, environment=done.environment)
+        origin = dataclasses.replace(origin, augmentation=job.augmentation)
         started = time.perf_counter()
         units.publish(units.folder_of(job.out), origin, done.files, vectors, job.turn)
         done.write_seconds = time.perf_counter() - started

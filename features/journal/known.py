@@ -110,8 +110,8 @@ class Known:
 
     @property
     def augmentation(self) -> Augmentation:
-        """The views of the sealed file; without one, those that unfinished work began."""
-        if self.store is not None:
+        """The views of the sealed file; if it has none, those that unfinished work began."""
+        if self.store is not None and self.store.augmentation.recipe:
             return self.store.augmentation
         begun = (unit.origin.augmentation for unit in reversed(self.units))
         return next((one for one in begun if one.recipe), NO_AUGMENTATION)
@@ -151,12 +151,17 @@ class Known:
 
     def require_recipe(self, recipe: str) -> None:
         """Refuse to add views of a recipe where there are some of another."""
-        others = [one.augmentation for one in self._origins if not one.augmentation.joins(recipe)]
+        made = [] if self.store is None else [self.store.augmentation]
+        made += [unit.origin.augmentation for unit in self.units if unit.has_views]
+        others = [one for one in made if not one.joins(recipe)]
         if others:
+            remedy = self.remedy
+            if remedy == REMEDY:
+                remedy = "Leave --augment out, drop the old views first (--views 1), or choose "
+                remedy += "another output."
             raise ProvenanceMismatch(
                 f"{self.out}: its views were made by {others[0].changes!r}, not by "
-                f"{changes(recipe)!r}, and they never mix; leave --augment out, drop the old "
-                f"views (--views 1) first, or choose another output"
+                f"{changes(recipe)!r}, and they never mix. {remedy}"
             )
 
     def seen(self, stat: FileStat) -> SeenFile | None:

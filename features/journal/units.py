@@ -125,6 +125,11 @@ class Unit:
         self.files = seen_files(arrays[layout.FILES])
         self.keys = keys(arrays[layout.DIGESTS], arrays[layout.VIEWS])
 
+    @property
+    def has_views(self) -> bool:
+        """Whether any vector is of an augmented view."""
+        return any(view for _, view in self.keys)
+
     def features(self) -> NDArray[np.floating]:
         """The vectors, a row for each of `keys`."""
         with opened(self.path, layout.UNIT_FORMAT) as file:
