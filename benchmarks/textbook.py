@@ -2,7 +2,7 @@
 
     python benchmarks/textbook.py [--source FOLDER|tfds:NAME] [--backbone Xception]
         [--weights imagenet|random|FILE] [--size 150] [--epochs 5] [--images 4000] [--only SIDE ...]
-        [--repeats 1] [--json FILE]
+        [--repeats 3] [--json FILE]
 
 The textbook program is that of the Keras guide to transfer learning: images at 150 x 150, random
 horizontal flips and rotations by 0.1, pixels from -1 to 1, a frozen base without its top, global
@@ -14,12 +14,12 @@ trains on the second part too, and chooses inside what it trains on; both are as
 of the third. Cuts of one photograph count as one image in the intervals.
 
 textbook   5 epochs in plain Keras, validated after each; with all imports
-f32, bf16  extract and train of headstart, and the labels of the third part; with all imports, and an
-           empty cache, so that the graph is converted too
+f32, bf16  extract and train of headstart, and the labels of the third part; with all imports, and
+           an empty cache, so that the graph is converted too
 views      the same in f32 with four views of every training image
 
 `later` is the next experiment in the same running Python: textbook, the fit again; headstart,
-search, fit and cross-validated scores. Ratios are those within one round.
+search, fit and scores. Ratios are those within one round.
 
 The classic: `python benchmarks/textbook.py --source tfds:cats_vs_dogs`. Without a
 network, HEADSTART_TEST_DATA names a folder of photographs and weights of MobileNetV2; Xception with
@@ -212,7 +212,6 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--images", type=int, default=4000)
     parser.add_argument("--only", choices=SIDES, nargs="+", default=list(SIDES))
-    parser.set_defaults(repeats=1)
     asked = options(parser, table)
     if not asked.source:
         parser.error("no --source, and HEADSTART_TEST_DATA names no folder of photographs")

@@ -93,8 +93,8 @@ def extract(
         Of the stored vectors; float16 halves the file and keeps about three digits.
     views : int, optional
         Vectors of each image: of the image itself, its view 0, and of ``views - 1`` random changes
-        of it, for training. By default as many as `out` has, or (also with `fresh`) one. More embed only what is new,
-        fewer are dropped without embedding.
+        of it, for training. By default as many as `out` has, or (with `fresh` too) one. More embed
+        only what is new, fewer are dropped without embedding.
     augment : str, optional
         What the changes are: of ``"flip"``, ``"vertical"``, ``"rotation=0.1"``, ``"crop=0.8"`` and
         ``"color=0.2"`` those that are named, with commas between them; see

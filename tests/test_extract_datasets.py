@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import io
+import json
 import os
 import pickle
 import random
@@ -10,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -67,6 +69,24 @@ class CatsVsDogs(tfds.core.GeneratorBasedBuilder):
                     "image": io.BytesIO(data), "image/filename": name, "label": label
                 }
 
+class Whole(CatsVsDogs):
+    """The same without what is damaged."""
+    VERSION = tfds.core.Version("4.0.1")
+
+    def _generate_examples(self):
+        for number in range(120):
+            generator = np.random.default_rng(number)
+            pixels = generator.integers(0, 256, (4, 5, 3), np.uint8)
+            image = Image.fromarray(pixels).resize((80, 64), Image.Resampling.BICUBIC)
+            file = io.BytesIO()
+            image.save(file, "JPEG")
+            name = f"PetImages/{number}.jpg"
+            yield name, {
+                "image": io.BytesIO(file.getvalue()),
+                "image/filename": name,
+                "label": ("cat", "dog")[number % 2],
+            }
+
 class Odd(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = [
@@ -110,6 +130,7 @@ def prepare(builder, shards):
 def build(root):
     cats = CatsVsDogs(data_dir=root)
     prepare(cats, 3)
+    prepare(Whole(data_dir=root), 1)
     prepare(CatsVsDogs(data_dir=root + "/array", file_format="array_record"), 3)
     for config in Odd.BUILDER_CONFIGS:
         prepare(Odd(config=config.name, data_dir=root), 1)
@@ -209,6 +230,24 @@ print(images.name, len(images), images[7].label, "tensorflow" in sys.modules)
 """
     printed = run_python(code, TFDS_DATA_DIR=str(built))
     assert printed.split() == ["tfds:cats_vs_dogs:4.0.1", "22", read["train"][7][1], "False"]
+
+
+@pytest.mark.sweep
+def test_the_textbook_benchmark_runs_on_the_classic_data_set(built, tmp_path):
+    """On its stand-in without what is damaged, which plain TensorFlow does not get past."""
+    result = tmp_path / "result.json"
+    benchmark = Path(__file__).resolve().parents[1] / "benchmarks" / "textbook.py"
+    options = ["--source", "tfds:whole", "--backbone", "MobileNetV2", "--weights", "random"]
+    options += ["--size", "96", "--epochs", "1", "--json", str(result)]
+    subprocess.run(
+        [sys.executable, str(benchmark), *options],
+        check=True,
+        env={**os.environ, "TFDS_DATA_DIR": str(built)},
+    )
+    sides = json.loads(result.read_text())["sides"]
+    assert sides.keys() == {"textbook", "f32", "bf16", "views"}
+    assert [len(side["parts"]) for side in sides.values()] == [2, 1, 1, 1]
+    assert sides["textbook"]["parts"][1]["images"] == sides["f32"]["parts"][0]["images"]
 
 
 def test_corrupt_images_are_skipped_by_a_run_and_the_rest_is_embedded(cats, stub, tmp_path):

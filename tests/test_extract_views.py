@@ -9,6 +9,7 @@ import pytest
 from headstart.extract import pipeline
 from headstart.extract.images import views
 from headstart.extract.images.views import AS_BEFORE, KINDS, TEXTBOOK, Asked, moved, recipe_of, view
+from headstart.extract.work import readahead
 from headstart.features import (
     FeatureFileError,
     FeatureStore,
@@ -298,8 +299,6 @@ def test_a_recipe_without_views_is_refused(pets, out, stub, how):
 def test_every_view_is_made_once_and_few_images_are_ahead_where_each_has_many(
     pets, out, stub, monkeypatch
 ):
-    from headstart.extract.work import readahead
-
     asked_for = []
     original = readahead.view
 
@@ -332,7 +331,7 @@ def test_views_of_a_recipe_that_means_something_else_here_are_not_added(
     pets, out, stub, monkeypatch, recipe
 ):
     monkeypatch.setattr(views, "_require_makeable", lambda _: None)
-    monkeypatch.setattr(views, "view", lambda pixels, *_: pixels)
+    monkeypatch.setattr(readahead, "view", lambda pixels, *_: pixels)
     run(stub, pets, out, views=Asked(2, recipe))
     monkeypatch.undo()
     assert verify(out) == []
