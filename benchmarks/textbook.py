@@ -235,9 +235,8 @@ def main() -> None:
                 one = sides.setdefault(side, {"first": [], "later": []})
                 one["first"].append(round(found["first"], 2))
                 one["later"].append(round(found["later"], 3))
-                one["parts"] = [
-                    judged(*pair) for pair in zip(found["right"], whole[1:], strict=True)
-                ]
+                pairs = zip(found["right"], whole[-len(found["right"]) :], strict=True)
+                one["parts"] = [judged(*pair) for pair in pairs]
                 one |= {key: found[key] for key in ("seconds",) if key in found}
                 shown = f"{side}: {one['first'][-1]:.1f} s, later {found['later']:.2f} s"
                 print(
