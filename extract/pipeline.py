@@ -234,8 +234,8 @@ def run(
             ]
             require_source(name, images)
             require_rows(caught_up.known, listed)
-            kept = {} if augmentation == NO_AUGMENTATION else {"augmentation": augmentation}
-            store = seal(caught_up.known, listed, **kept)
+            wanted = {} if augmentation == NO_AUGMENTATION else {"augmentation": augmentation}
+            store = seal(caught_up.known, listed, **wanted)
             ended = time.perf_counter()
             store.summary = summarise(
                 store,

@@ -65,8 +65,11 @@ class LinearPath:
         self._columns, self._at_once = columns_of(classes), at_once
         self._weights = np.zeros((len(trainings), len(features)), np.float32)
         for weights, rows in zip(self._weights, trainings, strict=True):
-            own = None if shares is None else shares[rows]
-            weights[rows] = balancing(codes[rows], own) if balanced else 1 if own is None else own
+            share = None if shares is None else shares[rows]
+            if balanced:
+                weights[rows] = balancing(codes[rows], share)
+            else:
+                weights[rows] = 1 if share is None else share
         members = (self._weights > 0).astype(np.float32)
         if shares is not None:
             members *= shares.astype(np.float32)

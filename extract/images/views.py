@@ -206,8 +206,8 @@ def view(pixels: NDArray[np.uint8], digest: bytes, number: int, recipe: str) -> 
         if kind.colours is not None:
             colours.append((kind.colours, draws, float(amount)))
     image = Image.fromarray(moved(pixels, plane))
-    for colour, draws, amount in colours:
-        image = colour(image, draws, amount)
+    for colour, draws, strength in colours:
+        image = colour(image, draws, strength)
     return np.asarray(image)
 
 
