@@ -28,7 +28,9 @@ from headstart.classify.experiment import task_of
 from headstart.classify.folds import stratified_folds
 from headstart.classify.heads import recipe_of
 from headstart.classify.heads.prediction import predicted
+from headstart.classify.training import fitted
 from headstart.extract import extract
+from honesty_scores import draw
 from photographs import digits
 from sklearn.pipeline import Pipeline
 
@@ -39,28 +41,22 @@ RECIPES = {
 }
 
 
-def fitted(examples: Examples, head: str, seed: int) -> Pipeline:
+def learned_from(examples: Examples, head: str, seed: int) -> Pipeline:
     """A head as `train` makes it, without scores: there are better ones here."""
     recipe, names = recipe_of(head), examples.classes
     task = task_of(examples, names, balanced=False, seed=seed)
     codes = task.codes[: len(examples)]
     folds = stratified_folds(codes, np.arange(len(examples)), 5, seed).held_out
     cross = cross_fit(recipe, task, folds, honest=False)
-    steps = recipe.fit(cross.parameters, task, cross.start)
-    if cross.calibration is not None:
-        steps[-1] = steps[-1][0], cross.calibration.after(steps[-1][1])
-    return Pipeline(steps)
+    return fitted(recipe, task, cross)
 
 
 def measured(examples: Examples, head: str, each: int, seeds: int) -> dict[str, list[float]]:
     """Accuracy without views, with them, and with the mean over them; a number for each seed."""
     found: dict[str, list[float]] = {"without": [], "with": [], "tta": []}
     for seed in range(seeds):
-        generator = np.random.default_rng([seed, each])
-        order = generator.permutation(len(examples))
-        codes = examples.codes[order]
-        place = np.array([np.count_nonzero(codes[:row] == codes[row]) for row in range(len(codes))])
-        training, rest = (np.sort(order[chosen]) for chosen in (place < each, place >= each))
+        training = np.sort(draw(examples.codes, each, np.random.default_rng([seed, each])))
+        rest = np.setdiff1d(np.arange(len(examples)), training)
         inside, outside = examples.rows(training), examples.rows(rest)
         plain = dataclasses.replace(inside, augmented=None)
         for key, learned, views in (
@@ -68,7 +64,7 @@ def measured(examples: Examples, head: str, each: int, seeds: int) -> dict[str, 
             ("with", inside, None),
             ("tta", inside, outside.augmented),
         ):
-            pipeline = fitted(learned, head, seed)
+            pipeline = learned_from(learned, head, seed)
             answers = predicted(pipeline, outside.features, views).argmax(axis=1)
             right = answers == outside.codes_among(pipeline.classes_.tolist())
             found[key].append(float(right.mean()))

@@ -16,7 +16,7 @@ from .experiment import Experiment
 from .head import REMEDY, THIS_HEAD, Head
 from .heads import AUTO, CHEAP, RECIPES, recipe_of
 from .heads.prediction import predicted
-from .heads.recipe import Recipe
+from .heads.recipe import Recipe, Task
 from .novelty import Novelty
 from .scores.leaderboard import Standing, ranked
 
@@ -172,17 +172,22 @@ def _learn(recipe: Recipe, experiment: Experiment) -> _Learned:
     started = time.perf_counter()
     task, test = experiment.task, experiment.test
     cross = cross_fit(recipe, task, experiment.folds, honest=test is None, views=experiment.tta)
-    steps = recipe.fit(cross.parameters, task, cross.start)
-    if cross.calibration is not None:
-        name, classifier = steps[-1]
-        steps[-1] = name, cross.calibration.after(classifier)
-    pipeline = Pipeline(steps)
+    pipeline = fitted(recipe, task, cross)
     if test is None:
         found = experiment.of_images(cross.probabilities)[experiment.rows]
     else:
         further = test.augmented if experiment.tta else None
         found = predicted(pipeline, test.features, further)
     return _Learned(recipe, cross, pipeline, found, time.perf_counter() - started)
+
+
+def fitted(recipe: Recipe, task: Task, cross: CrossFit) -> Pipeline:
+    """Fit on all rows what cross-fitting chose, its calibration included."""
+    steps = recipe.fit(cross.parameters, task, cross.start)
+    if cross.calibration is not None:
+        name, classifier = steps[-1]
+        steps[-1] = name, cross.calibration.after(classifier)
+    return Pipeline(steps)
 
 
 def _choose(

@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 from headstart.classify import Audit, audit
-from headstart.features import HeadstartError
+from headstart.features import HeadstartError, TrainingError
 
 
 @pytest.fixture
@@ -58,3 +58,16 @@ def test_a_head_that_audit_does_not_have_is_told_which_it_has(store, cli, head):
     line = cli("audit", store.path, "--head", head).failure(2)
     assert "auto, logistic, prototype, svm, svm-rbf" in line
     assert "`headstart train`" in line
+
+
+def test_what_is_left_out_for_its_labels_is_a_suspect_and_no_note(make_store):
+    generator = np.random.default_rng(0)
+    codes = np.arange(60) % 2
+    features = generator.normal(size=(60, 40)) + 3 * codes[:, None]
+    contents = [*range(59), 0]  # of another class than the first
+    labels = [f"class {code}" for code in codes]
+    found = audit(make_store(features, labels, contents=contents))
+    assert {"000000.png", "000059.png"} <= {one.path for one in found.suspects}
+    assert found.notes == ()
+    with pytest.raises(TrainingError, match="2 images are left out, because files of the same"):
+        audit(make_store(features[[0, 1]], labels[:2], contents=[0, 0], name="few.h5"))

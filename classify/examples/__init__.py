@@ -111,12 +111,15 @@ class Labelled:
         notes = []
         if self.unlabelled:
             notes.append(f"{self.unlabelled} images without a label are left out")
-        if len(self.contradictory):
-            notes.append(
-                f"{len(self.contradictory)} images are left out, because files of the same bytes "
-                f"have different labels"
-            )
-        return notes
+        return notes + about_contradictory(self.contradictory)
+
+
+def about_contradictory(examples: Examples) -> list[str]:
+    """What to say of rows that were left out for their labels; nothing if there are none."""
+    if not len(examples):
+        return []
+    reason = "files of the same bytes have different labels"
+    return [f"{len(examples)} images are left out, because {reason}"]
 
 
 def labelled(store: FeatureStore) -> Labelled:

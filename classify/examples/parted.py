@@ -67,7 +67,7 @@ def apart(usable: Labelled, *, split: bool = True) -> tuple[Examples, Examples |
     examples = usable.examples
     in_test = (usable.splits == TEST) & split
     test = examples.rows(in_test) if in_test.any() else None
-    training, notes = examples.rows(~in_test), usable.notes if split else usable.notes[:1]
+    training, notes = examples.rows(~in_test), usable.notes
     if test is not None:
         leaked = np.isin(training.identities, test.identities)
         if leaked.any():

@@ -12,7 +12,7 @@ from ...features import durable
 from ...features.durable.table import write_csv
 from ...features.errors import HeadstartError
 from ...features.store import FeatureStore
-from ..examples import Examples
+from ..examples import Examples, about_contradictory
 from ..experiment import Experiment
 from ..scores.groups import Grouping
 from ..training import out_of_fold
@@ -166,7 +166,10 @@ def audit(
     suspects += _contradictions(experiment.contradictory)
     suspects.sort(key=lambda one: (-1.0 if one.probability is None else one.probability, one.path))
     number = len(examples) + len(experiment.contradictory)
-    return Audit(tuple(suspects), number, tuple(experiment.notes))
+    # Those are suspects themselves.
+    said = about_contradictory(experiment.contradictory)
+    notes = tuple(note for note in experiment.notes if note not in said)
+    return Audit(tuple(suspects), number, notes)
 
 
 def _suggested(probabilities: NDArray[np.float64], codes: NDArray[np.intp]) -> NDArray[np.intp]:
