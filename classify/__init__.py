@@ -11,6 +11,7 @@ from .studies.audit import Audit, Suspect, audit
 from .studies.comparison import Comparison, compare
 from .studies.curve import LearningCurve, learning_curve
 from .studies.evaluate import evaluate
+from .studies.review import Review, review
 from .training import train, train_all
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Head",
     "LearningCurve",
     "Prediction",
+    "Review",
     "Scores",
     "ShrunkenScaler",
     "Standing",
@@ -28,6 +30,7 @@ __all__ = [
     "evaluate",
     "learning_curve",
     "load_head",
+    "review",
     "train",
     "train_all",
 ]

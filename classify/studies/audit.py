@@ -145,8 +145,12 @@ def audit(
         If an option has an impossible value.
     """
     experiment = Experiment.of(store, folds, seed, None, min_images, tested=False)
+    return audited(experiment, out_of_fold(head, experiment))
+
+
+def audited(experiment: Experiment, probabilities: NDArray[np.float64]) -> Audit:
+    """The suspects among the rows of an experiment, by (N, K) out-of-fold probabilities of them."""
     examples, codes = experiment.examples, experiment.codes
-    probabilities = out_of_fold(head, experiment)
     # Near-copies alone: what else is in one group may well have several labels.
     copies = Grouping(examples.features, examples.identities, labels=codes)
     suggested, (partners, _) = _suggested(probabilities, codes), copies.partners(codes)

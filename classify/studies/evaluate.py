@@ -1,13 +1,15 @@
 """A head + a feature file -> scores on images that it was not trained on."""
 
+import dataclasses
 import os
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...features.errors import TrainingError, WrongUsage, because, count, listed, printable
 from ...features.layout import SPLIT_NAMES, TEST
 from ...features.store import FeatureStore
-from ..examples import labelled
+from ..examples import Examples, labelled
 from ..examples.augmented import averaged, require_fitting_views, require_views
 from ..head import Head
 from ..heads.prediction import predicted
@@ -44,6 +46,23 @@ def evaluate(
     WrongUsage
         If there is no such split; if `tta` is asked for, and head or file have no views.
     """
+    return judged(head, store, split, tta=tta).scores
+
+
+@dataclasses.dataclass(frozen=True)
+class Judged:
+    """Scores, and what they are of."""
+
+    scores: Scores
+    examples: Examples
+    probabilities: NDArray[np.float64]
+    """(N, K) of the examples; a column for each class of the head."""
+
+
+def judged(
+    head: Head, store: FeatureStore, split: str | None = None, *, tta: bool = False
+) -> Judged:
+    """As `evaluate`, with the predictions."""
     head.origin.require(store.origin)
     usable = labelled(store)
     examples, splits, notes = usable.examples, usable.splits, list(usable.notes)
@@ -93,11 +112,13 @@ def evaluate(
     if tta:
         require_views(store, examples.augmented, len(examples))
         notes.append(averaged(store))
-    return score(
+    probabilities = predicted(head.pipeline, examples.features, examples.augmented if tta else None)
+    scores = score(
         examples,
-        predicted(head.pipeline, examples.features, examples.augmented if tta else None),
+        probabilities,
         head.label_names,
         majority=head.majority,
         basis=basis,
         notes=notes,
     )
+    return Judged(scores, examples, probabilities)

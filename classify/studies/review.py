@@ -1,0 +1,212 @@
+"""A head + a feature file -> what a person would look at to judge it: which images, and how."""
+
+import dataclasses
+import os
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...features.layout import TEST
+from ...features.store import FeatureStore
+from ..examples import Examples
+from ..experiment import Experiment
+from ..head import Head
+from ..heads import RECIPES
+from ..heads.prediction import predicted
+from ..scores.evaluation import Scores
+from ..scores.groups import Grouping
+from ..scores.space import drawn
+from ..training import out_of_fold
+from .atlas import MOST, places
+from .audit import Suspect, audited
+from .curve import LearningCurve, learning_curve
+from .evaluate import judged
+
+_JUDGE = "logistic"
+"""Looks for suspects where the head is a given classifier, which cannot be made anew."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Copy:
+    """Two images that are one, but for small changes.
+
+    Attributes
+    ----------
+    row, other : int
+        Rows of the feature file; of two across a split, `row` is the test image.
+    cosine : float
+        Of their vectors (`scores.space`); 1 if they are the same bytes.
+    splits : bool
+        Whether one is in the test split and the other is not.
+    labels : bool
+        Whether they have different labels.
+    """
+
+    row: int
+    other: int
+    cosine: float
+    splits: bool
+    labels: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Review:
+    """What `review` found; rows are those of the feature file.
+
+    Attributes
+    ----------
+    scores : Scores
+        Those of the head if this is the file that it was trained on, else those on this file.
+    names : list of K str
+        The classes, in the order of ``scores.per_class``.
+    rows : ndarray of intp, shape (N,)
+        The images that were scored; empty where it cannot be told again which was predicted what.
+    truth, predicted : ndarray of intp, shape (N,)
+        Their classes, as indices into `names`.
+    confidence : ndarray of float64, shape (N,)
+        Of those predictions.
+    suspects : tuple of Suspect
+        Labels that may be wrong, in all splits, the most doubtful first.
+    row_of : dict of str to int
+        Path -> row of the image itself.
+    copies : tuple of Copy
+        Near-copies: those across the split first, then those with different labels, then the most
+        alike.
+    unfamiliar : ndarray of intp
+        Rows of images, labelled or not, that are unlike the training images, the most unlike first.
+    points : ndarray of intp, shape (M,)
+        Rows of the map: at most 1,500, drawn at random.
+    places : ndarray of float32, shape (M, 2)
+        Where they are on it, from 0 to 1 (`atlas.places`).
+    curve : LearningCurve or None
+        None if this is another file, or the head a classifier that was handed in.
+    notes : tuple of str
+        What else one has to know, in sentences.
+    """
+
+    scores: Scores
+    names: list[str]
+    rows: NDArray[np.intp]
+    truth: NDArray[np.intp]
+    predicted: NDArray[np.intp]
+    confidence: NDArray[np.float64]
+    suspects: tuple[Suspect, ...]
+    row_of: dict[str, int]
+    copies: tuple[Copy, ...]
+    unfamiliar: NDArray[np.intp]
+    points: NDArray[np.intp]
+    places: NDArray[np.float32]
+    curve: LearningCurve | None
+    notes: tuple[str, ...]
+
+    @property
+    def mistakes(self) -> NDArray[np.intp]:
+        """Places in `rows` of those that were predicted wrongly, the most confident first."""
+        wrong = np.flatnonzero(self.truth != self.predicted)
+        return wrong[np.argsort(-self.confidence[wrong], kind="stable")]
+
+
+def review(head: Head, store: FeatureStore) -> Review:
+    """Gather what a report on a head shows.
+
+    Every image is predicted as its score was: by the head itself if it is in the test split or the
+    head has never seen the file, else by one that was trained without it. The suspects need such
+    predictions of all images, so that this takes about as long as training.
+
+    Parameters
+    ----------
+    head : Head
+        A trained head.
+    store : FeatureStore
+        The file that it was trained on, or another one with labels.
+
+    Raises
+    ------
+    ProvenanceMismatch
+        If head and features were made differently.
+    TrainingError
+        If the labels of the file leave nothing to score or to cross-validate.
+    """
+    head.origin.require(store.origin)
+    judge = head.name if head.name in RECIPES else _JUDGE
+    own = head.training_digest == store.content_digest
+    how = (store, head.folds, head.seed, head.class_weight, head.min_images)
+    whole = Experiment.of(*how, tested=False, tta=own and head.tta and not _tested(store))
+    unseen = out_of_fold(judge, whole)
+    notes = []
+    if own:
+        experiment, scores = Experiment.of(*how, tta=head.tta), head.scores
+        examples = experiment.scored
+        if experiment.test is None:
+            probabilities = unseen[whole.rows]
+        else:
+            probabilities = predicted(
+                head.pipeline, examples.features, examples.augmented if head.tta else None
+            )
+        if experiment.score(probabilities).confusion != scores.confusion:
+            # Scores of choosing among several kinds of head, or of a classifier handed in.
+            examples, probabilities = examples.rows(np.empty(0, np.intp)), probabilities[:0]
+            notes.append(
+                "which images were confused cannot be told again, but for the most confident "
+                "mistakes: the scores are of several kinds of head, or of a given classifier"
+            )
+        curve = learning_curve(head, store) if head.name in RECIPES else None
+    else:
+        of_file = judged(head, store, tta=head.tta)
+        scores, examples, probabilities = of_file.scores, of_file.examples, of_file.probabilities
+        curve = None
+    if judge != head.name:
+        notes.append(f"the suspects are those of a {judge} head: {head.name} cannot be made anew")
+    itself = np.flatnonzero(store.views == 0)
+    row_of = {store.paths[row]: row for row in itself.tolist()}
+    points = itself[drawn(len(itself), MOST)]
+    novelty = head.predict(store).novelty
+    strange = np.flatnonzero(novelty > 1)
+    return Review(
+        scores=scores,
+        names=list(scores.per_class),
+        rows=_rows(examples, row_of),
+        truth=examples.codes_among(list(scores.per_class)),
+        predicted=probabilities.argmax(axis=1),
+        confidence=probabilities.max(axis=1, initial=0),
+        suspects=audited(whole, unseen).suspects,
+        row_of=row_of,
+        copies=_copies(whole.examples, row_of, store),
+        unfamiliar=itself[strange[np.argsort(-novelty[strange], kind="stable")]],
+        points=points,
+        places=places(store.read_features(points)),
+        curve=curve,
+        notes=tuple(notes),
+    )
+
+
+def _tested(store: FeatureStore) -> bool:
+    return bool((store.splits == TEST).any())
+
+
+def _rows(examples: Examples, row_of: dict[str, int]) -> NDArray[np.intp]:
+    return np.array([row_of[os.fsdecode(path)] for path in examples.paths.tolist()], np.intp)
+
+
+def _copies(examples: Examples, row_of: dict[str, int], store: FeatureStore) -> tuple[Copy, ...]:
+    """Near-copies of each image: the most alike, that across the split, and with another label."""
+    rows, codes = _rows(examples, row_of), examples.codes
+    in_test = store.splits[rows] == TEST
+    found = examples.grouping or Grouping(examples.features, examples.identities, labels=codes)
+    pairs: dict[tuple[int, int], float] = {}
+    for sides in (None, codes, in_test.astype(np.intp)):
+        partners, cosines = found.partners(sides)
+        for row in np.flatnonzero(partners >= 0).tolist():
+            other = int(partners[row])
+            pairs[min(row, other), max(row, other)] = float(cosines[row])
+    # Files of the same bytes: the first with each of the others.
+    order = np.argsort(examples.identities, kind="stable")
+    same = np.flatnonzero(np.diff(examples.identities[order].astype(np.uint64)) == 0)
+    pairs.update({(int(order[place]), int(order[place + 1])): 1.0 for place in same.tolist()})
+    copies = []
+    for (one, two), cosine in pairs.items():
+        one, two = (two, one) if in_test[two] and not in_test[one] else (one, two)
+        across, differ = in_test[one] != in_test[two], codes[one] != codes[two]
+        copies.append(Copy(int(rows[one]), int(rows[two]), cosine, bool(across), bool(differ)))
+    copies.sort(key=lambda copy: (not copy.splits, not copy.labels, -copy.cosine, copy.row))
+    return tuple(copies)
