@@ -16,6 +16,7 @@ of the third. Cuts of one photograph count as one image in the intervals.
 textbook   5 epochs in plain Keras, validated after each; with all imports
 f32, bf16  extract and train of headstart, and the labels of the third part; with all imports, and
            an empty cache, so that the graph is converted too
+again      the same once more, as the next folder of images is: the converted backbone is there
 views      the same in f32 with four views of every training image
 
 `later` is the next experiment in the same running Python: textbook, the fit again; headstart,
@@ -29,6 +30,7 @@ random weights shows the times.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import random
@@ -181,16 +183,29 @@ def percent(one: dict[str, Any]) -> str:
     return f"{one['accuracy']:.1%} ({low:.1%} to {high:.1%})"
 
 
+def told(program: str, about: dict[str, Any], cache: Path, out: Path) -> dict[str, Any]:
+    """What a program says at its end, in a process of its own."""
+    out.mkdir(parents=True)
+    what = json.dumps({**about, "out": str(out)})
+    _, said = run(python(program, what), HEADSTART_CACHE=str(cache))
+    found: dict[str, Any] = json.loads(said.splitlines()[-1])
+    return found
+
+
 def table(result: dict[str, Any]) -> str:
     """Markdown, a line for each side."""
-    columns = ("first run, seconds", "ratio", "later, seconds", "ratio", "validation", "test")
+    columns = ["first run, seconds", "ratio", "again, seconds", "ratio", "later, seconds", "ratio"]
+    columns += ["validation", "test"]
     lines = [f"| {result['backbone']} at {result['size']} px, {result['images']:,} images | "]
     lines[0] += " | ".join(columns) + " |"
     lines.append("| --- |" + " ---: |" * len(columns))
     for name, side in result["sides"].items():
         cells = []
-        for key, digits in (("first", 1), ("later", 2)):
-            theirs = result["sides"].get("textbook", side)[key]
+        for key, digits in (("first", 1), ("again", 1), ("later", 2)):
+            if not side[key]:
+                cells += ["", ""]
+                continue
+            theirs = result["sides"].get("textbook", side)["later" if key == "later" else "first"]
             pairs = zip(theirs, side[key], strict=False)
             cells += [spread(side[key], digits), spread([a / b for a, b in pairs], 1)]
         cells += [percent(one) for one in side["parts"]]
@@ -227,14 +242,14 @@ def main() -> None:
         for number in range(asked.repeats):
             for side in asked.only:
                 out = folder / f"{side}{number}"
-                out.mkdir()
                 program = OURS if SIDES[side] else TEXTBOOK
-                what = json.dumps({**about, **SIDES[side], "out": str(out)})
-                _, said = run(python(program, what), HEADSTART_CACHE=str(out / "cache"))
-                found = json.loads(said.splitlines()[-1])
-                one = sides.setdefault(side, {"first": [], "later": []})
+                once = functools.partial(told, program, {**about, **SIDES[side]}, out / "cache")
+                found = once(out / "first")
+                one = sides.setdefault(side, {"first": [], "later": [], "again": []})
                 one["first"].append(round(found["first"], 2))
                 one["later"].append(round(found["later"], 3))
+                if SIDES[side]:
+                    one["again"].append(round(once(out / "again")["first"], 2))
                 pairs = zip(found["right"], whole[-len(found["right"]) :], strict=True)
                 one["parts"] = [judged(*pair) for pair in pairs]
                 one |= {key: found[key] for key in ("seconds",) if key in found}

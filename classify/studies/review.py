@@ -6,10 +6,12 @@ import os
 import numpy as np
 from numpy.typing import NDArray
 
+from ...features.errors import TrainingError
 from ...features.layout import TEST
 from ...features.store import FeatureStore
-from ..examples import Examples
+from ..examples import Examples, labelled
 from ..experiment import Experiment
+from ..folds import FEWEST
 from ..head import Head
 from ..heads import RECIPES
 from ..heads.prediction import predicted
@@ -20,7 +22,7 @@ from ..training import out_of_fold
 from .atlas import MOST, places
 from .audit import Suspect, audited
 from .curve import LearningCurve, learning_curve
-from .evaluate import judged
+from .evaluate import Judged, judged
 
 _JUDGE = "logistic"
 """Looks for suspects where the head is a given classifier, which cannot be made anew."""
@@ -128,60 +130,92 @@ def review(head: Head, store: FeatureStore) -> Review:
         If the labels of the file leave nothing to score or to cross-validate.
     """
     head.origin.require(store.origin)
-    judge = head.name if head.name in RECIPES else _JUDGE
     own = head.training_digest == store.content_digest
-    how = (store, head.folds, head.seed, head.class_weight, head.min_images)
-    whole = Experiment.of(*how, tested=False, tta=own and head.tta and not _tested(store))
-    unseen = out_of_fold(judge, whole)
-    notes = []
-    if own:
-        experiment, scores = Experiment.of(*how, tta=head.tta), head.scores
-        examples = experiment.scored
-        if experiment.test is None:
-            probabilities = unseen[whole.rows]
-        else:
-            probabilities = predicted(
-                head.pipeline, examples.features, examples.augmented if head.tta else None
-            )
-        if experiment.score(probabilities).confusion != scores.confusion:
-            # Scores of choosing among several kinds of head, or of a classifier handed in.
-            examples, probabilities = examples.rows(np.empty(0, np.intp)), probabilities[:0]
-            notes.append(
-                "which images were confused cannot be told again, but for the most confident "
-                "mistakes: the scores are of several kinds of head, or of a given classifier"
-            )
-        curve = learning_curve(head, store) if head.name in RECIPES else None
+    experiment = _experiment(head, store, head.folds, tta=head.tta) if own else None
+    unseen = _unseen(head, store, experiment)
+    notes = list(unseen.notes)
+    found: Judged | None
+    if experiment is None:
+        found = judged(head, store, tta=head.tta)
     else:
-        of_file = judged(head, store, tta=head.tta)
-        scores, examples, probabilities = of_file.scores, of_file.examples, of_file.probabilities
-        curve = None
-    if judge != head.name:
-        notes.append(f"the suspects are those of a {judge} head: {head.name} cannot be made anew")
+        found = _as_scored(head, experiment, unseen)
+    if found is None:
+        none = np.empty(0, np.intp)
+        found = Judged(head.scores, unseen.examples.rows(none), np.empty((0, 1)))
+        notes.append(
+            "which images were confused cannot be told again, but for the most confident "
+            "mistakes: the scores are of several kinds of head, or of a given classifier"
+        )
+    names, examples = list(found.scores.per_class), found.examples
     itself = np.flatnonzero(store.views == 0)
     row_of = {store.paths[row]: row for row in itself.tolist()}
     points = itself[drawn(len(itself), MOST)]
     novelty = head.predict(store).novelty
     strange = np.flatnonzero(novelty > 1)
     return Review(
-        scores=scores,
-        names=list(scores.per_class),
+        scores=found.scores,
+        names=names,
         rows=_rows(examples, row_of),
-        truth=examples.codes_among(list(scores.per_class)),
-        predicted=probabilities.argmax(axis=1),
-        confidence=probabilities.max(axis=1, initial=0),
-        suspects=audited(whole, unseen).suspects,
+        truth=examples.codes_among(names),
+        predicted=found.probabilities.argmax(axis=1),
+        confidence=found.probabilities.max(axis=1, initial=0),
+        suspects=unseen.suspects,
         row_of=row_of,
-        copies=_copies(whole.examples, row_of, store),
+        copies=_copies(unseen.examples, row_of, store),
         unfamiliar=itself[strange[np.argsort(-novelty[strange], kind="stable")]],
         points=points,
         places=places(store.read_features(points)),
-        curve=curve,
+        curve=learning_curve(head, store) if own and head.name in RECIPES else None,
         notes=tuple(notes),
     )
 
 
-def _tested(store: FeatureStore) -> bool:
-    return bool((store.splits == TEST).any())
+@dataclasses.dataclass(frozen=True)
+class _Unseen:
+    """Every labelled image as a head without it sees it."""
+
+    examples: Examples
+    """Grouped."""
+    probabilities: NDArray[np.float64] | None
+    """Of the examples, by the kind of the head; NaN where none is, None if it is not to be told."""
+    suspects: tuple[Suspect, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def _experiment(head: Head, store: FeatureStore, folds: int, **how: bool) -> Experiment:
+    return Experiment.of(store, folds, head.seed, head.class_weight, head.min_images, **how)
+
+
+def _unseen(head: Head, store: FeatureStore, experiment: Experiment | None) -> _Unseen:
+    """Hold out all images in turn; an `experiment` without a test split does so already."""
+    known = head.name in RECIPES
+    judge = head.name if known else _JUDGE
+    notes = () if known else (f"suspects are those of a {judge} head, not of {head.name}",)
+    try:
+        if experiment is None or experiment.test is not None:
+            experiment = _experiment(head, store, max(head.folds, FEWEST), tested=False)
+        probabilities = out_of_fold(judge, experiment)
+    except TrainingError as error:  # too few images to hold any out, beside what is scored
+        examples = labelled(store).examples.grouped()
+        return _Unseen(examples, None, notes=(f"the labels were not audited: {error}",))
+    suspects = audited(experiment, probabilities).suspects
+    return _Unseen(experiment.examples, probabilities if known else None, suspects, notes)
+
+
+def _as_scored(head: Head, experiment: Experiment, unseen: _Unseen) -> Judged | None:
+    """The scores of a head and the predictions that they are of; None if those are others."""
+    examples = experiment.scored
+    if experiment.test is not None:
+        views = examples.augmented if head.tta else None
+        probabilities = predicted(head.pipeline, examples.features, views)
+    elif unseen.probabilities is not None:
+        probabilities = unseen.probabilities[experiment.rows]
+    else:
+        return None
+    again = experiment.score(probabilities)
+    if again.confusion != head.scores.confusion:  # those of choosing among several kinds of head
+        return None
+    return Judged(head.scores, examples, probabilities)
 
 
 def _rows(examples: Examples, row_of: dict[str, int]) -> NDArray[np.intp]:
