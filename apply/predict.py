@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import logging
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -27,6 +28,8 @@ from ..features.origin import Origin
 from ..features.provenance.augmentation import ALL
 from ..features.store import FeatureStore
 from .predictions import Predictions, writer_of
+
+_log = logging.getLogger("headstart")
 
 REMEDY: Final = "Use the backbone weights that the head was trained with (--weights FILE)."
 """What to do where a backbone does not fit a head."""
@@ -198,6 +201,10 @@ def _predicted(
     tta: bool,
 ) -> Predictions:
     """Predict the rows of a store, in the order of paths, and write the table."""
+    if head.tta and not tta:
+        _log.warning(
+            "the scores of the head are of predictions by the mean over views; --tta makes such"
+        )
     prediction, names = head.predict(store, tta=tta), head.label_names
     images = compress(store.paths, (store.views == 0).tolist())
     rows = {path: row for row, path in enumerate(images)}

@@ -260,6 +260,7 @@ def main() -> None:
     images = one["parts"][-1]["images"] * sum(_SHARES)
     result = {**machine(), **about, "images": images, "sides": sides}
     result.pop("folder")
+    result |= {key: Path(about[key]).name for key in ("source", "weights")}  # whatever machine
     if asked.json:
         asked.json.write_text(json.dumps(result, indent=1) + "\n")
     print(table(result))

@@ -332,3 +332,21 @@ def test_features_can_be_handed_over_as_a_file_or_opened_and_nothing_is_left_beh
 def test_a_head_points_from_images_to_predict(trained):
     with pytest.raises(HeadError, match=r"use `headstart\.apply\.predict\(head, source\)`"):
         load_head("pets.joblib").predict(["new/red/red00.png"])
+
+
+def test_tta_predicts_new_images_by_the_recipe_of_the_head_and_its_absence_is_said(
+    here, stubs, cli
+):
+    recipe = ("--views", "3", "--augment", "flip,rotation=0.2")
+    assert cli("extract", "photos", "-o", "pets.h5", *SMALL, *recipe).code == 0
+    assert cli("train", "pets.h5", "-o", "pets.joblib", "--folds", "3", "--tta").code == 0
+    stubs.clear()
+    assert cli("predict", "pets.joblib", "new", "-o", "mean.csv", "--tta").err.count("--tta") == 0
+    assert stubs[0].engine.images == 3 * 12 + 8  # and the built-in test images
+    assert cli("extract", "new", "-o", "new.h5", *SMALL, *recipe).code == 0
+    expected = load_head("pets.joblib").predict(FeatureStore("new.h5"), tta=True)
+    confidences = [float(row["confidence"]) for row in table("mean.csv")]
+    np.testing.assert_allclose(confidences, expected.confidences, atol=1e-6)
+    assert "--tta makes such" in cli("predict", "pets.joblib", "new", "-o", "one.csv").err
+    assert confidences != [float(row["confidence"]) for row in table("one.csv")]
+    assert hidden() == []
