@@ -238,7 +238,7 @@ def test_the_textbook_benchmark_runs_on_the_classic_data_set(built, tmp_path):
     result = tmp_path / "result.json"
     benchmark = Path(__file__).resolve().parents[1] / "benchmarks" / "textbook.py"
     options = ["--source", "tfds:whole", "--backbone", "MobileNetV2", "--weights", "random"]
-    options += ["--size", "96", "--epochs", "1", "--json", str(result)]
+    options += ["--size", "96", "--epochs", "1", "--repeats", "1", "--json", str(result)]
     subprocess.run(
         [sys.executable, str(benchmark), *options],
         check=True,
