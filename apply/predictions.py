@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ..classify.heads.prediction import counted
 from ..features.durable.table import write_csv, written
 from ..features.errors import HeadstartError
 
@@ -60,6 +61,10 @@ class Predictions:
             f"Predictions({len(self):,} images; {counts or 'none'}; {unfamiliar:,} unfamiliar, "
             f"{skipped:,} skipped)"
         )
+
+    def _repr_html_(self) -> str:
+        skipped = len(self) - self.counts.total()
+        return counted(self.counts, {"unfamiliar": self.unfamiliar.count(True), "skipped": skipped})
 
     @property
     def labels(self) -> list[str | None]:

@@ -9,7 +9,8 @@ import numpy as np
 import sklearn
 from numpy.typing import NDArray
 
-from ..features.errors import HeadError, WrongUsage
+from ..features.durable.table import in_html
+from ..features.errors import HeadError, WrongUsage, count, listed
 from ..features.origin import HasOrigin, Origin
 from ..features.provenance import Provenance
 from ..features.provenance.augmentation import Augmentation
@@ -21,6 +22,7 @@ from .heads.prediction import Prediction as Prediction
 from .heads.prediction import first_names, predicted
 from .novelty import Novelty
 from .scores.evaluation import Scores
+from .scores.intervals import in_percent
 from .scores.seen import Seen
 
 THIS_HEAD: Final = "this head"
@@ -95,6 +97,17 @@ class Head(HasOrigin):
             f"{made.backbone} {made.size} px; {self.scores.summary}; "
             f"{sum(self.training_counts.values()):,} images)"
         )
+
+    def _repr_html_(self) -> str:
+        made, scores = self.provenance, self.scores
+        rows = [
+            (count(len(self.label_names), "class"), listed(self.label_names)),
+            ("accuracy", f"{in_percent(scores.accuracy, scores.interval)} {scores.how}"),
+            ("always the commonest class", f"{scores.baseline:.1%}"),
+            ("features", f"{made.backbone} at {made.size} px"),
+            ("trained on", count(sum(self.training_counts.values()), "image")),
+        ]
+        return in_html(f"{self.name} head", rows)
 
     @property
     def label_names(self) -> list[str]:

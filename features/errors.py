@@ -15,6 +15,9 @@ _ACTING: Final = re.compile(
 """What a terminal acts on instead of showing it: control characters but for the tab, line breaks,
 what turns the direction of writing round, and bytes of file names that are control characters."""
 
+_NO_TEXT: Final = re.compile("[\ud800-\udfff]")
+"""Bytes of file names that are no text, and halves of characters of UTF-16."""
+
 
 class HeadstartError(Exception):
     """Anything a user can fix: catch this one to catch them all."""
@@ -65,6 +68,16 @@ def first_line(error: BaseException | str) -> str:
 def printable(text: str) -> str:
     """The text as one line that no terminal acts on: control characters are escaped."""
     return _ACTING.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def encodable(text: str) -> str:
+    r"""As `printable`, and what is no text is escaped too (``\xe9``): a page can hold it."""
+    return printable(_NO_TEXT.sub(_escaped, text))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    number = ord(found[0])
+    return f"\\x{number - 0xDC00:02x}" if 0xDC80 <= number < 0xDD00 else f"\\u{number:04x}"
 
 
 def say(text: str) -> None:

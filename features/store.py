@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from . import durable, layout
 from .child import once
-from .errors import FeatureFileError
+from .durable.table import in_html
+from .errors import FeatureFileError, count, listed
 from .opening import opened, origin_of, text_attribute, whole
 from .origin import HasOrigin, Origin
 from .records import AGAIN, Key, SeenFile, keys, seen_files
@@ -102,6 +103,20 @@ class FeatureStore(HasOrigin):
             f"FeatureStore({str(self.path)!r}: {len(self)} rows x {self.dimension}, "
             f"{len(self.label_names)} labels{groups})"
         )
+
+    def _repr_html_(self) -> str:
+        made = self.provenance
+        rows = [
+            ("images", f"{self.images:,} ({len(self):,} rows)"),
+            ("skipped", f"{len(self.skipped_files):,}"),
+            ("numbers of a vector", f"{self.dimension:,}"),
+            (count(len(self.label_names), "label"), listed(self.label_names)),
+            ("backbone", f"{made.backbone} at {made.size} px"),
+            ("source", str(self.environment.get("source", ""))),
+        ]
+        if self.group_names:
+            rows.insert(4, ("groups", f"{len(self.group_names):,}"))
+        return in_html(str(self.path), rows)
 
     @property
     def fingerprint(self) -> str:

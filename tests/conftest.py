@@ -154,7 +154,7 @@ def stub() -> StubEmbedding:
     return StubEmbedding()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_stub():
     return StubEmbedding
 

@@ -2,15 +2,19 @@
 
 import collections
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...features.durable.table import in_html
+from ...features.errors import count
 from .. import soundness
 from ..examples.augmented import Augmented
 
 _MOST_NAMES: Final = 5  # in one line
+_MOST_ROWS: Final = 10  # of a small table
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -39,6 +43,10 @@ class Prediction:
         shown = first_names([f"{number:,} {name}" for name, number in counts]) or "none"
         unfamiliar = int(self.unfamiliar.sum())
         return f"Prediction({len(self.novelty):,} images: {shown}; {unfamiliar:,} unfamiliar)"
+
+    def _repr_html_(self) -> str:
+        counts = collections.Counter(self.labels.tolist())
+        return counted(counts, {"unfamiliar": int(self.unfamiliar.sum())})
 
     @property
     def labels(self) -> NDArray[np.object_]:
@@ -85,6 +93,16 @@ def mean_of_views(
     np.add.at(total, image, values)
     means: NDArray[np.float64] = total / np.bincount(image, minlength=images)[:, None]
     return means
+
+
+def counted(counts: collections.Counter[str], more: Mapping[str, int]) -> str:
+    """How often each class was predicted, and what else there is to count, for a notebook."""
+    rows = [(name, f"{number:,}") for name, number in counts.most_common(_MOST_ROWS) if number]
+    if len(counts) > _MOST_ROWS:
+        others = counts.total() - sum(number for _, number in counts.most_common(_MOST_ROWS))
+        rows.append((f"{len(counts) - _MOST_ROWS:,} others", f"{others:,}"))
+    rows += [(name, f"{number:,}") for name, number in more.items()]
+    return in_html(count(counts.total(), "image"), rows, ("predicted", "images"))
 
 
 def first_names(names: list[str]) -> str:

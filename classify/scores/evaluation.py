@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import metrics
 
+from ...features.durable.table import in_html
 from ...features.errors import count, listed
 from ..examples import Examples
 from .intervals import accuracy_interval, in_percent
@@ -84,12 +85,31 @@ class Scores:
             f"log loss {self.log_loss:.3f})"
         )
 
+    def _repr_html_(self) -> str:
+        rows = [
+            ("accuracy", in_percent(self.accuracy, self.interval)),
+            ("always the commonest class", f"{self.baseline:.1%}"),
+            ("balanced accuracy", f"{self.balanced_accuracy:.1%}"),
+            ("macro F1", f"{self.macro_f1:.3f}"),
+            ("log loss", f"{self.log_loss:.3f}"),
+            (
+                "calibration error",
+                f"{self.calibration_error:.1%} ({self.calibration_noise:.1%} by chance)",
+            ),
+        ]
+        return in_html(f"{count(self.rows, 'image')} {self.how}", rows)
+
     @property
     def summary(self) -> str:
         """``accuracy 97.3% (95.1 to 98.6%) by 5-fold cross-validation``."""
+        return f"accuracy {in_percent(self.accuracy, self.interval)} {self.how}"
+
+    @property
+    def how(self) -> str:
+        """The basis in a sentence: ``by 5-fold cross-validation``, ``on the test split``."""
         last_word = self.basis.rsplit(" ", 1)[-1]
         how = {"cross-validation": "by", "split": "on the"}.get(last_word, "on")
-        return f"accuracy {in_percent(self.accuracy, self.interval)} {how} {self.basis}"
+        return f"{how} {self.basis}"
 
     def confusion_matrix(self) -> NDArray[np.int64]:
         """(K, K): rows of each true class by predicted class, both in the order of `per_class`."""

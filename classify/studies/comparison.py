@@ -9,7 +9,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ...features.errors import TrainingError, WrongUsage, because
+from ...features.durable.table import in_html
+from ...features.errors import TrainingError, WrongUsage, because, count
 from ...features.store import FeatureStore
 from ..crossfit import cross_fit
 from ..examples import Examples, labelled
@@ -58,6 +59,24 @@ class Comparison:
             f"Comparison({self.images:,} images, {self.folds}-fold cross-validation, commonest "
             f"class {self.majority:.1%}:{''.join(lines)})"
         )
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (
+                one.name,
+                in_percent(one.accuracy, one.interval),
+                "{:.1f} points ({:.1f} to {:.1f})".format(*(100 * far for far in one.behind))
+                if place
+                else "",
+                f"{one.log_loss:.3f}",
+            )
+            for place, one in enumerate(self.standings)
+        ]
+        caption = (
+            f"{count(self.images, 'image')}, {self.folds}-fold cross-validation; always the "
+            f"commonest class: {self.majority:.1%}"
+        )
+        return in_html(caption, rows, ("", "accuracy", "behind the best", "log loss"))
 
 
 def compare(

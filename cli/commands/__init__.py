@@ -2,7 +2,7 @@
 
 import click
 
-from . import features, heads, models
+from . import features, heads, models, reports
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -16,6 +16,7 @@ def headstart(debug: bool) -> None:
     headstart scan photos/                          what is understood: classes, splits
     headstart extract photos/ -o pets.h5            once, the slow part
     headstart train pets.h5 -o pets.joblib          seconds, as often as you like
+    headstart report pets.joblib pets.h5 -o pets.html
     headstart predict pets.joblib new/ -o new.csv
     headstart export pets.joblib -o pets.onnx       one model, for use elsewhere
     """  # noqa: D301 - click's marker for a block that is not to be wrapped
@@ -24,6 +25,6 @@ def headstart(debug: bool) -> None:
 for _command in (
     *(features.scan, features.extract, features.info, features.verify),
     *(heads.train, heads.evaluate, heads.compare, heads.audit),
-    *(models.predict, models.export, models.demo),
+    *(reports.report, models.predict, models.export, models.demo),
 ):
     headstart.add_command(_command)

@@ -29,8 +29,23 @@ from .options import FILE, FOLDS, HEAD, JSON, MIN_IMAGES, PLOTS, SEED, TRUST, TT
 )
 @TTA
 @PLOTS
+@click.option(
+    "--report",
+    "page",
+    type=Path,
+    metavar="PETS.html",
+    help="Show the result as a page, with the images (see `headstart report`).",
+)
 @JSON
-def train(file: str, out: str, head: str, plots: Path | None, as_json: bool, **how: Any) -> None:
+def train(
+    file: str,
+    out: str,
+    head: str,
+    plots: Path | None,
+    page: Path | None,
+    as_json: bool,
+    **how: Any,
+) -> None:
     """Train a head on a feature file, score it and save it.
 
     Scores come from the file's test split if it has one, else from cross-validation.
@@ -39,24 +54,29 @@ def train(file: str, out: str, head: str, plots: Path | None, as_json: bool, **h
     from ...classify.persistence import check_name
     from ...features import FeatureStore
     from ...pages.plots import draw, require_plots
+    from ...pages.report import report, require_report
     from ..printing import heads as printed
 
     check_name(Path(out))
     if plots:
         require_plots(plots)
+    if page:
+        require_report(page, file, out)
     store = FeatureStore(file)
     if head == "all":
         trained, standings = train_all(store, **how)
     else:
         trained, standings = train(store, head, **how), ()
     trained.save(out)
-    drawn = []
+    drawn, reported = [], None
     try:
         if plots:
             curve = learning_curve(trained, store)
             drawn = draw(plots, f"{trained.name} on {file}", trained.scores, curve)
-    finally:  # the head is saved, whatever becomes of the plots
-        printed.training(trained, standings, out, drawn, as_json=as_json)
+        if page:
+            reported = report(trained, store, page, standings=standings, saved=out)
+    finally:  # the head is saved, whatever becomes of the plots and the page
+        printed.training(trained, standings, out, drawn, reported, as_json=as_json)
 
 
 @click.command()

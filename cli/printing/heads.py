@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from ...classify import Audit, Comparison, Head, Scores, Standing
 from ...features.errors import count
+from ...pages import Reported
 from .features import made_by
 from .text import MOST_CLASSES, lines, percent, print_json, table
 
@@ -45,11 +46,18 @@ def head(head: Head, *, as_json: bool) -> None:
 
 
 def training(
-    head: Head, standings: Sequence[Standing], out: str, drawn: Sequence[Path], *, as_json: bool
+    head: Head,
+    standings: Sequence[Standing],
+    out: str,
+    drawn: Sequence[Path],
+    reported: Reported | None,
+    *,
+    as_json: bool,
 ) -> None:
     """After `train`; several kinds of head, if they were compared, come as `standings`."""
     if as_json:
         more: dict[str, Any] = {"parameters": head.parameters, "tta": head.tta, "plots": drawn}
+        more["report"] = None if reported is None else str(reported.path)
         if standings:
             more["leaderboard"] = [{"head": one.pop("name"), **one} for one in _values(standings)]
         _scores_json(head.name, head.scores, head.seconds, more)
@@ -58,7 +66,15 @@ def training(
         leaderboard(head.scores, standings)
         lines("")
     _trained(head)
-    lines(f"saved as {out}", *_drawn(drawn))
+    lines(f"saved as {out}", *_drawn(drawn), *([] if reported is None else _reported(reported)))
+
+
+def report(done: Reported, seconds: float, *, as_json: bool) -> None:
+    """After `report`."""
+    if as_json:
+        print_json({**dataclasses.asdict(done), "seconds": round(seconds, 3)})
+        return
+    lines(*_reported(done))
 
 
 def evaluation(
@@ -235,6 +251,15 @@ def _trained(head: Head) -> None:
 
 def _interval(interval: tuple[float, float]) -> str:
     return f"{percent(interval[0])} to {percent(interval[1])}"
+
+
+def _reported(done: Reported) -> list[str]:
+    missing = [
+        f"  note: {count(number, 'image')} could not be shown: {reason}; --images says where they "
+        f"are now"
+        for reason, number in done.missing.items()
+    ]
+    return [f"report: {done.path}", *missing]
 
 
 def _drawn(paths: Sequence[Path]) -> list[str]:

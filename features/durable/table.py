@@ -1,13 +1,17 @@
-"""Columns -> a table in a file, which appears whole or not at all."""
+"""Columns -> a table in a file, which appears whole or not at all; and a table in a notebook."""
 
 import contextlib
 import csv
+import html
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from .. import durable
+from ..errors import encodable
+
+_MOST_OF_A_CELL: Final = 200
 
 
 def write_csv(path: str | os.PathLike[str], columns: Mapping[str, Sequence[Any]]) -> None:
@@ -25,6 +29,25 @@ def write_csv(path: str | os.PathLike[str], columns: Mapping[str, Sequence[Any]]
         writer = csv.writer(_Rows(file), lineterminator=_Rows.END)
         writer.writerow(columns)
         writer.writerows(zip(*columns.values(), strict=True))
+
+
+def in_html(caption: str, rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> str:
+    """A small table for notebooks; the first cell of a row is its name.
+
+    Whatever the texts are, they are shown and never taken for HTML.
+    """
+    lines = [f"<table><caption>{_cell(caption)}</caption>"]
+    if header:
+        lines.append("<tr>" + "".join(f"<th>{_cell(one)}</th>" for one in header) + "</tr>")
+    for first, *others in rows:
+        cells = "".join(f"<td>{_cell(one)}</td>" for one in others)
+        lines.append(f"<tr><th>{_cell(first)}</th>{cells}</tr>")
+    return "\n".join([*lines, "</table>"])
+
+
+def _cell(text: str) -> str:
+    text = encodable(text)
+    return html.escape(text if len(text) <= _MOST_OF_A_CELL else text[: _MOST_OF_A_CELL - 1] + "…")
 
 
 @contextlib.contextmanager
