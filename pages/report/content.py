@@ -138,7 +138,8 @@ class Contents:
         yield from self._rows(self.mistakes)
         yield from self._rows(image for image, _ in self.suspects)
         for pair in self.copies:
-            yield from (*self._rows((pair.one, pair.other)), pair.wish)
+            yield from self._rows((pair.one, pair.other))
+            yield pair.wish
         # Of each cell the first, then of each the second ...
         cells = self.confusion.opened
         for images in itertools.zip_longest(*(cell.places for cell in cells)):
