@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -198,6 +199,35 @@ def test_of_another_file_the_scores_are_those_on_it(pets, head, tmp_path, fill_p
     assert "on all labelled images" in page.text
     assert "trained on another feature file" in page.text
     assert "Would more images help?" not in page.text
+
+
+def test_images_in_an_archive_are_shown(pets, head, photos, tmp_path):
+    archive = shutil.make_archive(str(tmp_path / "photos"), "zip", photos)
+    of_folder = report(head, pets, tmp_path / "folder.html")
+    of_archive = report(head, pets, tmp_path / "archive.html", images=archive)
+    assert of_archive.missing == {}
+    pictures = [
+        {one["href"] for tag, one in page_of(tmp_path / name).tags if tag == "image"}
+        for name in ("folder.html", "archive.html")
+    ]
+    assert pictures[0] == pictures[1]
+    assert of_archive.shown == of_folder.shown
+
+
+def test_a_file_without_labels_gets_one_line(cli, head, photos, tmp_path, make_stub):
+    head.save(tmp_path / "pets.joblib")
+    run(make_stub(), photos, tmp_path / "bare.h5", labels="none")
+    done = cli("report", tmp_path / "pets.joblib", tmp_path / "bare.h5", "-o", tmp_path / "x.html")
+    assert "label" in done.failure()
+    assert not (tmp_path / "x.html").exists()
+
+
+def test_what_makes_no_report_waits_for_nothing_that_a_report_needs():
+    loaded = subprocess.run(
+        [sys.executable, "-c", "import headstart.pages, sys; print(*sys.modules)"],
+        capture_output=True, text=True, check=True,
+    ).stdout.split()  # fmt: skip
+    assert not {"jinja2", "markupsafe", "PIL", "headstart.pages.pictures"} & set(loaded)
 
 
 def test_heads_side_by_side_are_there_only_where_several_were_trained(pets, head, tmp_path):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ...classify import Review
 from ...classify.scores.evaluation import Scores
 
-WRITTEN: Final = 16
+WRITTEN: Final = 24
 """Classes up to which the matrix is a table with every number in it; of more it is a picture."""
 _OPENED: Final = 400
 """Cells whose images can be opened: the most frequent mistakes, then what is right."""
