@@ -171,6 +171,22 @@ def cross_fit(
     )
 
 
+def held_out(
+    recipe: Recipe, parameters: Parameters, task: Task, folds: Sequence[NDArray[np.intp]]
+) -> NDArray[np.float64]:
+    """(R, K) probabilities of rows by classifiers without their fold; NaN for rows of none.
+
+    The parameters are given and may have been chosen with these rows: for doubts, not for scores.
+    """
+    cuts = [_cut(task, folds, frozenset([fold])) for fold in range(len(folds))]
+    decisions = [values for (values,) in recipe.at(parameters, task, cuts).decisions]
+    found = Judged(recipe, task, list(folds), decisions).calibration()
+    probabilities = np.full((len(task.codes), len(task.names)), np.nan)
+    for rows, values in zip(folds, decisions, strict=True):
+        probabilities[rows] = to_probabilities(recipe, found, values)
+    return probabilities
+
+
 def to_probabilities(
     recipe: Recipe, found: Calibration | None, decisions: Decisions
 ) -> NDArray[np.float64]:

@@ -70,6 +70,9 @@ class Head(HasOrigin):
         Whether its scores are of predictions by the mean over the views of an image.
     scikit_learn : str
         Version that it was trained with.
+    unseen : ndarray of float64 or None
+        The probabilities that its scores are of, for whoever looks at the images behind them
+        (`review`). A file does not keep them.
     """
 
     pipeline: Any
@@ -89,6 +92,7 @@ class Head(HasOrigin):
     min_images: int = 1
     tta: bool = False
     scikit_learn: str = sklearn.__version__
+    unseen: NDArray[np.float64] | None = dataclasses.field(default=None, compare=False)
 
     def __repr__(self) -> str:
         names, made = self.label_names, self.provenance
@@ -199,8 +203,8 @@ class Head(HasOrigin):
         Where the list of the heads that this machine wrote cannot be kept, a warning is logged:
         loading the file will need ``trust=True``.
         """
-        metadata = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        pipeline, origin = metadata.pop("pipeline"), metadata.pop("origin")
+        metadata = {name: getattr(self, name) for name in _kept()}
+        pipeline, origin = self.pipeline, self.origin
         metadata |= {
             "label_names": self.label_names,
             "fingerprint": origin.provenance.fingerprint,
@@ -247,9 +251,14 @@ def load_head(path: str | os.PathLike[str], *, trust: bool = False) -> Head:
     return _from_metadata(pipeline, metadata)
 
 
+def _kept() -> list[str]:
+    """The fields that a file has under their own names."""
+    names = [field.name for field in dataclasses.fields(Head)]
+    return [name for name in names if name not in ("pipeline", "origin", "unseen")]
+
+
 def _from_metadata(pipeline: Any, metadata: dict[str, Any]) -> Head:
-    fields = [field.name for field in dataclasses.fields(Head)]
-    values = {name: metadata[name] for name in fields if name not in ("pipeline", "origin")}
+    values = {name: metadata[name] for name in _kept()}
     names = metadata["label_names"]
     values["training_counts"] = dict(zip(names, metadata["training_counts"].tolist(), strict=True))
     values["origin"] = Origin(

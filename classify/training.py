@@ -23,6 +23,8 @@ from .scores.leaderboard import Standing, ranked
 _MANY_KNOWN: Final = 0.1
 """Share of the test images that look like training images from which on they may be the easy ones
 rather than copies: what they would add to the accuracy is then said."""
+_MOST_KEPT: Final = 2**25
+"""Probabilities that a head keeps of what it was scored by: 256 MB."""
 
 
 def train(
@@ -246,4 +248,5 @@ def _head(
         ),
         seen=experiment.seen(),
         seconds=time.perf_counter() - started,
+        unseen=probabilities if probabilities.size <= _MOST_KEPT else None,
     )

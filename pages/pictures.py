@@ -22,6 +22,8 @@ _DECODED: Final = 150
 of 12 megapixels then takes a quarter of the time."""
 _QUALITY: Final = 60
 """Of WebP: 1.7 kB a thumbnail of a photograph in the mean, artefacts hardly visible."""
+_METHOD: Final = 2
+"""Of WebP's efforts, from 0 to 6: half the time of the default 4 for 6% more bytes."""
 _LEAST: Final = 64
 """The largest difference of two images becomes white, unless it is smaller than this: what JPEG
 leaves of a copy stays dark."""
@@ -128,5 +130,5 @@ def _finder(source: str, *, named: bool) -> Callable[[bytes], ImageReference | N
 
 def _webp(image: Image.Image) -> bytes:
     file = io.BytesIO()
-    image.save(file, "WEBP", quality=_QUALITY)
+    image.save(file, "WEBP", quality=_QUALITY, method=_METHOD)
     return file.getvalue()

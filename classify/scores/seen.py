@@ -120,6 +120,10 @@ class Seen:
         return ""
 
 
+def least(images: int) -> float:
+    """No smaller cosine is that of a near-copy of one of so many, where errors cost."""
+    return min(_LEAST + _FEW_LEAST / images, _MOST)
+
+
 def _limits(around: NDArray[np.float32], rows: int, columns: int) -> NDArray[np.float32]:
-    least = min(_LEAST + _FEW_LEAST / rows, _MOST)
-    return limits(around, rows, columns, NEARER, least)
+    return limits(around, rows, columns, NEARER, least(rows))

@@ -9,7 +9,7 @@ from sklearn.manifold import TSNE
 from ..scores.duplicates import parts
 from ..scores.space import drawn, principal_components
 
-MOST: Final = 1500
+MOST: Final = 1000
 """Images that are arranged; all others are put beside those that they resemble. The time that it
 takes grows with the images, and a map of more is no easier to read."""
 _COMPONENTS: Final = 50

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,14 +10,16 @@ from numpy.typing import NDArray
 from ...features.errors import TrainingError
 from ...features.layout import TEST
 from ...features.store import FeatureStore
+from ..crossfit import held_out
 from ..examples import Examples, labelled
 from ..experiment import Experiment
 from ..folds import FEWEST
 from ..head import Head
-from ..heads import RECIPES
+from ..heads import RECIPES, recipe_of
 from ..heads.prediction import predicted
 from ..scores.evaluation import Scores
 from ..scores.groups import Grouping
+from ..scores.seen import least
 from ..scores.space import drawn
 from ..training import out_of_fold
 from .atlas import MOST, places
@@ -24,8 +27,10 @@ from .audit import Suspect, audited
 from .curve import LearningCurve, learning_curve
 from .evaluate import Judged, judged
 
-_JUDGE = "logistic"
+_JUDGE: Final = "logistic"
 """Looks for suspects where the head is a given classifier, which cannot be made anew."""
+_PARAMETERS: Final = {"C": 1e-2}
+"""Its own, with which its search begins."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,17 +72,19 @@ class Review:
         Their classes, as indices into `names`.
     confidence : ndarray of float64, shape (N,)
         Of those predictions.
-    suspects : tuple of Suspect
-        Labels that may be wrong, in all splits, the most doubtful first.
+    suspects : tuple of Suspect or None
+        Labels that may be wrong, in all splits, the most doubtful first (`audit`, with the
+        parameters of the head where its scores are of a test split). None if no image can be held
+        out to tell; the notes say why.
     row_of : dict of str to int
         Path -> row of the image itself.
     copies : tuple of Copy
-        Near-copies: those across the split first, then those with different labels, then the most
-        alike.
+        Near-copies that are alike enough for a test image not to be scored (`scores.seen`): those
+        across the split first, then those with different labels, then the most alike.
     unfamiliar : ndarray of intp
         Rows of images, labelled or not, that are unlike the training images, the most unlike first.
     points : ndarray of intp, shape (M,)
-        Rows of the map: at most 1,500, drawn at random.
+        Rows of the map: at most 1,000, drawn at random.
     places : ndarray of float32, shape (M, 2)
         Where they are on it, from 0 to 1 (`atlas.places`).
     curve : LearningCurve or None
@@ -92,7 +99,7 @@ class Review:
     truth: NDArray[np.intp]
     predicted: NDArray[np.intp]
     confidence: NDArray[np.float64]
-    suspects: tuple[Suspect, ...]
+    suspects: tuple[Suspect, ...] | None
     row_of: dict[str, int]
     copies: tuple[Copy, ...]
     unfamiliar: NDArray[np.intp]
@@ -112,8 +119,8 @@ def review(head: Head, store: FeatureStore) -> Review:
     """Gather what a report on a head shows.
 
     Every image is predicted as its score was: by the head itself if it is in the test split or the
-    head has never seen the file, else by one that was trained without it. The suspects need such
-    predictions of all images, so that this takes about as long as training.
+    head has never seen the file, else by one that was trained without it. A head that was just
+    trained remembers (`Head.unseen`); one that was loaded needs about as long as its training.
 
     Parameters
     ----------
@@ -132,16 +139,13 @@ def review(head: Head, store: FeatureStore) -> Review:
     head.origin.require(store.origin)
     own = head.training_digest == store.content_digest
     experiment = _experiment(head, store, head.folds, tta=head.tta) if own else None
-    unseen = _unseen(head, store, experiment)
-    notes = list(unseen.notes)
-    found: Judged | None
     if experiment is None:
         found = judged(head, store, tta=head.tta)
     else:
-        found = _as_scored(head, experiment, unseen)
-    if found is None:
-        none = np.empty(0, np.intp)
-        found = Judged(head.scores, unseen.examples.rows(none), np.empty((0, 1)))
+        found = _as_scored(head, experiment)
+    unseen = _unseen(head, store, found, experiment)
+    notes = list(unseen.notes)
+    if not len(found.examples):
         notes.append(
             "which images were confused cannot be told again, but for the most confident "
             "mistakes: the scores are of several kinds of head, or of a given classifier"
@@ -176,9 +180,7 @@ class _Unseen:
 
     examples: Examples
     """Grouped."""
-    probabilities: NDArray[np.float64] | None
-    """Of the examples, by the kind of the head; NaN where none is, None if it is not to be told."""
-    suspects: tuple[Suspect, ...] = ()
+    suspects: tuple[Suspect, ...] | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -186,35 +188,39 @@ def _experiment(head: Head, store: FeatureStore, folds: int, **how: bool) -> Exp
     return Experiment.of(store, folds, head.seed, head.class_weight, head.min_images, **how)
 
 
-def _unseen(head: Head, store: FeatureStore, experiment: Experiment | None) -> _Unseen:
-    """Hold out all images in turn; an `experiment` without a test split does so already."""
+def _unseen(
+    head: Head, store: FeatureStore, found: Judged, experiment: Experiment | None
+) -> _Unseen:
+    """Hold out all images in turn, where that was not done for the scores (`found`)."""
+    if experiment is not None and experiment.test is None and len(found.examples):
+        probabilities = np.full((len(experiment.examples), len(experiment.names)), np.nan)
+        probabilities[experiment.rows] = found.probabilities
+        return _Unseen(experiment.examples, audited(experiment, probabilities).suspects)
     known = head.name in RECIPES
-    judge = head.name if known else _JUDGE
-    notes = () if known else (f"suspects are those of a {judge} head, not of {head.name}",)
+    judge, parameters = (head.name, head.parameters) if known else (_JUDGE, _PARAMETERS)
     try:
         if experiment is None or experiment.test is not None:
             experiment = _experiment(head, store, max(head.folds, FEWEST), tested=False)
-        probabilities = out_of_fold(judge, experiment)
     except TrainingError as error:  # too few images to hold any out, beside what is scored
         examples = labelled(store).examples.grouped()
-        return _Unseen(examples, None, notes=(f"the labels were not audited: {error}",))
-    suspects = audited(experiment, probabilities).suspects
-    return _Unseen(experiment.examples, probabilities if known else None, suspects, notes)
+        return _Unseen(examples, notes=(f"the labels were not audited: {error}",))
+    probabilities = held_out(recipe_of(judge), parameters, experiment.task, experiment.folds)
+    suspects = audited(experiment, probabilities[: len(experiment.examples)]).suspects
+    notes = () if known else (f"suspects are those of a {judge} head, not of {head.name}",)
+    return _Unseen(experiment.examples, suspects, notes)
 
 
-def _as_scored(head: Head, experiment: Experiment, unseen: _Unseen) -> Judged | None:
-    """The scores of a head and the predictions that they are of; None if those are others."""
-    examples = experiment.scored
-    if experiment.test is not None:
+def _as_scored(head: Head, experiment: Experiment) -> Judged:
+    """The scores of a head and the predictions that they are of; of no image, if those are lost."""
+    examples, probabilities = experiment.scored, head.unseen
+    if probabilities is None and experiment.test is not None:
         views = examples.augmented if head.tta else None
         probabilities = predicted(head.pipeline, examples.features, views)
-    elif unseen.probabilities is not None:
-        probabilities = unseen.probabilities[experiment.rows]
-    else:
-        return None
-    again = experiment.score(probabilities)
-    if again.confusion != head.scores.confusion:  # those of choosing among several kinds of head
-        return None
+    elif probabilities is None and head.name in RECIPES:
+        probabilities = out_of_fold(head.name, experiment)[experiment.rows]
+    # Others, if the scores are those of choosing among several kinds of head.
+    if probabilities is None or experiment.score(probabilities).confusion != head.scores.confusion:
+        return Judged(head.scores, examples.rows(np.empty(0, np.intp)), np.empty((0, 1)))
     return Judged(head.scores, examples, probabilities)
 
 
@@ -237,8 +243,10 @@ def _copies(examples: Examples, row_of: dict[str, int], store: FeatureStore) -> 
     order = np.argsort(examples.identities, kind="stable")
     same = np.flatnonzero(np.diff(examples.identities[order].astype(np.uint64)) == 0)
     pairs.update({(int(order[place]), int(order[place + 1])): 1.0 for place in same.tolist()})
-    copies = []
+    copies, enough = [], least(len(examples))
     for (one, two), cosine in pairs.items():
+        if cosine < enough:
+            continue
         one, two = (two, one) if in_test[two] and not in_test[one] else (one, two)
         across, differ = in_test[one] != in_test[two], codes[one] != codes[two]
         copies.append(Copy(int(rows[one]), int(rows[two]), cosine, bool(across), bool(differ)))

@@ -95,7 +95,7 @@ class Contents:
         self.mistakes_in_all = review.scores.rows - sum(
             number for truth, predicted, number in review.scores.confusion if truth == predicted
         )
-        self.suspects = [(self._suspect(one), one) for one in review.suspects[:_SUSPECTS]]
+        self.suspects = [(self._suspect(one), one) for one in (review.suspects or ())[:_SUSPECTS]]
         self.copies = [self._pair(one) for one in review.copies[:_COPIES]]
         self.across = sum(one.splits for one in review.copies)
         self.differing = sum(one.labels for one in review.copies)
