@@ -2,7 +2,7 @@
 
 import click
 
-from . import features, heads, models, reports
+from . import features, heads, labelling, models, reports
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -19,6 +19,7 @@ def headstart(debug: bool) -> None:
     headstart report pets.joblib pets.h5 -o pets.html
     headstart predict pets.joblib new/ -o new.csv
     headstart export pets.joblib -o pets.onnx       one model, for use elsewhere
+    headstart label pets.h5                         label images in the browser
     """  # noqa: D301 - click's marker for a block that is not to be wrapped
 
 
@@ -26,5 +27,6 @@ for _command in (
     *(features.scan, features.extract, features.info, features.verify),
     *(heads.train, heads.evaluate, heads.compare, heads.audit),
     *(reports.report, models.predict, models.export, models.demo),
+    labelling.label,
 ):
     headstart.add_command(_command)

@@ -1,0 +1,164 @@
+"""The labels as they are now -> what is found of them, by threads beside the one that labels."""
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...classify.examples import contents
+from ...classify.scores.groups import Grouping
+from ...classify.studies.atlas import places
+from ...classify.studies.learner import Learner
+from ...features.errors import HeadstartError, first_line
+from ...features.layout import FEATURES
+from ...features.store import FeatureStore
+
+BELIEFS: Final = "beliefs"
+"""What the head says of all images; always wanted."""
+DOUBTS, STRANGENESS = "doubts", "strangeness"
+"""Found anew after labels have changed, as long as somebody asks for them."""
+GROUPS, PLACES = "groups", "places"
+"""Found once: labels have no say in them."""
+
+_ASKED_S: Final = 20.0
+"""For so long after somebody has asked for it a thing is kept up to date."""
+
+
+class Findings:
+    """What is found of the labels of some rows of a feature file.
+
+    Parameters
+    ----------
+    store : FeatureStore
+        The file.
+    rows : ndarray of intp, shape (M,)
+        Its images.
+    changed : threading.Condition
+        Held by whoever calls; notified when something has been found.
+    labels : callable
+        With `changed` held, the turn, a number that grows with every change of labels, and (M,)
+        codes, to be left alone.
+
+    Attributes
+    ----------
+    fault : str
+        Why nothing is found any more, in a line; empty if that is not so.
+    """
+
+    def __init__(
+        self,
+        store: FeatureStore,
+        rows: NDArray[np.intp],
+        changed: threading.Condition,
+        labels: Callable[[], tuple[int, NDArray[np.int32]]],
+    ) -> None:
+        self._store, self._rows = store, rows
+        self._changed, self._labels = changed, labels
+        self.fault = ""
+        self._found: dict[str, tuple[int, Any]] = {}
+        """Of which turn of the labels each is; of turn 0 what does not depend on them."""
+        self._asked: dict[str, float] = {}
+        self._begun: set[str] = set()
+        self._stopped = False
+        self._learner: Learner | None = None
+
+    def start(self) -> None:
+        """Begin to learn."""
+        self._beside(self._learn_on)
+
+    def stop(self) -> None:
+        """End it; what is being found is let go."""
+        self._stopped = True
+        self._changed.notify_all()
+
+    def latest(self, what: str) -> Any:
+        """What was found last; None if nothing was yet."""
+        return self._found.get(what, (0, None))[1]
+
+    def is_new(self, what: str) -> bool:
+        """Whether it is of the labels as they are now."""
+        return what in self._found and self._found[what][0] in (0, self._labels()[0])
+
+    def ask(self, what: str) -> None:
+        """Have it found."""
+        self._asked[what] = time.monotonic()
+        self._changed.notify_all()
+        if what in (GROUPS, PLACES) and what not in self._begun:
+            self._begun.add(what)
+            self._beside(self._find_groups if what == GROUPS else self._find_places)
+
+    def wait_for(self, needed: Iterable[str], seconds: float) -> bool:
+        """Wait until all are of the labels as they are now, so long at most; whether they are."""
+        needed = tuple(needed)
+        self._changed.wait_for(lambda: self._ended or all(map(self.is_new, needed)), seconds)
+        return all(map(self.is_new, needed))
+
+    @property
+    def _ended(self) -> bool:
+        return self._stopped or bool(self.fault)
+
+    def _beside(self, work: Callable[[], None]) -> None:
+        def working() -> None:
+            try:
+                work()
+            except Exception as error:  # noqa: BLE001 - the page says it, and labels are kept on
+                said = str(error) if isinstance(error, HeadstartError) else first_line(error)
+                with self._changed:
+                    self.fault = self.fault or said
+                    self._changed.notify_all()
+
+        threading.Thread(target=working, daemon=True, name=work.__name__).start()
+
+    def _put(self, what: str, turn: int, found: Any) -> None:
+        with self._changed:
+            self._found[what] = turn, found
+            self._changed.notify_all()
+
+    def _learn_on(self) -> None:
+        learner = Learner.of(self._store, self._rows)
+        with self._changed:
+            self._learner = learner
+            self._changed.notify_all()
+        work: dict[str, Callable[[NDArray[np.int32]], Any]] = {
+            BELIEFS: learner.learn,
+            DOUBTS: learner.doubts,
+            STRANGENESS: lambda codes: learner.strangeness(codes >= 0),
+        }
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._stopped or self._next(work) is not None)
+                what = self._next(work)
+                if self._stopped or what is None:
+                    return
+                turn, codes = self._labels()
+                codes = codes.copy()
+            self._put(what, turn, work[what](codes))
+
+    def _next(self, work: Iterable[str]) -> str | None:
+        """The first that is out of date and asked for."""
+        since = time.monotonic() - _ASKED_S
+        return next(
+            (
+                what
+                for what in work
+                if not self.is_new(what) and (what == BELIEFS or self._asked.get(what, 0) > since)
+            ),
+            None,
+        )
+
+    def _find_groups(self) -> None:
+        features = self._store.read(FEATURES)
+        if len(self._rows) < len(features):
+            features = features[self._rows]
+        found = Grouping(features, contents(self._store.digests[self._rows]))
+        self._put(GROUPS, 0, found.groups)
+
+    def _find_places(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended or self._learner is not None)
+            learner = self._learner
+        if learner is not None:
+            self._put(PLACES, 0, places(learner.vectors))

@@ -1,0 +1,174 @@
+"""Labels of a feature file -> a manifest that `headstart extract` reads, or the file itself."""
+
+import dataclasses
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...classify import train
+from ...extract.embedding import Embedding
+from ...extract.pipeline import run
+from ...extract.sources import is_source, scan
+from ...extract.sources.image import ImageReference
+from ...extract.sources.listing import Listing
+from ...features import durable
+from ...features.durable.table import write_csv
+from ...features.errors import HeadstartError, SourceError, count
+from ...features.layout import NO_GROUP, SPLIT_NAMES
+from ...features.store import FeatureStore
+from .journal import ENDING
+
+_KEPT: Final = "; the labels are kept in the journal"
+
+
+def require_table(out: Path, store: FeatureStore, source: str) -> Path:
+    """Refuse a name that labels cannot be written under; the journal that lies beside it.
+
+    A list that is there already is replaced only if labels of ours are in it.
+    """
+    if out.suffix.lower() != ".csv":
+        raise HeadstartError(f"{out}: labels are written as NAME.csv; name it so")
+    durable.require_target(out)
+    journal = out.with_name(out.name[: -len(out.suffix)] + ENDING)
+    if out.exists() and not journal.exists():
+        what = "is the list of the images itself" if is_source(out, source) else "is there already"
+        raise HeadstartError(
+            f"{out}: {what}, and no page of labels wrote it ({journal.name} is not beside it); "
+            f"choose another output by -o"
+        )
+    if journal.exists() and store.path.exists() and journal.samefile(store.path):
+        raise HeadstartError(f"{out}: its journal would be the feature file; choose another output")
+    return journal
+
+
+def write_labels(
+    out: Path,
+    store: FeatureStore,
+    rows: NDArray[np.intp],
+    source: str,
+    labels: Sequence[str],
+) -> list[str]:
+    """Write a manifest of all images with their labels, "" for none; notes in sentences.
+
+    Paths are relative to the manifest where images lie in its folder or below, else absolute.
+
+    Raises
+    ------
+    HeadstartError
+        If the images are no files of their own, which a manifest cannot name; if most are gone; if
+        it cannot be written.
+    """
+    found = _references(source)
+    odd = next((one for one in found.values() if type(one) is not ImageReference), None)
+    if odd is not None:
+        raise HeadstartError(
+            f"{out}: a list cannot name images in {source}, such as {os.fsdecode(odd.path)}; bring "
+            f"the labels into the feature file instead, by the button of the page{_KEPT}"
+        )
+    folder = os.fsencode(os.path.dirname(os.path.abspath(out)))
+    columns: dict[str, list[str]] = {"path": [], "label": [], "split": []}
+    groups = columns.setdefault("group", []) if store.group_names else []
+    missing = []
+    for row, label in zip(rows.tolist(), labels, strict=True):
+        image = found.get(store.raw_paths[row])
+        if image is None or not image.exists():
+            missing.append(store.paths[row])
+            continue
+        columns["path"].append(_from(folder, os.path.abspath(image.location)))
+        columns["label"].append(label)
+        columns["split"].append(_split(store, row))
+        if store.group_names:
+            group = int(store.groups[row])
+            groups.append("" if group == NO_GROUP else store.group_names[group])
+    if len(missing) * 2 > len(rows):
+        raise SourceError(
+            f"{out}: not written: {len(missing):,} of {len(rows):,} images are no longer in "
+            f"{source}, first {missing[0]}; say where they are now by --images{_KEPT}"
+        )
+    write_csv(out, columns)
+    if missing:
+        left = f"{count(len(missing), 'image')} no longer there, first {missing[0]}, are left out"
+        return [left if len(missing) > 1 else left.replace(" are ", " is ")]
+    return []
+
+
+def _references(source: str) -> dict[bytes, ImageReference]:
+    return {image.path: image for image in scan(source, labels="none")}
+
+
+def _from(folder: bytes, path: bytes) -> str:
+    inside = path.startswith(folder.rstrip(b"/") + b"/")
+    return os.fsdecode(os.path.relpath(path, folder) if inside else path)
+
+
+def _split(store: FeatureStore, row: int) -> str:
+    split = SPLIT_NAMES[store.splits[row]]
+    return "" if split == SPLIT_NAMES[0] else split
+
+
+def extract_command(store: FeatureStore, out: Path) -> str:
+    """The command that brings the labels of a manifest into the file that they are of."""
+    made, weights = store.provenance, store.environment.get("weights") or {}
+    words = ["headstart", "extract", str(out), "-o", str(store.path)]
+    words += ["--backbone", made.backbone, "--size", str(made.size)]
+    named = weights.get("path") or weights.get("kind") or "imagenet"
+    for option, value, usual in (
+        ("--weights", named, "imagenet"),
+        ("--fit", made.fit, "stretch"),
+        ("--precision", made.precision, "f32"),
+        ("--dtype", made.dtype, "float32"),
+    ):
+        if value != usual:
+            words += [option, str(value)]
+    return shlex.join(words)
+
+
+def bring(path: Path, source: str, labels: Mapping[bytes, str]) -> str:
+    """Seal a feature file anew with labels by path, "" for none; a sentence about it.
+
+    Images of the source that the file does not know stay out, so that nothing is embedded.
+    """
+    store = FeatureStore(path)
+    listing = scan(source)
+    known = {*store.raw_paths, *(file.path for file in store.skipped_files)}
+    splits = {
+        store.raw_paths[row]: _split(store, row) or SPLIT_NAMES[0] for row in range(len(store))
+    }
+    images = [
+        dataclasses.replace(
+            image,
+            label=labels.get(image.path) or None,
+            split=splits.get(image.path, image.split),
+        )
+        for image in listing
+        if image.path in known
+    ]
+    if not images:
+        raise SourceError(
+            f"{source}: none of the images of {path} is there; say where they are by --images"
+        )
+    kept: Listing = dataclasses.replace(listing, images=images, notes=(), label_notes=())
+    embedding = Embedding.of(store.origin)
+    sealed = run(embedding, kept, path, seen=lambda _: None)
+    labelled = int(np.count_nonzero((sealed.labels >= 0) & (sealed.views == 0)))
+    embedded = sealed.summary.embedded
+    return (
+        f"{count(labelled, 'label')} of {count(sealed.images, 'image')} are in {path.name} now; "
+        + (f"{embedded:,} changed images were embedded" if embedded else "nothing was embedded")
+    )
+
+
+def train_head(path: Path, out: Path) -> str:
+    """Train a head on a feature file and save it; its scores in a sentence."""
+    head = train(FeatureStore(path))
+    head.save(out)
+    notes = "".join(f"; {note}" for note in head.scores.notes)
+    return (
+        f"{head.scores.summary}, {count(head.scores.rows, 'image')}, always guessing the "
+        f"commonest class {head.scores.baseline:.1%}; saved as {out.name}{notes}"
+    )
