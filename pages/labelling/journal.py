@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from ...features import durable
 from ...features.errors import HeadstartError, first_line
@@ -24,7 +24,7 @@ _HEAD: Final = {"journal": _KIND, "version": _VERSION}
 _DIGEST: Final = 64  # hexadecimal digits of a SHA-256
 
 Event = dict[str, Any]
-"""A line: ``{"class": name}``, a class that may be given; ``{"labels": {name: [digest, ...]}}``,
+"""A line: ``{"classes": [name, ...]}``, that may be given; ``{"labels": {name: [digest, ...]}}``,
 where the name "" takes labels away; ``{"undo": true}``, the last labels that were not undone."""
 
 
@@ -154,13 +154,15 @@ def _sound(event: Any) -> bool:
     if "labels" in event:
         labels = event["labels"]
         return isinstance(labels, dict) and all(map(_digests, labels.values()))
-    return event.get("undo") is True or isinstance(event.get("class"), str)
+    return event.get("undo") is True or _texts(event.get("classes"))
 
 
 def _digests(values: object) -> bool:
-    return isinstance(values, list) and all(
-        isinstance(one, str) and len(one) == _DIGEST for one in values
-    )
+    return _texts(values) and all(len(one) == _DIGEST for one in values)
+
+
+def _texts(values: object) -> TypeGuard[list[str]]:
+    return isinstance(values, list) and all(isinstance(one, str) for one in values)
 
 
 def _not_ours(path: Path) -> HeadstartError:

@@ -121,8 +121,9 @@ class Labels:
 
     def apply(self, event: Event) -> list[int]:
         """Do what a line of the journal says; the images whose labels it changed."""
-        if "class" in event:
-            self.code_of(event["class"])
+        if "classes" in event:
+            for name in event["classes"]:
+                self.code_of(name)
             return []
         if "labels" not in event:
             return self._undo()

@@ -57,13 +57,13 @@ class Session:
         if not len(self.rows):
             raise FeatureFileError(f"{store.path}: has no images to label; extract some first")
         self.paths = [store.paths[row] for row in self.rows.tolist()]
-        self.labels = Labels(store, self.rows, classes)
+        told = [name for event in journal.events for name in event.get("classes", ())]
+        self.labels = Labels(store, self.rows, [*classes, *told])
         for event in journal.events:
             self.labels.apply(event)
-        told = {event["class"] for event in journal.events if "class" in event}
-        for name in classes:
-            if name not in told:  # so that it is there the next time, without being named again
-                journal.append({"class": name})
+        new = [name for name in self.labels.names if name not in {*told}]
+        if new:  # so that each has the same key the next time
+            journal.append({"classes": new})
         self._changed = threading.Condition(threading.RLock())
         self._turn = 1
         """Counts the changes of labels."""
@@ -174,7 +174,7 @@ class Session:
             if name not in self.labels.names:
                 if len(self.labels.names) >= MOST_CLASSES:
                     raise WrongUsage(f"class {name!r}: there are {MOST_CLASSES:,} already")
-                self._keep({"class": name})
+                self._keep({"classes": [name]})
             return {"code": self.labels.code_of(name), "state": self.state()}
 
     def label(

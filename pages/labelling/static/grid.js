@@ -5,6 +5,12 @@ import { image } from "./api.js";
 const SIDE = 192;
 const HISTORY = 240; // labelled cards that are kept
 
+// What is predicted, where that says more than the label does: of what it has learned a head is sure.
+export function told(one) {
+  const guess = one.predicted ?? -1;
+  return one.given === undefined && guess === one.label ? -1 : guess;
+}
+
 export class Grid {
   constructor(element, { root, names, onFocus, onMore }) {
     this.element = element;
@@ -175,7 +181,7 @@ export class Grid {
     card.label.hidden = !has;
     card.label.textContent = name(one.label);
     if (has) card.label.dataset.hue = String(one.label % 10);
-    const guess = one.predicted ?? -1;
+    const guess = told(one);
     card.predicted.textContent = name(guess);
     if (guess >= 0) card.predicted.dataset.hue = String(guess % 10);
     else delete card.predicted.dataset.hue;

@@ -1,6 +1,6 @@
 // The page: keys and buttons in, labels out; the queue, the estimate and the map after each of them.
 import { get, image, inTurn, post } from "./api.js";
-import { Grid } from "./grid.js";
+import { Grid, told } from "./grid.js";
 import { AtlasMap } from "./map.js";
 
 const $ = (id) => document.getElementById(id);
@@ -195,7 +195,7 @@ function look(one) {
   clearTimeout(looking);
   map.show(one?.image ?? -1);
   $("path").textContent = one?.path ?? "";
-  const guess = one?.predicted ?? -1;
+  const guess = one ? told(one) : -1;
   const share = one?.given === undefined ? one?.confidence : one.given;
   const percent = share === undefined ? "" : `${(100 * share).toFixed(1)}%`;
   const parts = [];
@@ -316,7 +316,8 @@ async function undo() {
 function ask() {
   $("name").value = "";
   const number = grid.chosen.length;
-  $("naming-note").textContent = `Label: the ${number === 1 ? "image" : `${number} images`} that ${number === 1 ? "is" : "are"} chosen get it. Add only: it gets a key.`;
+  const chosen = number === 1 ? "the chosen image gets it" : `the ${number} chosen images get it`;
+  $("naming-note").textContent = `Label (Enter): ${chosen}. Add only (Shift+Enter): it gets a key.`;
   $("naming").showModal();
   $("name").focus();
 }
