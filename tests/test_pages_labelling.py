@@ -390,6 +390,16 @@ def test_a_lasso_and_a_search_filter_every_queue(begin, store):
     assert session.queue("uncertain", 9, search="no such")["total"] == 0
 
 
+def test_of_images_that_are_shown_it_is_told_what_they_are_now(begin, store):
+    session = begin(store)
+    session.label({0: [0, 3], 1: [1, 4], 2: [2]})
+    found = session.queue("uncertain", 1, shown=[59, 0], wait=20)
+    assert [one["image"] for one in found["shown"]] == [59, 0]
+    assert [one["predicted"] for one in found["shown"]] == [2, 0]
+    with pytest.raises(WrongUsage, match="image 60"):
+        session.queue("uncertain", 1, shown=[60])
+
+
 def test_a_point_is_inside_a_polygon_by_the_crossings_of_a_ray():
     square = [(0.2, 0.2), (0.8, 0.2), (0.8, 0.8), (0.2, 0.8)]
     places = np.array([[0.5, 0.5], [0.1, 0.5], [0.9, 0.5], [0.5, 0.9]], "f4")

@@ -121,12 +121,13 @@ class Session:
         *,
         lasso: Sequence[Sequence[float]] = (),
         search: str = "",
+        shown: Sequence[int] = (),
         wait: float = 0.0,
     ) -> dict[str, Any]:
         """The first images of a queue, of those that are inside a lasso and match a search.
 
-        It is waited so many seconds for what the queue needs to be found; `pending` says whether
-        there is more to come.
+        Of images that are `shown` it is told as well what is predicted now. It is waited so many
+        seconds for what the queue needs to be found; `pending` says whether there is more to come.
         """
         if name not in _NEEDED:
             raise WrongUsage(f"queue {name!r}: use one of {', '.join(_NEEDED)}")
@@ -145,6 +146,7 @@ class Session:
                 "queue": name,
                 "total": len(images),
                 "images": list(self._told(images[: min(count, MOST_TOLD)], name)),
+                "shown": list(self._told(self._checked(shown), name)),
                 "pending": not ready and not self.found.fault,
                 "state": self.state(),
             }
@@ -192,9 +194,7 @@ class Session:
                 if not -1 <= code < len(names):
                     raise WrongUsage(f"class number {code}: there are {len(names)}")
                 digests = found.setdefault("" if code < 0 else names[code], [])
-                for image in images:
-                    if not 0 <= image < len(self.rows):
-                        raise WrongUsage(f"image {image}: there are {len(self.rows)}")
+                for image in self._checked(images).tolist():
                     digest = self.labels.digests[image]
                     digests.append(digest)
                     random = code >= 0 and not filtered and self.labels.is_drawn(image, queue)
@@ -233,6 +233,12 @@ class Session:
             self._changed.notify_all()
         told = list(self._told(np.array(images[:MOST_TOLD], np.intp), ""))
         return {"images": told, "state": self.state()}
+
+    def _checked(self, images: Sequence[int]) -> NDArray[np.intp]:
+        odd = [image for image in images if not 0 <= image < len(self.rows)]
+        if odd:
+            raise WrongUsage(f"image {odd[0]}: there are {len(self.rows)}")
+        return np.array(images, np.intp)
 
     def _order(self, name: str) -> NDArray[np.intp]:
         labels, found = self.labels, self.found.latest(_NEEDED[name][-1])

@@ -176,6 +176,7 @@ class Site:
             min(max(_number(asked.get("count", 100)), 0), MOST_TOLD),
             lasso=lasso,
             search=_text(asked.get("search", "")),
+            shown=[_number(image) for image in asked.get("shown", ())[:MOST_TOLD]],
             wait=min(max(_share(asked.get("wait", 0)), 0), _LONGEST_WAIT),
         )
 

@@ -4,6 +4,7 @@ import { image } from "./api.js";
 
 const SIDE = 192;
 const HISTORY = 240; // labelled cards that are kept
+const MARGIN = 18; // cards before the end, from which on more are asked for
 
 // What is predicted, where that says more than the label does: of what it has learned a head is sure.
 export function told(one) {
@@ -12,7 +13,7 @@ export function told(one) {
 }
 
 export class Grid {
-  constructor(element, { root, names, onFocus, onMore }) {
+  constructor(element, { names, onFocus, onMore }) {
     this.element = element;
     this.names = names; // code -> name
     this.onFocus = onFocus;
@@ -28,7 +29,7 @@ export class Grid {
     });
     this.seen = new IntersectionObserver((entries) => {
       if (entries.some((entry) => entry.isIntersecting)) this.onMore();
-    }, { root, rootMargin: "600px" });
+    });
   }
 
   placeOf(target) {
@@ -63,8 +64,8 @@ export class Grid {
   }
 
   // The queue as it is now. Cards up to the end of the next row stay.
-  show(images, { keep }) {
-    const fresh = new Map(images.map((one) => [one.image, one]));
+  show(images, { keep, shown = [] }) {
+    const fresh = new Map([...images, ...shown].map((one) => [one.image, one]));
     const stays = keep ? this.staying() : 0;
     const held = keep ? this.element.contains(document.activeElement) : false;
     this.cards.forEach((card, place) => {
@@ -116,7 +117,12 @@ export class Grid {
     }
     if (held && this.cards[this.focus]) this.cards[this.focus].node.focus({ preventScroll: true });
     this.seen.disconnect();
-    if (this.cards.length) this.seen.observe(this.cards.at(-1).node);
+    if (this.cards.length) this.seen.observe((this.cards.at(-MARGIN) ?? this.cards[0]).node);
+  }
+
+  // Those among them of which it is not clear yet what they are.
+  get open() {
+    return this.cards.slice(0, this.staying()).filter((card) => !card.done).map((card) => card.one.image);
   }
 
   staying() {

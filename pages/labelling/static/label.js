@@ -29,7 +29,6 @@ const hue = (code) =>
 const named = (code) => state?.classes[code] ?? "";
 
 const grid = new Grid($("grid"), {
-  root: $("images"),
   names: named,
   onFocus: look,
   onMore() {
@@ -124,14 +123,15 @@ async function refresh({ keep = true, focus = false } = {}) {
   try {
     const search = $("search").value;
     const count = Math.min((keep ? grid.staying() : 0) + AHEAD + more, MOST);
-    const found = await post("queue", { queue, count, lasso, search, wait: state ? WAIT_S : 0 });
+    const shown = keep ? grid.open : [];
+    const found = await post("queue", { queue, count, lasso, search, shown, wait: state ? WAIT_S : 0 });
     if (asked && !asked.keep) return; // it is of another queue
     tell(found.state);
     if (!keep) {
       grid.clear();
       $("images").scrollTop = 0;
     }
-    grid.show(found.images, { keep });
+    grid.show(found.images, { keep, shown: found.shown });
     if (focus) grid.moveTo(Math.max(grid.focus, 0));
     shownOf = found.total;
     const looking = found.pending && queue === "near-copies" ? "looking for near-copies …" : "";
@@ -271,6 +271,7 @@ async function send(pairs) {
     changed(found.images);
   } catch (error) {
     say(`Not kept: ${error.message}`, { wrong: true });
+    return;
   } finally {
     for (const [, card] of pairs) {
       card.pending = false;
