@@ -142,19 +142,20 @@ class Session:
                 images = images[queues.inside(places[images], lasso)]
             if search.strip():
                 images = images[self._matching(search)[images]]
+            draws = not lasso and not search.strip()
             return {
                 "queue": name,
                 "total": len(images),
-                "images": list(self._told(images[: min(count, MOST_TOLD)], name)),
-                "shown": list(self._told(self._checked(shown), name)),
+                "images": list(self._told(images[: min(count, MOST_TOLD)], name, draws)),
+                "shown": list(self._told(self._checked(shown), name, draws)),
                 "pending": not ready and not self.found.fault,
                 "state": self.state(),
             }
 
-    def map(self, wait: float = 0.0) -> dict[str, Any]:
+    def map(self, wait: float = 0.0, *, placed: bool = True) -> dict[str, Any]:
         """Where all images are on the map, in thousandths, and which class they have or may have.
 
-        There are no places before they are found.
+        There are no places before they are found, nor if they are not asked for.
         """
         with self._changed:
             self.found.ask(PLACES)
@@ -163,7 +164,7 @@ class Session:
             codes = self.labels.codes
             predicted = np.full_like(codes, -1) if beliefs is None else beliefs.predicted
             answer: dict[str, Any] = {"labels": codes.tolist(), "predicted": predicted.tolist()}
-            if places is not None:
+            if places is not None and placed:
                 answer["x"], answer["y"] = (places * 1000).round().astype(int).T.tolist()
             return answer
 
@@ -256,7 +257,9 @@ class Session:
             return queues.unfamiliar(labels, found)
         return queues.near_copies(labels, found)
 
-    def _told(self, images: NDArray[np.intp], queue: str) -> Iterator[dict[str, Any]]:
+    def _told(
+        self, images: NDArray[np.intp], queue: str, draws: bool = False
+    ) -> Iterator[dict[str, Any]]:
         labels = self.labels
         beliefs: Beliefs | None = self.found.latest(BELIEFS)
         doubts: Doubts | None = self.found.latest(DOUBTS) if queue == "suspects" else None
@@ -267,7 +270,7 @@ class Session:
                 "digest": labels.digests[image][:DIGITS],
                 "path": _shown(self.paths[image]),
                 "label": int(labels.codes[image]),
-                "drawn": labels.is_drawn(image, queue),
+                "drawn": draws and labels.is_drawn(image, queue),
             }
             if doubts is not None:
                 told["predicted"] = int(doubts.predicted[image])

@@ -100,6 +100,7 @@ class Site:
         return {
             "about": self._about,
             "map": lambda: self.session.map(_LONGEST_WAIT),
+            "codes": lambda: self.session.map(placed=False),
             "job": lambda: self.jobs.state() | {"state": self.session.state()},
         }
 

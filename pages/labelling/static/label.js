@@ -8,6 +8,7 @@ const AHEAD = 60; // images that are asked for beyond those that stay
 const MOST = 1900;
 const WAIT_S = 1.2; // for the head, so that the queue that comes is the one after this label
 const AGAIN_MS = 600;
+const MAP_MS = 500; // between two looks at what all images are predicted to be
 
 const EMPTY = {
   uncertain: "Every image has a label. Suspects has those whose label looks wrong; Near-copies and All are open too.",
@@ -154,17 +155,24 @@ async function refresh({ keep = true, focus = false } = {}) {
   }
 }
 
+const tellOfMap = () => ($("map-note").textContent = $("map-panel").open && !map.x ? "is being drawn …" : "");
 let mapping = false;
 let mapAgain = 0;
+let mapped = 0;
 async function drawMap() {
   if (!$("map-panel").open || mapping) return;
-  mapping = true;
   clearTimeout(mapAgain);
+  const early = mapped + MAP_MS - Date.now();
+  if (early > 0) {
+    mapAgain = setTimeout(drawMap, early);
+    return;
+  }
+  mapping = true;
   try {
-    const found = await get("map");
-    map.set(found);
-    $("map-note").textContent = found.x ? "" : "is being drawn …";
-    if (!found.x && !state.fault) mapAgain = setTimeout(drawMap, AGAIN_MS);
+    map.set(await get(map.x ? "codes" : "map"));
+    mapped = Date.now();
+    tellOfMap();
+    if (!map.x && !state.fault) mapAgain = setTimeout(drawMap, AGAIN_MS);
   } catch (error) {
     say(error.message, { wrong: true });
   } finally {
@@ -449,7 +457,10 @@ $("undo").addEventListener("click", undo);
 longer.forEach((id) => $(id).addEventListener("click", () => job(id)));
 $("help").addEventListener("click", () => $("keys").showModal());
 $("clear").addEventListener("click", () => map.choose([]));
-$("map-panel").addEventListener("toggle", drawMap);
+$("map-panel").addEventListener("toggle", () => {
+  tellOfMap();
+  drawMap();
+});
 
 get("about").then((about) => {
   $("write").title = `Write ${about.out}, a list of all images that headstart extract takes`;
