@@ -430,9 +430,24 @@ def test_a_fault_in_learning_is_said_and_labels_are_kept_on(begin, make_store, p
     session = begin(make_store(vectors, [None] * 5))
     found = session.queue("uncertain", 5, wait=20)
     assert not found["pending"]
+    assert found["state"]["fault"].startswith("nothing is learned (labels are kept all the same)")
     assert "the vector of 000003.png" in found["state"]["fault"]
     session.label({0: [2]})
     assert "labels" in lines(path)[-1]
+
+
+def test_near_copies_are_found_after_labels_were_brought_into_the_file(begin, pets, photos):
+    session = begin(pets)
+    session.label({0: [3]})
+    bring(pets.path, str(photos), {pets.raw_paths[3]: "a"})
+    session.reopened()
+    assert session.labels.changed == 0
+    found = session.queue("near-copies", 9, wait=20)
+    assert (found["pending"], found["state"]["fault"]) == (False, "")
+    (photos / pets.paths[0]).unlink()
+    bring(pets.path, str(photos), {})
+    with pytest.raises(HeadstartError, match="has other images now"):
+        session.reopened()
 
 
 def test_only_what_is_asked_for_is_found_anew(begin, store):

@@ -83,10 +83,14 @@ def label(
     journal_path = require_table(path, store, pictures.source)
     _require_images(store, pictures)
     listening = listen(port)
+    journal = None
     try:
-        session = Session(store, Journal(journal_path), named)
+        journal = Journal(journal_path)
+        session = Session(store, journal, named)
     except BaseException:
         listening.close()
+        if journal is not None:
+            journal.close()
         raise
     site = Site(session, pictures, path, where)
     server = Server(listening, site)

@@ -12,7 +12,7 @@ from ...classify.examples import contents
 from ...classify.scores.groups import Grouping
 from ...classify.studies.atlas import places
 from ...classify.studies.learner import Learner
-from ...features.errors import HeadstartError, first_line
+from ...features.errors import FeatureFileError, HeadstartError, first_line
 from ...features.layout import FEATURES
 from ...features.store import FeatureStore
 
@@ -22,6 +22,13 @@ DOUBTS, STRANGENESS = "doubts", "strangeness"
 """Found anew after labels have changed, as long as somebody asks for them."""
 GROUPS, PLACES = "groups", "places"
 """Found once: labels have no say in them."""
+
+_WITHOUT: Final = {
+    BELIEFS: "nothing is learned (labels are kept all the same)",
+    GROUPS: "near-copies are not found",
+    PLACES: "there is no map",
+}
+"""What there is not, if it cannot be found."""
 
 _ASKED_S: Final = 20.0
 """For so long after somebody has asked for it a thing is kept up to date."""
@@ -44,8 +51,8 @@ class Findings:
 
     Attributes
     ----------
-    fault : str
-        Why nothing is found any more, in a line; empty if that is not so.
+    faults : dict of str to str
+        What cannot be found, and why, in a line.
     """
 
     def __init__(
@@ -57,7 +64,7 @@ class Findings:
     ) -> None:
         self._store, self._rows = store, rows
         self._changed, self._labels = changed, labels
-        self.fault = ""
+        self.faults: dict[str, str] = {}
         self._found: dict[str, tuple[int, Any]] = {}
         """Of which turn of the labels each is; of turn 0 what does not depend on them."""
         self._asked: dict[str, float] = {}
@@ -67,7 +74,7 @@ class Findings:
 
     def start(self) -> None:
         """Begin to learn."""
-        self._beside(self._learn_on)
+        self._beside(BELIEFS, self._learn_on)
 
     def stop(self) -> None:
         """End it; what is being found is let go."""
@@ -88,29 +95,36 @@ class Findings:
         self._changed.notify_all()
         if what in (GROUPS, PLACES) and what not in self._begun:
             self._begun.add(what)
-            self._beside(self._find_groups if what == GROUPS else self._find_places)
+            self._beside(what, self._find_groups if what == GROUPS else self._find_places)
 
     def wait_for(self, needed: Iterable[str], seconds: float) -> bool:
         """Wait until all are of the labels as they are now, so long at most; whether they are."""
         needed = tuple(needed)
-        self._changed.wait_for(lambda: self._ended or all(map(self.is_new, needed)), seconds)
+        self._changed.wait_for(
+            lambda: self._stopped or self.lacks(needed) or all(map(self.is_new, needed)), seconds
+        )
         return all(map(self.is_new, needed))
 
     @property
-    def _ended(self) -> bool:
-        return self._stopped or bool(self.fault)
+    def fault(self) -> str:
+        """What cannot be found, and why, in a line; empty if there is nothing."""
+        return "; ".join(f"{_WITHOUT[what]}: {why}" for what, why in self.faults.items())
 
-    def _beside(self, work: Callable[[], None]) -> None:
+    def lacks(self, needed: Iterable[str]) -> bool:
+        """Whether something cannot be found; without beliefs, nothing of labels is."""
+        return bool(self.faults.keys() & {BELIEFS, *needed})
+
+    def _beside(self, what: str, work: Callable[[], None]) -> None:
         def working() -> None:
             try:
                 work()
             except Exception as error:  # noqa: BLE001 - the page says it, and labels are kept on
                 said = str(error) if isinstance(error, HeadstartError) else first_line(error)
                 with self._changed:
-                    self.fault = self.fault or said
+                    self.faults[what] = said
                     self._changed.notify_all()
 
-        threading.Thread(target=working, daemon=True, name=work.__name__).start()
+        threading.Thread(target=working, daemon=True, name=what).start()
 
     def _put(self, what: str, turn: int, found: Any) -> None:
         with self._changed:
@@ -150,15 +164,19 @@ class Findings:
         )
 
     def _find_groups(self) -> None:
-        features = self._store.read(FEATURES)
-        if len(self._rows) < len(features):
-            features = features[self._rows]
-        found = Grouping(features, contents(self._store.digests[self._rows]))
-        self._put(GROUPS, 0, found.groups)
+        # The file may have been sealed anew, with the labels that were given meanwhile.
+        store = FeatureStore(self._store.path)
+        digests = store.digests[store.views == 0]
+        if not np.array_equal(digests, self._store.digests[self._rows]):
+            raise FeatureFileError(f"{store.path}: has other images now; start again")
+        features = store.read(FEATURES)[store.views == 0]
+        self._put(GROUPS, 0, Grouping(features, contents(digests)).groups)
 
     def _find_places(self) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: self._ended or self._learner is not None)
+            self._changed.wait_for(
+                lambda: self._stopped or BELIEFS in self.faults or self._learner is not None
+            )
             learner = self._learner
         if learner is not None:
             self._put(PLACES, 0, places(learner.vectors))

@@ -61,7 +61,8 @@ class Session:
         self.labels = Labels(store, self.rows, [*classes, *told])
         for event in journal.events:
             self.labels.apply(event)
-        new = [name for name in self.labels.names if name not in {*told}]
+        known = {*told}
+        new = [name for name in self.labels.names if name not in known]
         if new:  # so that each has the same key the next time
             journal.append({"classes": new})
         self._changed = threading.Condition(threading.RLock())
@@ -148,7 +149,7 @@ class Session:
                 "total": len(images),
                 "images": list(self._told(images[: min(count, MOST_TOLD)], name, draws)),
                 "shown": list(self._told(self._checked(shown), name, draws)),
-                "pending": not ready and not self.found.fault,
+                "pending": not ready and not self.found.lacks(needed),
                 "state": self.state(),
             }
 

@@ -198,7 +198,11 @@ class Site:
         def work() -> str:
             if self.session.labels.changed:
                 self._brought()
-            return train_apart(self.session.store.path.absolute(), self._head.absolute())
+            said = train_apart(self.session.store.path.absolute(), self._head.absolute())
+            hard = self.session.labels.asked[0] and "cross-validation" in said
+            return said + (
+                "; many were shown for being hard to tell, so it may be low" * bool(hard)
+            )
 
         codes = self.session.labels.codes
         names = [self.session.labels.names[code] for code in sorted({*codes.tolist()} - {-1})]

@@ -44,6 +44,7 @@ const map = new AtlasMap($("map"), { colour: hue, onLasso: filterBy, onPoint: gl
 // Telling the user.
 
 let quiet = 0;
+let fault = "";
 function say(text, { wrong = false, stays = wrong } = {}) {
   clearTimeout(quiet);
   const line = $("said");
@@ -70,7 +71,8 @@ function tell(now) {
     const node = $("classes").children[code];
     if (node) node.lastElementChild.textContent = count.toLocaleString("en");
   });
-  if (now.fault) say(`Nothing is learned any more; labels are kept all the same. ${now.fault}`, { wrong: true });
+  if (now.fault && now.fault !== fault) say(now.fault, { wrong: true });
+  fault = now.fault;
 }
 
 function drawClasses() {
