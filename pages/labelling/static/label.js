@@ -75,14 +75,22 @@ function tell(now) {
   fault = now.fault;
 }
 
+// The digit of each class: 1 to 9 and 0 in their order; where classes are digits, they themselves.
+function keysOf(classes) {
+  if (classes.every((name) => /^[0-9]$/.test(name))) return classes;
+  return classes.slice(0, 10).map((_, code) => String((code + 1) % 10));
+}
+
+let keys = [];
 function drawClasses() {
+  keys = keysOf(state.classes);
   const buttons = state.classes.map((name, code) => {
     const button = document.createElement("button");
     button.type = "button";
     button.dataset.hue = String(code % 10);
     button.title = name;
     const key = document.createElement("kbd");
-    key.textContent = code < 10 ? String((code + 1) % 10) : "";
+    key.textContent = keys[code] ?? "";
     const called = document.createElement("bdi");
     called.textContent = name;
     const count = document.createElement("span");
@@ -431,9 +439,9 @@ document.addEventListener("keydown", (event) => {
   const native = on.matches("button, summary") ? ["Enter", " "] : on.matches("input") ? ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", " "] : [];
   if (native.includes(event.key)) return;
   if (/^[0-9]$/.test(event.key)) {
-    const code = (Number(event.key) + 9) % 10;
+    const code = keys.indexOf(event.key);
     event.preventDefault();
-    if (state && code < state.classes.length) give(code);
+    if (code >= 0) give(code);
     else say(`There is no class ${event.key} yet: n makes one.`);
     return;
   }
