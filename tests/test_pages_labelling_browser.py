@@ -31,6 +31,8 @@ HOSTILE = [
     "n" * 10_000,
 ]
 
+SHOWN = [*HOSTILE[:2], "\\u202egnp.exe\\u2067", "n" * 299 + "…"]
+
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = pytest.mark.skipif(
     BROWSER is None or os.name == "nt", reason="there is no Chromium on this machine"
@@ -262,9 +264,7 @@ def test_hostile_names_are_shown_and_do_nothing(serve, odd, tmp_path):
         page.wait_for_timeout(200)
     page.wait_for_selector(".card .label:visible")
     shown = page.locator("#classes bdi").all_inner_texts()
-    assert sorted(shown) == sorted(
-        name if len(name) < 300 else name[:299] + "…" for name in HOSTILE
-    )
+    assert sorted(shown) == sorted(SHOWN)
     page.keyboard.press("n")
     page.keyboard.type("<svg onload=alert(2)>")
     page.keyboard.press("Enter")
@@ -285,19 +285,20 @@ def test_hostile_names_are_shown_and_do_nothing(serve, odd, tmp_path):
     assert {*FeatureStore(odd.path).label_names} == {*HOSTILE}
 
 
+FOCUSED = """() => {
+  const on = document.activeElement;
+  const shown = on.matches("input[type=radio]") ? on.nextElementSibling : on;
+  return [on.id || on.value || on.className || on.tagName, getComputedStyle(shown).outlineStyle];
+}"""
+
+
 def test_everything_is_reached_by_the_keyboard_and_has_a_name(serve, pictures, features):
     page = serve("pets.h5", "-o", "labels.csv", "--classes", "a,b").open()
     seen = []
     page.evaluate("document.activeElement.blur(); window.scrollTo(0, 0)")
     for _ in range(30):
         page.keyboard.press("Tab")
-        seen.append(
-            page.evaluate(
-                "() => { const on = document.activeElement; const look = getComputedStyle(on);"
-                " const near = on.matches('input[type=radio]') ? getComputedStyle(on.nextElementSibling) : look;"
-                " return [on.id || on.value || on.className || on.tagName, near.outlineStyle]; }"
-            )
-        )
+        seen.append(page.evaluate(FOCUSED))
     names = [name for name, _ in seen]
     for one in ("write", "bring", "train", "help", "uncertain", "search", "new", "map"):
         assert one in names
@@ -362,22 +363,20 @@ CONTRAST = """() => {
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
-def test_text_has_the_contrast_that_wcag_asks_for(serve, pictures, features, scheme, width):
+def test_text_has_the_contrast_that_wcag_asks_for(serve, pictures, features, scheme):
     classes = ",".join(f"class {number}" for number in range(11))
     page = serve("pets.h5", "-o", "labels.csv", "--classes", classes).open(color_scheme=scheme)
-    page.set_viewport_size({"width": width, "height": 844})
     for number, key in enumerate("1234567890", 1):
         page.keyboard.press(key)
         is_labelled(page, number)
     page.wait_for_selector(".card:not(.done) .predicted:not(:empty)")
-    assert page.evaluate(CONTRAST) == []
-    page.keyboard.press("n")
-    assert page.evaluate(CONTRAST) == []
-    page.keyboard.press("Escape")
-    page.keyboard.press("?")
-    assert page.evaluate(CONTRAST) == []
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 844})
+        for opens in ("Escape", "n", "?"):
+            page.keyboard.press(opens)
+            assert page.evaluate(CONTRAST) == [], (width, opens)
+            page.keyboard.press("Escape")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_a_server_that_went_is_said_and_what_was_not_kept_shows_no_label(serve, pictures, features):

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import os
 import re
 import secrets
 import socket
@@ -170,11 +171,19 @@ def listen(port: int) -> socket.socket:
     HeadstartError
         If the port is taken, or not for everybody.
     """
+    # asyncio sends at once only by a socket that says that it is TCP; else the body of every answer
+    # would wait 40 ms for its head to be acknowledged.
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server(("127.0.0.1", port))
+        if os.name != "nt":  # there it would let two programs have one port
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(("127.0.0.1", port))
+        listening.listen()
     except (OSError, OverflowError) as error:
+        listening.close()
         number = getattr(error, "errno", None)
         why = "is taken by another program" if number == errno.EADDRINUSE else f"{error}"
         raise HeadstartError(
             f"port {port}: {why}; choose another by --port, or leave it out for any that is free"
         ) from error
+    return listening

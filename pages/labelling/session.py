@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ...classify.scores.intervals import in_percent
 from ...classify.studies.learner import Beliefs, Doubts
-from ...features.errors import FeatureFileError, HeadstartError, WrongUsage
+from ...features.errors import FeatureFileError, HeadstartError, WrongUsage, printable
 from ...features.store import FeatureStore
 from . import queues
 from .findings import BELIEFS, DOUBTS, GROUPS, PLACES, STRANGENESS, Findings
@@ -294,4 +294,6 @@ class Session:
 
 
 def _shown(name: str) -> str:
-    return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
+    """A name as the page shows it: of one line, and written in one direction."""
+    short = name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
+    return printable(short)

@@ -196,6 +196,7 @@ function choose(name) {
   history.replaceState(null, "", name === "uncertain" ? "/" : `/#${name}`);
   const radio = document.querySelector(`input[name="queue"][value="${name}"]`);
   radio.checked = true;
+  radio.parentElement.scrollIntoView({ block: "nearest", inline: "nearest" });
   refresh({ keep: false, focus: document.activeElement !== radio });
 }
 
@@ -345,10 +346,14 @@ $("naming").querySelector("form").addEventListener("submit", async (event) => {
   event.preventDefault();
   const only = event.submitter?.value === "only";
   try {
-    const found = await inTurn("class", { name: $("name").value });
+    let code = state.classes.indexOf($("name").value.trim());
+    if (code < 0) {
+      const found = await inTurn("class", { name: $("name").value });
+      tell(found.state);
+      code = found.code;
+    }
     $("naming").close();
-    tell(found.state);
-    if (!only) give(found.code);
+    if (!only) give(code);
   } catch (error) {
     $("naming-note").textContent = error.message;
   }
