@@ -133,7 +133,7 @@ def pictures(fill_photos, tmp_path_factory):
     """The folder of 600 photographs where the machine has them, else of 60 small images; the names
     of their classes, and which is that of a path."""
     data = os.environ.get("HEADSTART_TEST_DATA")
-    if data is None:
+    if not data:
         folder, names = tmp_path_factory.mktemp("photos"), ("blue", "red")
         fill_photos(folder, count=30)
     else:
@@ -150,7 +150,7 @@ def made(pictures, tmp_path_factory, make_stub):
     """A feature file of the pictures without labels; by a real backbone if they are photographs."""
     folder, _, _ = pictures
     data, out = os.environ.get("HEADSTART_TEST_DATA"), tmp_path_factory.mktemp("made") / "pets.h5"
-    if data is None:
+    if not data:
         return run(make_stub(), folder, out, labels="none")
     weights = Path(data) / "weights" / "mobilenet_v2_imagenet_notop.weights.h5"
     settings = {"backbone": "MobileNetV2", "size": 96, "weights": weights}
