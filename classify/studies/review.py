@@ -31,6 +31,9 @@ _JUDGE: Final = "logistic"
 """Looks for suspects where the head is a given classifier, which cannot be made anew."""
 _PARAMETERS: Final = {"C": 1e-2}
 """Its own, with which its search begins."""
+_CURVE: Final = 2**26
+"""Images x classes x numbers of a vector up to which there is a learning curve. Of 1,000 images of
+120 classes, 1,280 numbers each, a single draw takes 80 s on two cores."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +91,8 @@ class Review:
     places : ndarray of float32, shape (M, 2)
         Where they are on it, from 0 to 1 (`atlas.places`).
     curve : LearningCurve or None
-        None if this is another file, or the head a classifier that was handed in.
+        None if this is another file, the head a classifier that was handed in, or the curve would
+        take minutes; the notes say that.
     notes : tuple of str
         What else one has to know, in sentences.
     """
@@ -150,6 +154,12 @@ def review(head: Head, store: FeatureStore) -> Review:
             "which images were confused cannot be told again, but for the most confident "
             "mistakes: the scores are of several kinds of head, or of a given classifier"
         )
+    curve = None
+    if own and head.name in RECIPES:
+        if len(unseen.examples) * len(head.label_names) * store.dimension <= _CURVE:
+            curve = learning_curve(head, store)
+        else:
+            notes.append("the learning curve would take minutes here: `train --plots` draws it")
     names, examples = list(found.scores.per_class), found.examples
     itself = np.flatnonzero(store.views == 0)
     row_of = {store.paths[row]: row for row in itself.tolist()}
@@ -169,7 +179,7 @@ def review(head: Head, store: FeatureStore) -> Review:
         unfamiliar=itself[strange[np.argsort(-novelty[strange], kind="stable")]],
         points=points,
         places=places(store.read_features(points)),
-        curve=learning_curve(head, store) if own and head.name in RECIPES else None,
+        curve=curve,
         notes=tuple(notes),
     )
 
