@@ -436,7 +436,9 @@ def test_a_fault_in_learning_is_said_and_labels_are_kept_on(begin, make_store, p
     assert "labels" in lines(path)[-1]
 
 
-def test_near_copies_are_found_after_labels_were_brought_into_the_file(begin, pets, photos):
+def test_near_copies_are_found_after_labels_were_brought_into_the_file(
+    begin, pets, photos, make_stub
+):
     session = begin(pets)
     session.label({0: [3]})
     bring(pets.path, str(photos), {pets.raw_paths[3]: "a"})
@@ -445,9 +447,25 @@ def test_near_copies_are_found_after_labels_were_brought_into_the_file(begin, pe
     found = session.queue("near-copies", 9, wait=20)
     assert (found["pending"], found["state"]["fault"]) == (False, "")
     (photos / pets.paths[0]).unlink()
-    bring(pets.path, str(photos), {})
+    with pytest.raises(HeadstartError, match="would be lost"):
+        bring(pets.path, str(photos), {})
+    session.reopened()
+    run(make_stub(), photos, pets.path)
     with pytest.raises(HeadstartError, match="has other images now"):
         session.reopened()
+
+
+def test_an_undo_holds_though_the_label_is_in_the_file_and_the_server_was_begun_again(
+    begin, pets, photos
+):
+    session = begin(pets)
+    before = session.labels.codes.copy()
+    session.label({0: [3]})
+    bring(pets.path, str(photos), {pets.raw_paths[3]: session.labels.names[0]})
+    session.undo()
+    again = begin(FeatureStore(pets.path))
+    assert again.labels.codes[3] == before[3]
+    assert not again.labels.checked[3] or before[3] >= 0
 
 
 def test_only_what_is_asked_for_is_found_anew(begin, store):

@@ -85,6 +85,10 @@ class Findings:
         """What was found last; None if nothing was yet."""
         return self._found.get(what, (0, None))[1]
 
+    def turn_of(self, what: str) -> int:
+        """Of which turn of the labels the latest is."""
+        return self._found.get(what, (0, None))[0]
+
     def is_new(self, what: str) -> bool:
         """Whether it is of the labels as they are now."""
         return what in self._found and self._found[what][0] in (0, self._labels()[0])

@@ -21,11 +21,13 @@ ENDING: Final = ".jsonl"
 _KIND: Final = "headstart-labels"
 _VERSION: Final = 1
 _HEAD: Final = {"journal": _KIND, "version": _VERSION}
+_OPENED: Final = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
 _DIGEST: Final = 64  # hexadecimal digits of a SHA-256
 
 Event = dict[str, Any]
 """A line: ``{"classes": [name, ...]}``, that may be given; ``{"labels": {name: [digest, ...]}}``,
-where the name "" takes labels away; ``{"undo": true}``, the last labels that were not undone."""
+where the name "" takes labels away, and ``was`` has the labels before; ``{"undo": true}``, the last
+labels that were not undone."""
 
 
 class Journal:
@@ -48,7 +50,7 @@ class Journal:
         durable.require_target(path)
         new = not path.exists()
         try:
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            self._descriptor = os.open(path, _OPENED, 0o666)
         except OSError as error:
             raise durable.cannot_write(path, error, work_kept=False) from error
         try:
@@ -152,8 +154,8 @@ def _sound(event: Any) -> bool:
     if not isinstance(event, dict):
         return False
     if "labels" in event:
-        labels = event["labels"]
-        return isinstance(labels, dict) and all(map(_digests, labels.values()))
+        sides = event["labels"], event.get("was", {})
+        return all(isinstance(one, dict) and all(map(_digests, one.values())) for one in sides)
     return event.get("undo") is True or _texts(event.get("classes"))
 
 
@@ -173,13 +175,19 @@ def _not_ours(path: Path) -> HeadstartError:
 
 
 def labels_event(
-    labels: Mapping[str, Sequence[str]], queue: str, drawn: Mapping[str, str]
+    labels: Mapping[str, Sequence[str]],
+    was: Mapping[str, Sequence[str]],
+    queue: str,
+    drawn: Mapping[str, str],
 ) -> Event:
     """The line for labels of images, by digest.
 
-    It says in which queue they were given, and what was predicted of those drawn at random.
+    It says which labels images had before, in which queue they were given, and what was predicted
+    of those drawn at random.
     """
     event: Event = {"labels": {name: list(digests) for name, digests in labels.items()}}
+    if was:  # to undo: a feature file may have the new labels by then
+        event["was"] = {name: list(digests) for name, digests in was.items()}
     if queue:
         event["queue"] = queue
     if drawn:

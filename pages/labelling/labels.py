@@ -2,7 +2,7 @@
 
 import dataclasses
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -12,7 +12,7 @@ from ...classify.studies.learner import UNLABELLED, Estimate
 from ...features.errors import HeadstartError, WrongUsage, printable
 from ...features.layout import NO_LABEL
 from ...features.store import FeatureStore
-from .journal import Event
+from .journal import Event, Journal, labels_event
 
 LONGEST: Final = 200
 """Characters of a class that is given here; those of a file may be longer."""
@@ -85,6 +85,28 @@ class Labels:
         self.order = np.lexsort((mixed, ~self.kept))
         self._changes: list[_Change] = []
 
+    def replay(self, journal: Journal) -> None:
+        """Do what a journal says.
+
+        Raises
+        ------
+        HeadstartError
+            If it is of other images: an undo would reach into them.
+        """
+        digests = [
+            digest
+            for event in journal.events
+            for of_name in event.get("labels", {}).values()
+            for digest in of_name
+        ]
+        if digests and not any(digest in self._images for digest in digests):
+            raise HeadstartError(
+                f"{journal.path}: the labels in it are of other images than those of this feature "
+                f"file; choose another output by -o"
+            )
+        for event in journal.events:
+            self.apply(event)
+
     def code_of(self, name: str) -> int:
         """The number of a class, which is new if need be."""
         if name not in self._code:
@@ -119,6 +141,26 @@ class Labels:
         shown = queue in ("uncertain", "random")
         return shown and bool(self.kept[image] and self.codes[image] < 0)
 
+    def event(
+        self, chosen: Mapping[int, Sequence[int]], queue: str, predicted: NDArray[np.int32]
+    ) -> Event:
+        """The line for labels of images, by numbers; of (M,) classes `predicted`, -1 is none."""
+        found: dict[str, list[str]] = {}
+        was: dict[str, list[str]] = {}
+        drawn: dict[str, str] = {}
+        for code, images in chosen.items():
+            if not -1 <= code < len(self.names):
+                raise WrongUsage(f"class number {code}: there are {len(self.names)}")
+            digests = found.setdefault("" if code < 0 else self.names[code], [])
+            for image in images:
+                digest, before, expected = self.digests[image], self.codes[image], predicted[image]
+                digests.append(digest)
+                if before >= 0:
+                    was.setdefault(self.names[before], []).append(digest)
+                if code >= 0 <= expected and self.is_drawn(image, queue):
+                    drawn[digest] = self.names[expected]
+        return labels_event(found, was, queue, drawn)
+
     def apply(self, event: Event) -> list[int]:
         """Do what a line of the journal says; the images whose labels it changed."""
         if "classes" in event:
@@ -134,7 +176,13 @@ class Labels:
             for image in self._images.get(digest, ())
         }
         images = np.fromiter(found, np.intp, len(found))
-        before = self.codes[images]
+        had = {
+            image: self.code_of(name)
+            for name, digests in event.get("was", {}).items()
+            for digest in digests
+            for image in self._images.get(digest, ())
+        }
+        before = np.array([had.get(image, UNLABELLED) for image in found], np.int32)
         drawn = {
             image: self._code.get(predicted, UNLABELLED)
             for digest, predicted in event.get("drawn", {}).items()

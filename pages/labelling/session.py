@@ -13,7 +13,7 @@ from ...features.errors import FeatureFileError, HeadstartError, WrongUsage, pri
 from ...features.store import FeatureStore
 from . import queues
 from .findings import BELIEFS, DOUBTS, GROUPS, PLACES, STRANGENESS, Findings
-from .journal import Journal, labels_event
+from .journal import Journal
 from .labels import MOST_CLASSES, Labels, checked_class
 
 MOST_TOLD: Final = 2000
@@ -59,8 +59,7 @@ class Session:
         self.paths = [store.paths[row] for row in self.rows.tolist()]
         told = [name for event in journal.events for name in event.get("classes", ())]
         self.labels = Labels(store, self.rows, [*classes, *told])
-        for event in journal.events:
-            self.labels.apply(event)
+        self.labels.replay(journal)
         known = {*told}
         new = [name for name in self.labels.names if name not in known]
         if new:  # so that each has the same key the next time
@@ -68,6 +67,8 @@ class Session:
         self._changed = threading.Condition(threading.RLock())
         self._turn = 1
         """Counts the changes of labels."""
+        self._last = np.zeros(len(self.rows), np.intp)
+        """The turn at which the label of each image changed last."""
         self.found = Findings(
             store, self.rows, self._changed, lambda: (self._turn, self.labels.codes)
         )
@@ -81,8 +82,6 @@ class Session:
                 self._stopped = True
                 self.found.stop()
                 self.journal.close()
-
-    # What is asked.
 
     def state(self) -> dict[str, Any]:
         """How far it is: classes, counts, the estimate."""
@@ -169,8 +168,6 @@ class Session:
                 answer["x"], answer["y"] = (places * 1000).round().astype(int).T.tolist()
             return answer
 
-    # What is told.
-
     def add_class(self, name: object) -> dict[str, Any]:
         """A class that may be given from now on, or one that is known; its number is `code`."""
         with self._changed:
@@ -189,20 +186,15 @@ class Session:
         All of them are one line of the journal, which is on the disk when this returns.
         """
         with self._changed:
-            names, beliefs = self.labels.names, self.found.latest(BELIEFS)
-            found: dict[str, list[str]] = {}
-            drawn: dict[str, str] = {}
-            for code, images in chosen.items():
-                if not -1 <= code < len(names):
-                    raise WrongUsage(f"class number {code}: there are {len(names)}")
-                digests = found.setdefault("" if code < 0 else names[code], [])
-                for image in self._checked(images).tolist():
-                    digest = self.labels.digests[image]
-                    digests.append(digest)
-                    random = code >= 0 and not filtered and self.labels.is_drawn(image, queue)
-                    if random and beliefs is not None:
-                        drawn[digest] = names[beliefs.predicted[image]]
-            return self._keep(labels_event(found, "" if filtered else queue, drawn))
+            for images in chosen.values():
+                self._checked(images)
+            beliefs = self.found.latest(BELIEFS)
+            # A head that was fitted before its label was undone has seen that.
+            fresh = self.found.turn_of(BELIEFS) >= self._last
+            predicted = np.full_like(self.labels.codes, -1)
+            if beliefs is not None:
+                predicted[fresh] = beliefs.predicted[fresh]
+            return self._keep(self.labels.event(chosen, "" if filtered else queue, predicted))
 
     def undo(self) -> dict[str, Any]:
         """Take back the last labels that were given, or taken away."""
@@ -210,6 +202,12 @@ class Session:
             if not self.labels.undoable:
                 raise WrongUsage("there is nothing to undo")
             return self._keep({"undo": True})
+
+    def given(self) -> list[str]:
+        """The label of each image now, "" for none."""
+        with self._changed:
+            names = [*self.labels.names, ""]
+            return [names[code] for code in self.labels.codes.tolist()]
 
     def reopened(self) -> None:
         """Go on with the feature file as it is now, which has the same images."""
@@ -232,6 +230,7 @@ class Session:
         images = self.labels.apply(dict(event))
         if images:
             self._turn += 1
+            self._last[images] = self._turn
             self._changed.notify_all()
         told = list(self._told(np.array(images[:MOST_TOLD], np.intp), ""))
         return {"images": told, "state": self.state()}
@@ -274,7 +273,9 @@ class Session:
                 "drawn": draws and labels.is_drawn(image, queue),
             }
             if doubts is not None:
-                told["predicted"] = int(doubts.predicted[image])
+                if (predicted := int(doubts.predicted[image])) < 0:
+                    continue  # its label was taken away meanwhile
+                told["predicted"] = predicted
                 told["given"] = round(float(doubts.given[image]), 4)
             elif beliefs is not None:
                 told["predicted"] = int(beliefs.predicted[image])

@@ -147,9 +147,7 @@ class Site:
     def write(self) -> dict[str, Any]:
         """Write the manifest."""
         session = self.session
-        labels, store = session.labels, session.store
-        names = [*labels.names, ""]
-        given = [names[code] for code in labels.codes.tolist()]
+        store, given = session.store, session.given()
         notes = write_labels(self.out, store, session.rows, self.pictures.source, given)
         labelled = sum(map(bool, given))
         said = f"{count(labelled, 'label')} of {count(len(given), 'image')} written to {self.out}"
@@ -215,12 +213,9 @@ class Site:
 
     def _brought(self) -> str:
         session = self.session
-        labels, store = session.labels, session.store
-        names = [*labels.names, ""]
-        given = {
-            store.raw_paths[row]: names[code]
-            for row, code in zip(session.rows.tolist(), labels.codes.tolist(), strict=True)
-        }
+        store = session.store
+        paths = [store.raw_paths[row] for row in session.rows.tolist()]
+        given = dict(zip(paths, session.given(), strict=True))
         said = bring_apart(store.path.absolute(), self.pictures.source, given)
         session.reopened()
         self.pictures = Pictures(session.store, self._images)

@@ -152,6 +152,13 @@ def bring(path: Path, source: str, labels: Mapping[bytes, str]) -> str:
         raise SourceError(
             f"{source}: none of the images of {path} is there; say where they are by --images"
         )
+    gone = set(store.raw_paths).difference(image.path for image in images)
+    if gone:
+        raise SourceError(
+            f"{path}: not changed: {len(gone):,} of its {store.images:,} images are no longer in "
+            f"{source}, such as {os.fsdecode(min(gone))}, and would be lost; say where they are by "
+            f"--images, or run `headstart extract` first{_KEPT}"
+        )
     kept: Listing = dataclasses.replace(listing, images=images, notes=(), label_notes=())
     embedding = Embedding.of(store.origin)
     sealed = run(embedding, kept, path, seen=lambda _: None)

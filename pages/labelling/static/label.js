@@ -75,10 +75,11 @@ function tell(now) {
   fault = now.fault;
 }
 
-// The digit of each class: 1 to 9 and 0 in their order; where classes are digits, they themselves.
+// The digit of each class: its own where it is one; the others have those that are left, 1 to 9, 0.
 function keysOf(classes) {
-  if (classes.every((name) => /^[0-9]$/.test(name))) return classes;
-  return classes.slice(0, 10).map((_, code) => String((code + 1) % 10));
+  const own = classes.filter((name) => /^[0-9]$/.test(name));
+  const left = [..."1234567890"].filter((key) => !own.includes(key));
+  return classes.map((name) => (own.includes(name) ? name : left.shift()));
 }
 
 let keys = [];
