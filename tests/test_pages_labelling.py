@@ -638,7 +638,13 @@ def test_ctrl_c_writes_the_list_and_says_where_the_labels_are(pets, tmp_path):
     digest = pets.digests[4].tobytes().hex()
     journal.append({"labels": {"cat": [digest]}})
     journal.close()
-    command = [sys.executable, "-P", "-m", "headstart.cli", "label", pets.path, "--no-browser"]
+    program = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's & switches it off
+from headstart.cli.main import main
+main()
+"""
+    command = [sys.executable, "-P", "-c", program, "label", pets.path, "--no-browser"]
     server = subprocess.Popen([*command, "-o", out], stdout=subprocess.PIPE, text=True)
     told = [server.stdout.readline() for _ in range(3)]
     server.send_signal(2)

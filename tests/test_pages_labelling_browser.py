@@ -47,12 +47,20 @@ def browser():
         browser.close()
 
 
+COMMAND = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's & switches it off
+from headstart.cli.main import main
+main()
+"""
+
+
 class Running:
     """The command in a process of its own, and pages that it opened."""
 
     def __init__(self, browser, folder, *arguments):
         self.browser, self.pages = browser, []
-        command = [sys.executable, "-P", "-m", "headstart.cli", "label", *map(str, arguments)]
+        command = [sys.executable, "-P", "-c", COMMAND, "label", *map(str, arguments)]
         self.process = subprocess.Popen(
             [*command, "--no-browser"], cwd=folder, stdout=subprocess.PIPE, text=True
         )
