@@ -29,7 +29,7 @@ def head(head: Head, *, as_json: bool) -> None:
         "false_alarms": head.novelty.false_alarms,
     }
     if as_json:
-        hidden = ("pipeline", "origin", "training_images", "scores", "novelty", "seen")
+        hidden = ("pipeline", "origin", "training_images", "scores", "novelty", "seen", "unseen")
         names = [field.name for field in dataclasses.fields(head) if field.name not in hidden]
         print_json({name: getattr(head, name) for name in names} | about)
         return
