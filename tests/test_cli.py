@@ -201,6 +201,7 @@ def test_info_on_a_head_shows_its_scores_and_settings(trained, cli):
     assert "Xception" not in text
     values = json.loads(cli("info", "pets.joblib", "--json").out)
     assert values["label_names"] == ["blue", "red"]
+    assert "unseen" not in values
     assert values["provenance"]["backbone"] == "MobileNetV2"
     assert values["scores"]["rows"] == 18
 

@@ -21,7 +21,7 @@ from headstart.extract.pipeline import run
 from headstart.features import HeadstartError, MissingExtra, SourceError
 from headstart.features.durable.table import in_html
 from headstart.features.errors import encodable
-from headstart.pages import report
+from headstart.pages import commands, report
 from headstart.pages.pictures import Missing
 from headstart.pages.report import making, names, thumbnails
 from headstart.pages.report.confusion import Confusion
@@ -287,7 +287,7 @@ def test_a_shell_takes_a_quoted_word_for_what_it_is():
         "",
     ]
     words += ["γάτα", "\x1b[0m", 'q"q', "-"]
-    line = " ".join(map(names.quoted, words))
+    line = " ".join(map(commands.quoted, words))
     done = subprocess.run(
         ["bash", "-c", f"printf '%s\\0' {line}"], capture_output=True, check=True
     ).stdout

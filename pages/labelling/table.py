@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -21,6 +20,7 @@ from ...features.durable.table import write_csv
 from ...features.errors import HeadstartError, SourceError, count
 from ...features.layout import NO_GROUP, SPLIT_NAMES
 from ...features.store import FeatureStore
+from ..commands import extract_words
 from .journal import ENDING
 
 _KEPT: Final = "; the labels are kept in the journal"
@@ -113,19 +113,7 @@ def _split(store: FeatureStore, row: int) -> str:
 
 def extract_command(store: FeatureStore, out: Path) -> str:
     """The command that brings the labels of a manifest into the file that they are of."""
-    made, weights = store.provenance, store.environment.get("weights") or {}
-    words = ["headstart", "extract", str(out), "-o", str(store.path)]
-    words += ["--backbone", made.backbone, "--size", str(made.size)]
-    named = weights.get("path") or weights.get("kind") or "imagenet"
-    for option, value, usual in (
-        ("--weights", named, "imagenet"),
-        ("--fit", made.fit, "stretch"),
-        ("--precision", made.precision, "f32"),
-        ("--dtype", made.dtype, "float32"),
-    ):
-        if value != usual:
-            words += [option, str(value)]
-    return shlex.join(words)
+    return " ".join(["headstart", "extract", *extract_words(store, out)])
 
 
 def bring(path: Path, source: str, labels: Mapping[bytes, str]) -> str:

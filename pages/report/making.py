@@ -6,12 +6,10 @@ from typing import Any, Final
 
 from ...classify import Head
 from ...classify.heads import RECIPES
-from ...features.provenance.augmentation import TRAINING
 from ...features.store import FeatureStore
-from .names import quoted
+from ..commands import extract_words, quoted
 
 _UNSAVED: Final = "HEAD.joblib"
-_FILE: Final = "file"
 _ALL: Final = "all"
 
 
@@ -30,7 +28,8 @@ def commands(
     """
     file, head_file = quoted(str(store.path)), quoted(_UNSAVED if saved is None else saved)
     elsewhere = [] if images is None else ["--images", quoted(images)]
-    lines = [["extract", *_extract(store)]]
+    source = str(store.environment.get("source") or "SOURCE")
+    lines = [["extract", *extract_words(store, source)]]
     own = head.training_digest == store.content_digest
     train = ["train", file, "-o", head_file, *_training_options(head, chosen=chosen)]
     if own and chosen:
@@ -94,28 +93,6 @@ def _training(head: Head) -> Iterator[str]:
 def _weights(recorded: Mapping[str, Any], digest: str) -> str:
     where = recorded.get("path") or recorded.get("kind") or "unknown"
     return f"{where}, SHA-256 of the arrays {digest}"
-
-
-def _extract(store: FeatureStore) -> Iterator[str]:
-    made, weights = store.provenance, store.environment.get("weights", {})
-    yield from (quoted(str(store.environment.get("source") or "SOURCE")), "-o")
-    yield from (quoted(str(store.path)), "--backbone", quoted(made.backbone))
-    if weights:
-        where = weights.get("path") if weights["kind"] == _FILE else weights["kind"]
-        yield from ("--weights", quoted(str(where)))
-    yield from ("--size", str(made.size))
-    for option, value, usual in (
-        ("--fit", made.fit, "stretch"),
-        ("--precision", made.precision, "f32"),
-        ("--dtype", made.dtype, "float32"),
-    ):
-        if value != usual:
-            yield from (option, quoted(value))
-    views = store.augmentation
-    if views.views > 1:
-        yield from ("--views", str(views.views), "--augment", quoted(views.changes))
-        if views.of != TRAINING:
-            yield from ("--views-of", views.of)
 
 
 def _training_options(head: Head, *, chosen: bool) -> Iterator[str]:
