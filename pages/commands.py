@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Iterator
 from typing import Final
 
-from ..extract.backbones.weights import FILE
+from ..extract.backbones.weights import FILE, QUANTISED
 from ..features.errors import encodable
 from ..features.provenance.augmentation import TRAINING
 from ..features.store import FeatureStore
@@ -18,9 +18,9 @@ def extract_words(store: FeatureStore, source: str | os.PathLike[str]) -> Iterat
     """What follows ``headstart extract`` to make, or go on with, a feature file from a source."""
     made, weights = store.provenance, store.environment.get("weights") or {}
     yield from (quoted(source), "-o")
-    yield from (quoted(str(store.path)), "--backbone", quoted(made.backbone))
+    yield from (quoted(store.name), "--backbone", quoted(made.backbone))
     if weights:
-        where = weights.get("path") if weights["kind"] == FILE else weights["kind"]
+        where = weights.get("path") if weights["kind"] in (FILE, QUANTISED) else weights["kind"]
         yield from ("--weights", quoted(str(where)))
     yield from ("--size", str(made.size))
     for option, value, usual in (

@@ -14,6 +14,7 @@ from ..extract.sources import scan
 from ..extract.sources.image import ImageReference, Unreadable
 from ..extract.sources.lists.manifest import is_list
 from ..features.errors import HeadstartError, SourceError, first_line
+from ..features.records import FileStat
 from ..features.store import FeatureStore
 
 _SIDE: Final = 128
@@ -68,7 +69,7 @@ class Pictures:
         Missing
             If it is gone, cannot be read, or its SHA-256 is not that of the row.
         """
-        reference = self._find(self._store.raw_paths[row])
+        reference = found_again(self._find, self._store, row)
         if reference is None:
             raise Missing("no longer there")
         try:
@@ -110,7 +111,36 @@ class Pictures:
         return Image.fromarray(found.pixels), (found.width, found.height)
 
 
-def _finder(source: str, *, named: bool) -> Callable[[bytes], ImageReference | None]:
+Find = Callable[[bytes], ImageReference | None]
+
+
+def found_again(find: Find, store: FeatureStore, row: int) -> ImageReference | None:
+    """The image of a row: at its path, or at an end of its path if it is that very image there.
+
+    A list names images from where it lies; a folder that was moved may have another name now.
+    """
+    path = store.raw_paths[row]
+    image = find(path)
+    if image is not None and (type(image) is not ImageReference or image.exists()):
+        return image
+    while path:
+        path = path.partition(b"/")[2]
+        other = find(path) if path else None
+        if other is not None and other.exists() and is_same(other, store, row):
+            return other
+    return image
+
+
+def is_same(image: ImageReference, store: FeatureStore, row: int) -> bool:
+    """Whether an image is the one of a row: as it was seen then, or else by its digest."""
+    size, time, stamp = store.stats[row].tolist()[:3]
+    if stamp and image.stat() == FileStat(store.raw_paths[row], size, time, stamp):
+        return True
+    own: bytes = store.digests[row].tobytes()
+    return image.digest() == own
+
+
+def _finder(source: str, *, named: bool) -> Find:
     """How an image is found by its path; a `named` source must be there.
 
     Paths are relative to a folder, to that of a list, or absolute: such files need no search.

@@ -141,6 +141,8 @@ def _learning_curve(title: str, curve: LearningCurve) -> Any:
     from matplotlib.ticker import NullFormatter, PercentFormatter
 
     across, up = "training images of each class", "cross-validated accuracy"
+    if curve.note:
+        across += f", {curve.note}"
     figure, axes = _figure(6.5, 4.5, f"Learning curve\n{title}", across, up)
     sizes = [point.per_class for point in curve.points]
     low, high = zip(*(point.interval for point in curve.points), strict=True)

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from headstart.features import HeadstartError, durable
+from headstart.features.journal import lock, units
 
 root_only = pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs the rights of root"
@@ -123,12 +124,16 @@ def test_a_temporary_name_is_short_and_says_whose_it_is(tmp_path):
     assert ".pets.h5." in durable.temporary_beside(tmp_path / "pets.h5").name
 
 
-def left_by_a_killed_process(path):
-    """The name that a process which is gone by now gave its temporary file."""
-    with subprocess.Popen([sys.executable, "-c", ""]) as process:
-        pass
+def temporary_of(process, path):
+    """The name that a process gives its temporary file."""
     temporary = durable.temporary_beside(path)
     return temporary.with_name(temporary.name.replace(f".{os.getpid()}-", f".{process.pid}-"))
+
+
+def left_by_a_killed_process(path):
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        pass
+    return temporary_of(process, path)
 
 
 @pytest.mark.parametrize("name", ["short.csv", "l" * 220 + ".csv"], ids=["short", "long"])
@@ -147,6 +152,29 @@ def test_what_killed_processes_left_under_a_name_goes_when_that_name_is_written(
     (tmp_path / "link").symlink_to(path)
     write(tmp_path / "link")
     assert set(tmp_path.iterdir()) == {path, tmp_path / "link", others, living}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a dead process leaves no number behind on Windows")
+def test_what_a_killed_process_left_goes_though_nobody_has_asked_after_that_process(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    try:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # dead, and still in the table
+        left = temporary_of(process, tmp_path / "out")
+        left.touch()
+        write(tmp_path / "out")
+    finally:
+        process.wait()
+    assert list(tmp_path.iterdir()) == [tmp_path / "out"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no locks on Windows")
+def test_what_a_dying_process_wrote_goes_when_the_next_run_has_the_lock(tmp_path):
+    out = tmp_path / "out.h5"
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        temporary_of(process, out).touch()
+        (waited_for := temporary_of(process, out)).mkdir()
+        with lock.exclusive(out):
+            assert set(tmp_path.iterdir()) == {units.folder_of(out), waited_for}
 
 
 def test_names_that_only_look_like_ours_stop_nothing(tmp_path):

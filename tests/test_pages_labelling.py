@@ -219,6 +219,20 @@ def test_files_of_the_same_bytes_get_one_label(begin, make_store):
     assert session.labels.codes.tolist() == [1, -1, 1, -1, -1, -1]
 
 
+@pytest.mark.parametrize("labels", [["a", None, "b"], ["b", None, "a"], [None, None, "b"]])
+def test_undo_gives_each_file_of_the_same_bytes_the_label_that_it_had(begin, make_store, labels):
+    store = make_store(np.eye(3), labels, contents=[0, 1, 0])
+    session = begin(store, learning=False)
+    before = session.given()
+    session.label({session.labels.code_of("a"): [0]})
+    assert session.given() == ["a", "", "a"]
+    assert begin(store, learning=False).given() == ["a", "", "a"]
+    again = begin(store, learning=False)
+    again.undo()
+    assert again.given() == before
+    assert again.labels.changed == 0
+
+
 def test_a_journal_serves_another_feature_file_of_the_same_images(begin, make_store):
     session = begin(make_store(np.eye(5), [None] * 5), learning=False)
     session.label({2: [3]})
@@ -388,6 +402,19 @@ def test_a_lasso_and_a_search_filter_every_queue(begin, store):
     assert [one["image"] for one in found["images"]] == [1, *range(10, 20)]
     assert [one["image"] for one in session.queue("all", 9, search="A")["images"]] == [0, 3]
     assert session.queue("uncertain", 9, search="no such")["total"] == 0
+
+
+def test_a_lasso_leaves_images_that_are_kept_for_the_estimate_to_chance(begin, store):
+    session = begin(store)
+    session.label({0: [0, 3], 1: [1], 2: [2]})
+    everywhere = [(-0.1, -0.1), (1.1, -0.1), (1.1, 1.1), (-0.1, 1.1)]
+    session.map(wait=60)
+    kept = {i for i in np.flatnonzero(session.labels.kept).tolist() if i > 3}
+    assert kept
+    for name in ("uncertain", "random"):
+        found = session.queue(name, 100, lasso=everywhere, wait=20)["images"]
+        assert {one["image"] for one in found} == set(range(4, 60)) - kept
+    assert session.queue("all", 100, lasso=everywhere)["total"] == 60
 
 
 def test_of_images_that_are_shown_it_is_told_what_they_are_now(begin, store):
@@ -571,6 +598,45 @@ def test_labels_are_brought_in_for_the_images_of_the_file_alone(pets, photos, wr
     assert np.flatnonzero(after.labels >= 0).tolist() == [3]
 
 
+def test_a_label_stays_with_the_image_that_it_was_given_to(pets, photos, write_image, tmp_path):
+    path = pets.paths[3]
+    write_image(photos / path, 1234)
+    (photos / pets.paths[5]).touch()
+    out, given = tmp_path / "labels.csv", ["x"] * len(pets)
+    note = f"1 image changed since, first {path}, is without a label: what was labelled is another"
+    notes = write_labels(out, pets, rows(pets), str(photos), given)
+    assert [one.startswith(note) for one in notes] == [True]
+    without = [image.path for image in scan(out) if image.label is None]
+    assert without == [os.fsencode(f"photos/{path}")]
+
+
+def test_labels_go_with_images_whose_folder_has_another_name_now(pets, photos, stub, tmp_path):
+    out = tmp_path / "labels.csv"
+    write_labels(out, pets, rows(pets), str(photos), ["x"] * len(pets))
+    store = run(stub, out, pets.path)  # whose paths begin with photos/
+    moved = str(photos.rename(tmp_path / "moved"))
+    write_labels(out, store, rows(store), moved, ["y"] * len(store))
+    assert [image.path.startswith(b"moved/") and image.label == "y" for image in scan(out)] == [
+        True
+    ] * 18
+    said = bring(store.path, moved, dict.fromkeys(store.raw_paths[:5], "z"))
+    assert said == "5 labels of 18 images are in pets.h5 now; nothing was embedded"
+    after = FeatureStore(store.path)
+    assert np.array_equal(after.digests, store.digests)
+    assert np.flatnonzero(after.labels >= 0).tolist() == list(range(5))
+
+
+def test_bringing_labels_gives_none_to_an_image_that_was_replaced(photos, tmp_path, write_image):
+    store = extract(photos, tmp_path / "pets.h5", weights="random", size=71, labels="none")
+    write_image(photos / store.paths[3], 1234)
+    said = bring(store.path, str(photos), dict.fromkeys(store.raw_paths, "x"))
+    assert said.startswith("17 labels of 18 images are in pets.h5 now; 1 changed image embedded; ")
+    assert f"first {store.paths[3]}, is without a label" in said
+    after = FeatureStore(store.path)
+    assert np.flatnonzero(after.labels < 0).tolist() == [3]
+    assert not np.array_equal(after.digests[3], store.digests[3])
+
+
 def test_the_command_that_is_told_is_the_one_that_does_it(pets, tmp_path, cli, photos):
     out = tmp_path / "odd name.csv"
     write_labels(out, pets, rows(pets), str(photos), ["x", "y"] * 9)
@@ -631,25 +697,34 @@ def test_without_starlette_it_is_said_how_to_get_it(pets, monkeypatch, tmp_path)
         label(pets, out=tmp_path / "l.csv", browser=False)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT")
-def test_ctrl_c_writes_the_list_and_says_where_the_labels_are(pets, tmp_path):
-    out = tmp_path / "labels.csv"
-    journal = Journal(tmp_path / "labels.jsonl")
-    digest = pets.digests[4].tobytes().hex()
-    journal.append({"labels": {"cat": [digest]}})
-    journal.close()
+def interrupted(*words):
+    """What a command says before and after Ctrl-C, line by line."""
     program = """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's & switches it off
 from headstart.cli.main import main
 main()
 """
-    command = [sys.executable, "-P", "-c", program, "label", pets.path, "--no-browser"]
-    server = subprocess.Popen([*command, "-o", out], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-P", "-c", program, *words]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     told = [server.stdout.readline() for _ in range(3)]
     server.send_signal(2)
     rest = server.stdout.read().splitlines()
     assert server.wait(30) == 0
+    return told, rest
+
+
+needs_sigint = pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT")
+
+
+@needs_sigint
+def test_ctrl_c_writes_the_list_and_says_where_the_labels_are(pets, tmp_path):
+    out = tmp_path / "labels.csv"
+    journal = Journal(tmp_path / "labels.jsonl")
+    digest = pets.digests[4].tobytes().hex()
+    journal.append({"labels": {"cat": [digest]}})
+    journal.close()
+    told, rest = interrupted("label", pets.path, "--no-browser", "-o", out)
     assert "18 images, 1 with a label" in told[0]
     assert "http://127.0.0.1:" in told[1]
     journal = out.with_suffix(".jsonl")
@@ -657,3 +732,18 @@ main()
     assert told[2] == "Ctrl-C ends it\n"
     assert rest == [f"1 label of 18 images written to {out}", stopped]
     assert [image.label for image in scan(out) if image.label] == ["cat"]
+
+
+@needs_sigint
+def test_what_was_undone_is_not_left_in_a_list_of_before(pets, tmp_path):
+    out = tmp_path / "labels.csv"
+    journal = Journal(tmp_path / "labels.jsonl")
+    journal.append({"labels": {"odd": [pets.digests[4].tobytes().hex()]}})
+    journal.close()
+    interrupted("label", pets.path, "--no-browser", "-o", out)
+    assert "odd" in out.read_text()
+    journal = Journal(tmp_path / "labels.jsonl")
+    journal.append({"undo": True})
+    journal.close()
+    interrupted("label", pets.path, "--no-browser", "-o", out)
+    assert "odd" not in out.read_text()

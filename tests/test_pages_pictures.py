@@ -88,6 +88,27 @@ def test_images_that_moved_are_shown_where_the_user_says_they_are(folder, store,
         Pictures(store, tmp_path / "nowhere")
 
 
+def test_images_of_a_list_are_found_in_their_folder_whatever_it_is_called_now(
+    folder, stub, tmp_path
+):
+    table = tmp_path / "list.csv"
+    table.write_text(
+        f"path,label\nphotos/a/1.jpg,x\n{folder / 'b' / '3.png'},y\nphotos/b/4.jpg,y\n"
+    )
+    made = run(stub, table, tmp_path / "pets.h5")
+    moved = folder.rename(tmp_path / "moved")
+    shutil.copy(moved / "a" / "1.jpg", moved / "b" / "4.jpg")
+    there = Pictures(made, moved)
+    sizes = {}
+    for row, path in enumerate(made.paths):
+        if path == "photos/b/4.jpg":
+            with pytest.raises(Missing, match="no longer there"):
+                there.thumbnail(row)
+        else:
+            sizes[path.split("/")[-1]] = opened(there.thumbnail(row)).size
+    assert sizes == {"1.jpg": (64, 128), "3.png": (128, 43)}
+
+
 def test_images_in_an_archive_or_on_a_list_are_found_again(folder, stub, tmp_path, make_stub):
     archive, table = tmp_path / "photos.zip", tmp_path / "list.csv"
     with zipfile.ZipFile(archive, "w") as file:

@@ -24,6 +24,7 @@ from headstart.features.errors import encodable
 from headstart.pages import commands, report
 from headstart.pages.pictures import Missing
 from headstart.pages.report import making, names, thumbnails
+from headstart.pages.report.atlas import COLOURS, Atlas
 from headstart.pages.report.confusion import Confusion
 from headstart.pages.report.content import Contents
 from headstart.pages.report.thumbnails import Thumbnails
@@ -507,3 +508,13 @@ def test_colours_can_be_told_from_their_ground_in_light_and_dark():
             assert contrast(is_[f"k{code}"], is_["tile"]) >= 3, code
         for tint, share in (("accent", 0.42), ("wrong", 0.48)):
             assert contrast(is_["ink"], mixed(is_[tint], is_["paper"], share)) >= 4.5
+
+
+def test_points_without_a_label_lie_below_the_others_and_take_no_colour_from_a_class():
+    labels = ["a", None, "b", None, "a", None]
+    atlas = Atlas.of(np.zeros((6, 2)), range(6), labels, [False] * 6)
+    assert atlas.classes == (("a", 2), ("b", 1))
+    assert atlas.unlabelled == 3
+    assert [point.row for point in atlas.points] == list(atlas.order) == [1, 3, 5, 0, 2, 4]
+    assert [point.colour for point in atlas.points] == [COLOURS] * 3 + [0, 1, 0]
+    assert [point.code for point in atlas.points] == [2, 2, 2, 0, 1, 0]

@@ -10,7 +10,7 @@ import threading
 import numpy as np
 import pytest
 from headstart.extract.pipeline import run
-from headstart.features.errors import WrongUsage
+from headstart.features.errors import HeadstartError, WrongUsage
 from headstart.pages.labelling.guard import LARGEST
 from headstart.pages.labelling.jobs import Jobs
 from headstart.pages.labelling.journal import Journal
@@ -344,6 +344,68 @@ def test_what_is_not_understood_is_said_in_a_line_and_changes_nothing(client, si
     assert len(json.loads(answer)["error"].splitlines()) == 1
     assert (site.session.labels.codes == -1).all()
     assert site.session.labels.names == ["blue", "red"]
+
+
+def test_a_head_that_is_there_is_replaced_at_the_second_press_only(client, site, monkeypatch):
+    begun = []
+    monkeypatch.setattr(site.jobs, "begin", lambda name, work: begun.append(name))
+    client.post("label", {"labels": [[0, [1, 2]], [1, [9]]], "queue": "all"})
+    mine = site.out.with_suffix(".joblib")
+    mine.write_bytes(b"a head of hours")
+    status, answer = client.post("train", {})
+    assert (status, begun) == (400, [])
+    assert "labels.joblib: is there already" in json.loads(answer)["error"]
+    assert client.post("train", {})[0] == 200
+    assert begun == ["training"]
+
+
+@pytest.mark.parametrize(
+    ("splits", "given", "low"),
+    [
+        (["train"] * 4, [0, 1], True),  # cross-validation
+        (["train", "train", "test", "test"], [0, 1], False),
+        (["train", "train", "test", "test"], [0, 2], True),
+    ],
+)
+def test_a_score_on_images_that_were_shown_for_being_hard_is_said_to_be_low(
+    make_store, tmp_path, monkeypatch, splits, given, low
+):
+    store = make_store(np.eye(4), [None, None, "a", "b"], splits=splits)
+    session = Session(store, Journal(tmp_path / "labels.jsonl"), ["a", "b"])
+    made = Site(session, Pictures(store), tmp_path / "labels.csv", None)
+    said = []
+    monkeypatch.setattr(made.jobs, "begin", lambda name, work: said.append(work()))
+    monkeypatch.setattr(made, "_brought", lambda: "")
+    monkeypatch.setattr("headstart.pages.labelling.site.train_apart", lambda *_: "accuracy")
+    for code, image in enumerate(given):
+        session.label({code: [image]}, "uncertain")
+    made.writes["train"]({})()
+    assert [one.endswith("so it may be low") for one in said] == [low]
+    session.stop()
+
+
+def test_labels_of_images_that_were_replaced_reach_no_other_ones_by_pressing_again(
+    tmp_path, fill_photos, make_stub, write_image, monkeypatch
+):
+    photos = fill_photos(tmp_path / "photos")
+    store = run(make_stub(), photos, tmp_path / "pets.h5", labels="none")
+    session = Session(store, Journal(tmp_path / "labels.jsonl"), ["a"])
+    made = Site(session, Pictures(store), tmp_path / "labels.csv", None)
+    session.label({0: [3]})
+    calls = []
+
+    def bring(path, source, labels):
+        calls.append(labels)
+        write_image(photos / store.paths[3], 99)
+        run(make_stub(), photos, path, labels="none")
+        return "brought"
+
+    monkeypatch.setattr("headstart.pages.labelling.site.bring_apart", bring)
+    for match in ("^brought; .*has other images now", "^.*pets.h5: has other images now"):
+        with pytest.raises(HeadstartError, match=match):
+            made._brought()
+    assert len(calls) == 1
+    session.stop()
 
 
 def test_a_label_goes_in_and_comes_out_again(client):

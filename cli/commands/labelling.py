@@ -4,14 +4,12 @@ from typing import Any
 
 import click
 
-from .options import FILE, number
+from .options import FILE, IMAGES, number
 
 
 @click.command()
 @FILE
-@click.option(
-    "--images", metavar="SOURCE", help="Where the images are now [default: where they were]."
-)
+@IMAGES
 @click.option(
     "--classes",
     metavar="NAME,NAME,...",
@@ -25,7 +23,12 @@ from .options import FILE, number
     metavar="LABELS.csv",
     help="Where the labels are written at the end; a journal beside it has them at once.",
 )
-@number("--port", "Where the page is, on this machine alone [default: any that is free].", least=1)
+@number(
+    "--port",
+    "Where the page is, on this machine alone [default: any that is free].",
+    least=1,
+    most=65535,
+)
 @click.option("--no-browser", is_flag=True, help="Print the address and open nothing.")
 def label(file: str, port: int | None, no_browser: bool, **how: Any) -> None:
     """Label the images of a feature file on a page in the browser.

@@ -5,17 +5,13 @@ from pathlib import Path
 
 import click
 
-from .options import FILE, HEAD, JSON, TRUST, out
+from .options import FILE, HEAD, IMAGES, JSON, TRUST, out
 
 
 @click.command()
 @HEAD
 @FILE
-@click.option(
-    "--images",
-    metavar="SOURCE",
-    help="Where the images are now [default: where they were when the file was made].",
-)
+@IMAGES
 @out("PETS.html", "The page.")
 @TRUST
 @JSON

@@ -14,9 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-import psutil
-
-from ..errors import FeatureFileError, HeadstartError, first_line
+from ..errors import HeadstartError, first_line
+from .unwritable import cannot_write as cannot_write
 
 _TEMPORARY: Final = re.compile(
     r"\.(?P<name>.+)\.(?P<pid>[0-9]{1,9})-[0-9a-f]+@(?P<host>.*)\.tmp", re.DOTALL
@@ -28,11 +27,8 @@ bytes in all."""
 _ABANDONED_S: Final = 24 * 3600.0
 """After this long a temporary file is no one's, though a process may have its owner's number."""
 
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
-_NOT_THERE: Final = (
-    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR),
-    *(errno.ENAMETOOLONG, errno.ELOOP, errno.ENOENT),
-)
+_made: Final[set[Path]] = set()
+"""All temporary names of this process."""
 
 
 def require_target(path: Path, *also: str) -> Path:
@@ -57,6 +53,11 @@ def require_target(path: Path, *also: str) -> Path:
             f"choose another output"
         )
     if not os.path.isdir(target.parent):
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/[^/]", str(path)):
+            raise HeadstartError(
+                f"{path}: looks like a URL; but for feature files everything is written to this "
+                f"machine: name a file here"
+            )
         link = "" if target == path else f", to which {path} is a link"
         raise HeadstartError(
             f"{target.parent}: no such folder for {target.name}{link}; make it first"
@@ -107,37 +108,6 @@ def _no_name(path: Path, error: OSError | ValueError) -> HeadstartError:
     else:
         why = first_line(error.strerror or error)
     return HeadstartError(f"{path}: {why}; choose another output")
-
-
-def cannot_write(
-    path: Path, why: Exception | str, *, full: bool = False, work_kept: bool = True
-) -> HeadstartError:
-    """The error to raise when `path` could not be written: why, and how to go on.
-
-    `path` is what the user knows the file by, not a temporary name. h5py reports a full disk as
-    OSError or RuntimeError, with the reason of the operating system somewhere inside a long text.
-    `work_kept` is for feature files, whose finished units stay; other files are whole or nothing.
-    """
-    inside = re.search(r"error message = '([^']*)'", str(why))
-    if inside:
-        reason = inside[1]
-    elif isinstance(why, OSError) and why.strerror:
-        reason = why.strerror
-    else:
-        reason = first_line(why)
-    remedy = "run the same command again"
-    if full or reason in map(os.strerror, _FULL):
-        remedy = f"make space on the disk and {remedy}"
-    elif reason in map(os.strerror, _NOT_THERE):
-        remedy = "choose another output"
-    if work_kept:
-        return FeatureFileError(
-            f"{path}: cannot be written: {reason}. What was there before and the finished work are "
-            f"kept; {remedy}"
-        )
-    return HeadstartError(
-        f"{path}: cannot be written: {reason}. What was there before is kept; {remedy}"
-    )
 
 
 @contextlib.contextmanager
@@ -229,10 +199,13 @@ def publish(path: Path, data: bytes) -> bool:
     return True
 
 
-def sweep(folder: Path, name: str | None = None) -> None:
+def sweep(folder: Path, name: str | None = None, *, alone: bool = False) -> None:
     """Remove what killed processes left in `folder` under names of `temporary_beside`.
 
-    With `name`, only what was to become the file of that name.
+    With `name`, only what was to become the file of that name. Who knows that no other process of
+    this machine may write that file says `alone`: one that was killed may take seconds to die,
+    while the disk is busy with what it wrote. (A folder is of somebody who lives: it may be of the
+    process that waits for this one.)
     """
     wanted = None if name is None else short(name)
     for left in folder.glob(".*.tmp"):
@@ -240,22 +213,33 @@ def sweep(folder: Path, name: str | None = None) -> None:
         if wanted is not None and (owner is None or owner["name"] != wanted):
             continue
         with contextlib.suppress(OSError):  # it is gone, or it is not ours to remove
-            if not _abandoned(left, owner):
+            is_folder = left.is_dir() and not left.is_symlink()
+            if not _abandoned(left, owner, alone=alone and not is_folder):
                 continue
-            if left.is_dir() and not left.is_symlink():
+            if is_folder:
                 shutil.rmtree(left, ignore_errors=True)
             else:
                 left.unlink()
 
 
-def _abandoned(left: Path, owner: re.Match[str] | None) -> bool:
+def _abandoned(left: Path, owner: re.Match[str] | None, *, alone: bool) -> bool:
     if time.time() - left.lstat().st_mtime > _ABANDONED_S:
         return True
-    return (
-        owner is not None
-        and owner["host"] == short(platform.node())
-        and not psutil.pid_exists(int(owner["pid"]))
-    )
+    if owner is None or owner["host"] != short(platform.node()):
+        return False
+    pid = int(owner["pid"])
+    return pid != os.getpid() if alone else not _lives(pid)
+
+
+def _lives(pid: int) -> bool:
+    import psutil  # takes a twentieth of what `info` does
+
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True
 
 
 def state(path: Path) -> tuple[int, int, int] | None:
@@ -281,7 +265,16 @@ def sync(path: Path) -> None:
 def temporary_beside(path: Path) -> Path:
     """A new name for what will be `path`; it says which process of which machine is at work."""
     owner = f"{os.getpid()}-{secrets.token_hex(4)}@{short(platform.node())}"
-    return path.with_name(f".{short(path.name)}.{owner}.tmp")
+    made = path.with_name(f".{short(path.name)}.{owner}.tmp")
+    _made.add(made)
+    return made
+
+
+def drop_unfinished() -> None:
+    """Remove what this process has written and not finished, before it ends in an instant."""
+    for left in tuple(_made):
+        with contextlib.suppress(OSError):
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 def short(name: str) -> str:

@@ -1,21 +1,29 @@
-"""One run at a time on one output file, without leaving a lock behind when a run is killed."""
+"""One run at a time on one output file, or several shards of one.
+
+No lock is left behind when a run is killed.
+"""
 
 import contextlib
 import errno
 import logging
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from .. import durable
 from ..errors import FeatureFileError
+from . import marks
 from .units import folder_of
 
 if sys.platform != "win32":
     import fcntl
 
 _log = logging.getLogger("headstart")
+
+_TRIES, _PAUSE = 5, 0.05
+"""A shard that ends has the folder for itself for the moment in which it is removed."""
 
 
 @contextlib.contextmanager
@@ -27,19 +35,36 @@ def exclusive(out: Path, *, wait: bool = False) -> Iterator[None]:
     published units, the check of what is read while sealing, and the atomic rename still keep two
     runs from harming each other's files.
     """
+    with _held(out, wait=wait, together=False):
+        marks.sweep(out)
+        yield
+
+
+@contextlib.contextmanager
+def shared(out: Path) -> Iterator[None]:
+    """The same together with others that add units, and seal nothing."""
+    with _held(out, wait=False, together=True):
+        yield
+
+
+@contextlib.contextmanager
+def _held(out: Path, *, wait: bool, together: bool) -> Iterator[None]:
     folder = folder_of(out)
-    descriptor = None
+    descriptor, locked = None, False
     _make(folder)
     if sys.platform != "win32":  # there, runs are kept apart by nothing but care
-        while (descriptor := _locked(folder, out, wait=wait)) is None:
+        while (held := _locked(folder, out, wait=wait, together=together)) is None:
             _make(folder)
+        descriptor, locked = held
     try:
+        # A worker of a cluster may publish a unit though the run that gave it out was killed.
         durable.sweep(folder)
-        durable.sweep(out.parent, out.name)
+        durable.sweep(out.parent, out.name, alone=locked and not together)
         yield
     finally:
-        with contextlib.suppress(OSError):
-            folder.rmdir()  # fails, as it should, while there are units in it
+        if not together or (descriptor is not None and locked and _alone(descriptor)):
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # fails, as it should, while there are units in it
         if descriptor is not None:
             _unlock(descriptor)
 
@@ -51,37 +76,53 @@ def _make(folder: Path) -> None:
         raise durable.cannot_write(folder, error) from error
 
 
-def _locked(folder: Path, out: Path, *, wait: bool) -> int | None:
-    """A locked descriptor of `folder`, or None if it was removed meanwhile."""
+def _locked(folder: Path, out: Path, *, wait: bool, together: bool) -> tuple[int, bool] | None:
+    """A descriptor of `folder`, and whether it is locked; None if it was removed meanwhile."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except FileNotFoundError:
         return None
     try:
-        _lock(descriptor, out, wait=wait)
+        locked = _lock(descriptor, out, wait=wait, together=together)
     except BaseException:  # Ctrl-C while waiting, for one
         os.close(descriptor)
         raise
     with contextlib.suppress(OSError):
         if os.path.samestat(os.fstat(descriptor), os.stat(folder)):
-            return descriptor
+            return descriptor, locked
     _unlock(descriptor)
     return None
 
 
-def _lock(descriptor: int, out: Path, *, wait: bool) -> None:
+def _lock(descriptor: int, out: Path, *, wait: bool, together: bool) -> bool:
+    kind = fcntl.LOCK_SH if together else fcntl.LOCK_EX
+    for tries in range(_TRIES if together else 1, 0, -1):
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                return False  # no locks here
+            if tries > 1:
+                time.sleep(_PAUSE)
+            elif not wait:
+                raise FeatureFileError(
+                    f"{out}: another run of headstart is using it; wait until it has finished, or "
+                    f"choose another output"
+                ) from error
+        else:
+            return True
+    _log.info("%s: waiting for another process that adds to it", out)
+    fcntl.flock(descriptor, kind)
+    return True
+
+
+def _alone(descriptor: int) -> bool:
+    """Whether nobody shares the lock of `descriptor`, which is ours alone from here on."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-            return  # no locks here
-        if not wait:
-            raise FeatureFileError(
-                f"{out}: another run of headstart is using it; wait until it has finished, or "
-                f"choose another output"
-            ) from error
-        _log.info("%s: waiting for another process that adds to it", out)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except OSError:
+        return False
+    return True
 
 
 def _unlock(descriptor: int) -> None:

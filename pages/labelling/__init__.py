@@ -115,7 +115,7 @@ def _tell(session: Session, told: Callable[[str], None]) -> None:
     state = session.state()
     labelled = state["images"] - state["unlabelled"]
     told(
-        f"{session.store.path}: {count(state['images'], 'image')}, {labelled:,} with a label; "
+        f"{session.store.name}: {count(state['images'], 'image')}, {labelled:,} with a label; "
         f"labels are kept in {session.journal.path}"
     )
     if not state["unlabelled"]:
@@ -127,7 +127,8 @@ def _tell(session: Session, told: Callable[[str], None]) -> None:
 def _end(site: Site, told: Callable[[str], None]) -> None:
     session = site.session
     try:
-        if session.labels.changed:
+        # A list of before would bring back what was undone since.
+        if session.labels.changed or site.out.exists():
             told(str(site.write()["said"]))
     except HeadstartError as error:
         told(str(error))
@@ -149,7 +150,7 @@ def _require_images(store: FeatureStore, pictures: Pictures) -> None:
             return
     if reason:
         raise SourceError(
-            f"{store.path}: none of its images is found in {pictures.source or 'its source'} "
+            f"{store.name}: none of its images is found in {pictures.source or 'its source'} "
             f"({reason}); say where they are now by --images (in Python images=...)"
         )
 

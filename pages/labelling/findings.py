@@ -172,7 +172,7 @@ class Findings:
         store = FeatureStore(self._store.path)
         digests = store.digests[store.views == 0]
         if not np.array_equal(digests, self._store.digests[self._rows]):
-            raise FeatureFileError(f"{store.path}: has other images now; start again")
+            raise FeatureFileError(f"{store.name}: has other images now; start again")
         features = store.read(FEATURES)[store.views == 0]
         self._put(GROUPS, 0, Grouping(features, contents(digests)).groups)
 

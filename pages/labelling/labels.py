@@ -21,6 +21,8 @@ MOST_CLASSES: Final = 10_000
 RECENT: Final = 200
 """Drawn images that the estimate is of, the last ones: a head of long ago says little of that of
 today."""
+DRAWING: Final = ("uncertain", "random")
+"""Queues in which images come as they are drawn."""
 SHARE: Final = 10
 """Every tenth image of the queue is drawn at random, and a tenth of all are kept for that."""
 
@@ -124,6 +126,12 @@ class Labels:
         """How many images have another label than in the file."""
         return int(np.count_nonzero(self.codes != self.of_file))
 
+    @property
+    def given(self) -> NDArray[np.intp]:
+        """Images whose label was given, changed or taken away here."""
+        every = [change.images for change in self._changes]
+        return np.unique(np.concatenate([np.empty(0, np.intp), *every]))
+
     def estimate(self) -> Estimate | None:
         """How often predictions are right, by the images that were drawn."""
         labelled = [image for image in self.drawn if self.codes[image] >= 0][-RECENT:]
@@ -138,8 +146,7 @@ class Labels:
 
     def is_drawn(self, image: int, queue: str) -> bool:
         """Whether an image that gets a label now counts for the estimate."""
-        shown = queue in ("uncertain", "random")
-        return shown and bool(self.kept[image] and self.codes[image] < 0)
+        return queue in DRAWING and bool(self.kept[image] and self.codes[image] < 0)
 
     def event(
         self, chosen: Mapping[int, Sequence[int]], queue: str, predicted: NDArray[np.int32]
@@ -153,10 +160,12 @@ class Labels:
                 raise WrongUsage(f"class number {code}: there are {len(self.names)}")
             digests = found.setdefault("" if code < 0 else self.names[code], [])
             for image in images:
-                digest, before, expected = self.digests[image], self.codes[image], predicted[image]
+                digest, expected = self.digests[image], predicted[image]
                 digests.append(digest)
-                if before >= 0:
-                    was.setdefault(self.names[before], []).append(digest)
+                # All files of the same bytes get the label; undo gives each its own again.
+                before = {int(self.codes[copy]) for copy in self._images[digest]}
+                for one in sorted(before, reverse=True) if before != {UNLABELLED} else ():
+                    was.setdefault(self.names[one] if one >= 0 else "", []).append(digest)
                 if code >= 0 <= expected and self.is_drawn(image, queue):
                     drawn[digest] = self.names[expected]
         return labels_event(found, was, queue, drawn)
@@ -176,13 +185,12 @@ class Labels:
             for image in self._images.get(digest, ())
         }
         images = np.fromiter(found, np.intp, len(found))
-        had = {
-            image: self.code_of(name)
-            for name, digests in event.get("was", {}).items()
-            for digest in digests
-            for image in self._images.get(digest, ())
-        }
-        before = np.array([had.get(image, UNLABELLED) for image in found], np.int32)
+        had: dict[int, list[int]] = {}
+        for name, digests in event.get("was", {}).items():
+            for digest in digests:
+                for image in self._images.get(digest, ()):
+                    had.setdefault(image, []).append(self.code_of(name) if name else UNLABELLED)
+        before = np.array([self._before(image, had.get(image)) for image in found], np.int32)
         drawn = {
             image: self._code.get(predicted, UNLABELLED)
             for digest, predicted in event.get("drawn", {}).items()
@@ -199,6 +207,13 @@ class Labels:
             asked, of_them = self.asked
             self.asked = asked + max(min(len(found), SHARE), len(drawn)), of_them + len(drawn)
         return list(found)
+
+    def _before(self, image: int, had: list[int] | None) -> int:
+        """The label that an image had: of several that files of its bytes had, its own."""
+        if had is None:
+            return UNLABELLED
+        own = int(self.codes[image])
+        return own if own in had else had[0]
 
     def _undo(self) -> list[int]:
         if not self._changes:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...classify.studies.learner import Beliefs, Doubts
-from .labels import SHARE, Labels
+from .labels import DRAWING, SHARE, Labels
 
 QUEUES: Final = ("uncertain", "suspects", "near-copies", "unfamiliar", "random", "all")
 
@@ -82,6 +82,25 @@ def near_copies(labels: Labels, groups: NDArray[np.intp]) -> Images:
     conflict = (most >= 0) & (least < most)
     rank = np.where(conflict, 0, np.where(none & (most >= 0), 1, np.where(none, 2, 3)))
     return images[np.lexsort((images, own, rank[own]))]
+
+
+def lassoed(
+    labels: Labels,
+    name: str,
+    images: Images,
+    places: NDArray[np.float32],
+    polygon: Sequence[Sequence[float]],
+) -> Images:
+    """Images of a queue that a line is drawn around.
+
+    Images that are kept for the estimate stay out of the queues that draw them: a cluster that is
+    labelled at once is an easy one, and an estimate of the others alone would be too low.
+    """
+    chosen: Images = images[inside(places[images], polygon)]
+    if name not in DRAWING:
+        return chosen
+    due: Images = chosen[~labels.kept[chosen] | (labels.codes[chosen] >= 0)]
+    return due
 
 
 def inside(places: NDArray[np.float32], polygon: Sequence[Sequence[float]]) -> NDArray[np.bool_]:

@@ -55,7 +55,7 @@ class Session:
         self.store, self.journal = store, journal
         self.rows = np.flatnonzero(store.views == 0)
         if not len(self.rows):
-            raise FeatureFileError(f"{store.path}: has no images to label; extract some first")
+            raise FeatureFileError(f"{store.name}: has no images to label; extract some first")
         self.paths = [store.paths[row] for row in self.rows.tolist()]
         told = [name for event in journal.events for name in event.get("classes", ())]
         self.labels = Labels(store, self.rows, [*classes, *told])
@@ -139,7 +139,7 @@ class Session:
             images = self._order(name)
             places = self.found.latest(PLACES)
             if len(lasso) > 2 and places is not None:
-                images = images[queues.inside(places[images], lasso)]
+                images = queues.lassoed(self.labels, name, images, places, lasso)
             if search.strip():
                 images = images[self._matching(search)[images]]
             draws = not lasso and not search.strip()
@@ -215,7 +215,7 @@ class Session:
         labels = Labels(store, np.flatnonzero(store.views == 0))
         if labels.digests != self.labels.digests:
             raise FeatureFileError(
-                f"{store.path}: has other images now; start `headstart label` again (Ctrl-C ends "
+                f"{store.name}: has other images now; start `headstart label` again (Ctrl-C ends "
                 f"this one)"
             )
         with self._changed:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from ...features.errors import HeadstartError, WrongUsage, count, listed
+from ...features.layout import TEST
+from ...features.store.shards import Shards
 from ..pictures import Missing, Pictures
 from .jobs import Jobs, bring_apart, train_apart
 from .session import DIGITS, MOST_TOLD, Session
@@ -71,6 +73,8 @@ class Site:
     def __init__(self, session: Session, pictures: Pictures, out: Path, images: str | None) -> None:
         self.session, self.pictures, self.out = session, pictures, out
         self._images = images
+        self._may_replace = False
+        """Whether the head's name is that of a head of ours, or the user said so."""
         self.jobs = Jobs()
         folder = files(__package__) / "static"
         self.files = {
@@ -156,7 +160,7 @@ class Site:
     def _about(self) -> dict[str, Any]:
         """What does not change while the page is open."""
         return {
-            "path": str(self.session.store.path),
+            "path": self.session.store.name,
             "out": str(self.out),
             "journal": str(self.session.journal.path),
             "head": str(self._head),
@@ -189,6 +193,7 @@ class Site:
         return functools.partial(self.session.label, chosen, queue, filtered=filtered)
 
     def _bring(self) -> dict[str, Any]:
+        self._require_near()
         self.jobs.begin("bringing the labels into the feature file", self._brought)
         return self.jobs.state()
 
@@ -197,27 +202,54 @@ class Site:
             if self.session.labels.changed:
                 self._brought()
             said = train_apart(self.session.store.path.absolute(), self._head.absolute())
-            hard = self.session.labels.asked[0] and "cross-validation" in said
-            return said + (
-                "; many were shown for being hard to tell, so it may be low" * bool(hard)
-            )
+            self._may_replace = True
+            return said + "; many were shown for being hard to tell, so it may be low" * hard
 
+        if self.session.labels.changed:
+            self._require_near()
         codes = self.session.labels.codes
+        hard = self._are_hard()
         names = [self.session.labels.names[code] for code in sorted({*codes.tolist()} - {-1})]
         if len(names) < 2:
             raise WrongUsage(
                 f"a head takes at least two classes with images; there is {listed(names) or 'none'}"
             )
+        if self._head.exists() and not self._may_replace:
+            self._may_replace = True
+            raise WrongUsage(
+                f"{self._head}: is there already, and would be replaced; press Train once more if "
+                f"it may be"
+            )
         self.jobs.begin("training", work)
         return self.jobs.state()
 
+    def _require_near(self) -> None:
+        """Refuse to bring labels into a file on a server, of which there is a copy, or several."""
+        store = self.session.store
+        if store.url or Shards.takes(store.path):
+            what = "is on a server, and read here by a copy" if store.url else "is several files"
+            raise WrongUsage(
+                f"{store.name}: {what}; write the list, and bring "
+                f"its labels in by: {extract_command(store, self.out)}"
+            )
+
+    def _are_hard(self) -> bool:
+        """Whether a head is scored on images that got labels as the uncertain queue had them."""
+        labels, splits = self.session.labels, self.session.store.splits[self.session.rows]
+        test = (splits == TEST) & (labels.codes >= 0)
+        return bool(labels.asked[0] and (not test.any() or test[labels.given].any()))
+
     def _brought(self) -> str:
         session = self.session
+        session.reopened()  # it refuses a file in which other images have these paths
         store = session.store
         paths = [store.raw_paths[row] for row in session.rows.tolist()]
         given = dict(zip(paths, session.given(), strict=True))
         said = bring_apart(store.path.absolute(), self.pictures.source, given)
-        session.reopened()
+        try:
+            session.reopened()
+        except HeadstartError as error:
+            raise HeadstartError(f"{said}; {error}") from error
         self.pictures = Pictures(session.store, self._images)
         return said
 

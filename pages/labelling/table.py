@@ -21,6 +21,7 @@ from ...features.errors import HeadstartError, SourceError, count
 from ...features.layout import NO_GROUP, SPLIT_NAMES
 from ...features.store import FeatureStore
 from ..commands import extract_words
+from ..pictures import found_again, is_same
 from .journal import ENDING
 
 _KEPT: Final = "; the labels are kept in the journal"
@@ -73,12 +74,15 @@ def write_labels(
     folder = os.fsencode(os.path.dirname(os.path.abspath(out)))
     columns: dict[str, list[str]] = {"path": [], "label": [], "split": []}
     groups = columns.setdefault("group", []) if store.group_names else []
-    missing = []
+    missing, changed = [], []
     for row, label in zip(rows.tolist(), labels, strict=True):
-        image = found.get(store.raw_paths[row])
+        image = found_again(found.get, store, row)
         if image is None or not image.exists():
             missing.append(store.paths[row])
             continue
+        if label and not is_same(image, store, row):
+            changed.append(store.paths[row])
+            label = ""
         columns["path"].append(_from(folder, os.path.abspath(image.location)))
         columns["label"].append(label)
         columns["split"].append(_split(store, row))
@@ -91,10 +95,17 @@ def write_labels(
             f"{source}, first {missing[0]}; say where they are now by --images{_KEPT}"
         )
     write_csv(out, columns)
-    if missing:
-        left = f"{count(len(missing), 'image')} no longer there, first {missing[0]}, are left out"
-        return [left if len(missing) > 1 else left.replace(" are ", " is ")]
-    return []
+    notes = [_are(missing, "no longer there", "left out")] if missing else []
+    return [*notes, _without_label(changed)] if changed else notes
+
+
+def _are(paths: Sequence[str], which: str, what: str) -> str:
+    are = "is" if len(paths) == 1 else "are"
+    return f"{count(len(paths), 'image')} {which}, first {paths[0]}, {are} {what}"
+
+
+def _without_label(paths: Sequence[str]) -> str:
+    return _are(paths, "changed since", "without a label: what was labelled is another image")
 
 
 def _references(source: str) -> dict[bytes, ImageReference]:
@@ -123,24 +134,33 @@ def bring(path: Path, source: str, labels: Mapping[bytes, str]) -> str:
     """
     store = FeatureStore(path)
     listing = scan(source)
-    known = {*store.raw_paths, *(file.path for file in store.skipped_files)}
-    splits = {
-        store.raw_paths[row]: _split(store, row) or SPLIT_NAMES[0] for row in range(len(store))
-    }
-    images = [
-        dataclasses.replace(
-            image,
-            label=labels.get(image.path) or None,
-            split=splits.get(image.path, image.split),
-        )
-        for image in listing
-        if image.path in known
-    ]
+    skipped = {file.path for file in store.skipped_files}
+    found = {image.path: image for image in listing}
+    rows: dict[bytes, int] = {}
+    gone: list[bytes] = []
+    for own in np.flatnonzero(store.views == 0).tolist():
+        place = found_again(found.get, store, own)
+        if place is None:
+            gone.append(store.raw_paths[own])
+        else:
+            rows[place.path] = own
+    images, changed = [], []
+    for image in listing:
+        row = rows.get(image.path)
+        if row is None:
+            if image.path in skipped:
+                images.append(dataclasses.replace(image, label=labels.get(image.path) or None))
+            continue
+        label = labels.get(store.raw_paths[row]) or None
+        split = _split(store, row) or SPLIT_NAMES[0]
+        if label and not is_same(image, store, row):
+            changed.append(store.paths[row])
+            label = None
+        images.append(dataclasses.replace(image, label=label, split=split))
     if not images:
         raise SourceError(
             f"{source}: none of the images of {path} is there; say where they are by --images"
         )
-    gone = set(store.raw_paths).difference(image.path for image in images)
     if gone:
         raise SourceError(
             f"{path}: not changed: {len(gone):,} of its {store.images:,} images are no longer in "
@@ -152,10 +172,11 @@ def bring(path: Path, source: str, labels: Mapping[bytes, str]) -> str:
     sealed = run(embedding, kept, path, seen=lambda _: None)
     labelled = int(np.count_nonzero((sealed.labels >= 0) & (sealed.views == 0)))
     embedded = sealed.summary.embedded
-    return (
-        f"{count(labelled, 'label')} of {count(sealed.images, 'image')} are in {path.name} now; "
-        + (f"{embedded:,} changed images were embedded" if embedded else "nothing was embedded")
-    )
+    said = [
+        f"{count(labelled, 'label')} of {count(sealed.images, 'image')} are in {path.name} now",
+        f"{count(embedded, 'changed image')} embedded" if embedded else "nothing was embedded",
+    ]
+    return "; ".join([*said, _without_label(changed)] if changed else said)
 
 
 def train_head(path: Path, out: Path) -> str:

@@ -31,29 +31,35 @@ class Point:
 
 @dataclasses.dataclass(frozen=True)
 class Atlas:
-    """The points, and the classes in the map: the most frequent first."""
+    """The points, those without a label below; the classes in the map, the most frequent first."""
 
     points: tuple[Point, ...]
     classes: tuple[tuple[str, int], ...]
     """Name and number of points."""
+    unlabelled: int
+    """Points without a label: their code is that after the last class, their colour none."""
+    order: tuple[int, ...]
+    """Which of the N images each point is."""
 
     @classmethod
     def of(
         cls,
         places: NDArray[np.floating],
         rows: Sequence[int | None],
-        labels: Sequence[str],
+        labels: Sequence[str | None],
         wrong: Sequence[bool],
     ) -> "Atlas":
         """(N, 2) places from 0 to 1; row, label and whether it is a mistake of each of N images."""
-        frequent = collections.Counter(sorted(labels)).most_common()
-        codes = {name: code for code, (name, _) in enumerate(frequent)}
+        known = sorted(label for label in labels if label is not None)
+        frequent = collections.Counter(known).most_common()
+        codes: dict[str | None, int] = {name: code for code, (name, _) in enumerate(frequent)}
+        colours = {name: min(code, COLOURS) for name, code in codes.items()} | {None: COLOURS}
+        codes[None] = len(frequent)
         size = np.array([WIDTH, HEIGHT]) - 2 * _MARGIN
         spots = np.round(_MARGIN + places * size, 1).tolist()
-        return cls(
-            tuple(
-                Point(x, y, row, codes[label], min(codes[label], COLOURS), is_wrong)
-                for (x, y), row, label, is_wrong in zip(spots, rows, labels, wrong, strict=True)
-            ),
-            tuple(frequent),
-        )
+        order = sorted(range(len(labels)), key=lambda place: labels[place] is not None)
+        points = []
+        for place in order:
+            (x, y), label = spots[place], labels[place]
+            points.append(Point(x, y, rows[place], codes[label], colours[label], wrong[place]))
+        return cls(tuple(points), tuple(frequent), len(labels) - len(known), tuple(order))

@@ -104,13 +104,14 @@ class Contents:
         self.unfamiliar = [self.image(row) for row in review.unfamiliar[:_UNFAMILIAR].tolist()]
         self.skipped = self._skipped()
         points = [self.image(row) for row in review.points.tolist()]
+        without = store.labels[review.points] == NO_LABEL
         self.atlas = Atlas.of(
             review.places,
             [point.row for point in points],
-            [point.label for point in points],
+            [None if no else point.label for no, point in zip(without, points, strict=True)],
             [bool(point.predicted) and point.predicted != point.label for point in points],
         )
-        self.points = points
+        self.points = [points[place] for place in self.atlas.order]
 
     def image(self, row: int) -> Image:
         """An image of the feature file, with its prediction if it was scored."""

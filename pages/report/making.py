@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from ...classify import Head
 from ...classify.heads import RECIPES
+from ...features.provenance.graph import QUANTISED
 from ...features.store import FeatureStore
 from ..commands import extract_words, quoted
 
@@ -26,7 +27,7 @@ def commands(
 
     `chosen` says that the head is the best of all kinds, which only `train` can show side by side.
     """
-    file, head_file = quoted(str(store.path)), quoted(_UNSAVED if saved is None else saved)
+    file, head_file = quoted(store.name), quoted(_UNSAVED if saved is None else saved)
     elsewhere = [] if images is None else ["--images", quoted(images)]
     source = str(store.environment.get("source") or "SOURCE")
     lines = [["extract", *extract_words(store, source)]]
@@ -58,7 +59,7 @@ def facts(head: Head, store: FeatureStore) -> Iterator[tuple[str, str]]:
     made, environment = store.provenance, store.environment
     yield "Images", f"{store.images:,} from {environment.get('source') or 'an unknown source'}"
     yield "Extracted", str(environment.get("extracted") or "")
-    yield "Feature file", f"{store.path}, content SHA-256 {store.content_digest}"
+    yield "Feature file", f"{store.name}, content SHA-256 {store.content_digest}"
     yield "Backbone", f"{made.backbone} at {made.size} px, {made.dimension:,} numbers an image"
     yield "Weights", _weights(environment.get("weights", {}), made.weights_digest)
     yield "Pixels", f"{made.fit}, {made.resize}; {made.decode}"
@@ -71,9 +72,10 @@ def facts(head: Head, store: FeatureStore) -> Iterator[tuple[str, str]]:
     trained = f"{sum(head.training_counts.values()):,} images in {head.seconds:.1f} s"
     yield "Head", f"{head.name}{f' ({parameters})' if parameters else ''}, trained on {trained}"
     yield "Training", ", ".join(_training(head))
+    libraries = ("headstart", "python", "numpy", "pillow", "keras", "tensorflow")
     versions = [
         f"{name} {environment[name]}"
-        for name in ("headstart", "python", "numpy", "pillow", "keras", "tensorflow", "openvino")
+        for name in (*libraries, "openvino", "onnxruntime")
         if isinstance(environment.get(name), str)
     ]
     yield "Versions", ", ".join([*versions, f"scikit-learn {head.scikit_learn}"])
@@ -92,6 +94,8 @@ def _training(head: Head) -> Iterator[str]:
 
 def _weights(recorded: Mapping[str, Any], digest: str) -> str:
     where = recorded.get("path") or recorded.get("kind") or "unknown"
+    if recorded.get("kind") == QUANTISED:
+        return f"quantised, in {where}, SHA-256 of the graph {digest}"
     return f"{where}, SHA-256 of the arrays {digest}"
 
 

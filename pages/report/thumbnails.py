@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+from ...features.journal.progress import step
 from ..pictures import Missing, Pictures
 
 SIDE: Final = 128
@@ -59,10 +60,12 @@ class Thumbnails:
         made: dict[Wish, Thumbnail] = {}
         missing: dict[Wish, str] = {}
         ordered = list(dict.fromkeys(wishes))
-        with ThreadPoolExecutor(_THREADS) as pool:
+        most_made = min(most, len(ordered))
+        with ThreadPoolExecutor(_THREADS) as pool, step("thumbnails", most_made, "image") as done:
             for start in range(0, len(ordered), _AT_ONCE):
                 some = ordered[start : start + _AT_ONCE]
                 found_all = list(pool.map(functools.partial(_made, pictures), some))
+                done.add(len(some))
                 for wish, found in zip(some, found_all, strict=True):
                     if isinstance(found, str):
                         missing[wish] = found

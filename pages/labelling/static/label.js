@@ -54,6 +54,11 @@ function say(text, { wrong = false, stays = wrong } = {}) {
   if (text && !stays) quiet = setTimeout(() => say(""), 8000);
 }
 
+// What fails unasked (the queue, the map) waits behind what one's own deed was answered.
+function complain(error) {
+  if (!$("said").classList.contains("wrong")) say(error.message, { wrong: true });
+}
+
 function tell(now) {
   const classesBefore = state?.classes.join("\n");
   state = now;
@@ -155,7 +160,7 @@ async function refresh({ keep = true, focus = false } = {}) {
     if (found.pending) again = setTimeout(refresh, AGAIN_MS);
     else drawMap();
   } catch (error) {
-    say(error.message, { wrong: true });
+    complain(error);
   } finally {
     busy = false;
     if (asked) {
@@ -185,7 +190,7 @@ async function drawMap() {
     tellOfMap();
     if (!map.x && !state.fault) mapAgain = setTimeout(drawMap, AGAIN_MS);
   } catch (error) {
-    say(error.message, { wrong: true });
+    complain(error);
   } finally {
     mapping = false;
   }
@@ -205,7 +210,7 @@ function filterBy(line) {
   lasso = line;
   more = 0;
   $("clear").hidden = !line.length;
-  refresh({ keep: false });
+  refresh({ keep: false, focus: document.activeElement !== $("map") });
 }
 
 // Looking at one.
@@ -263,6 +268,12 @@ $("large").addEventListener("error", async () => {
 
 function give(code) {
   send(grid.chosen.map((card) => [code, card]));
+}
+
+function take() {
+  const cards = grid.chosen.filter((card) => card.one.label >= 0 || card.pending);
+  if (cards.length) send(cards.map((card) => [-1, card]));
+  else say("There is no label to take away.");
 }
 
 function accept() {
@@ -413,8 +424,8 @@ const KEYS = {
   End: () => grid.moveTo(grid.cards.length - 1),
   Enter: accept,
   " ": () => grid.toggle(),
-  Backspace: () => give(-1),
-  Delete: () => give(-1),
+  Backspace: take,
+  Delete: take,
   Escape: escape,
   u: undo,
   n: ask,
@@ -480,7 +491,7 @@ $("map-panel").addEventListener("toggle", () => {
 
 get("about").then((about) => {
   $("write").title = `Write ${about.out}, a list of all images that headstart extract takes`;
-  $("bring").title = `Bring the labels into ${about.path}; nothing is embedded`;
+  $("bring").title = `Bring the labels into ${about.path}; nothing is embedded again`;
   $("train").title = `Train a head on all labels, and save it as ${about.head}`;
 }, () => {});
 

@@ -2,6 +2,7 @@
 
 const MORE = 1.25;
 const CORNERS = 48;
+const TINTS = 10; // of label.css; a style is asked for once a drawing, not once a point
 
 export class AtlasMap {
   constructor(canvas, { colour, onLasso, onPoint }) {
@@ -15,6 +16,8 @@ export class AtlasMap {
     this.circle = null;
     this.here = -1;
     canvas.addEventListener("pointerdown", (event) => this.begin(event));
+    // The pointer leaves the keys with the grid: arrows and Enter mean the circle after Tab or m.
+    canvas.addEventListener("mousedown", (event) => event.preventDefault());
     canvas.addEventListener("pointermove", (event) => this.moved(event));
     canvas.addEventListener("pointerup", () => this.end());
     canvas.addEventListener("pointercancel", () => this.end());
@@ -135,6 +138,7 @@ export class AtlasMap {
     const py = (y) => inset + (1 - y) * (height - 2 * inset);
     const ink = getComputedStyle(canvas).color;
     const size = this.x.length > 5000 ? 2 : 3;
+    const tints = Array.from({ length: TINTS }, (_, code) => this.colour(code));
     // Predicted classes are faint, labels full; labels are drawn over them.
     for (const full of [false, true]) {
       pen.globalAlpha = full ? 1 : 0.4;
@@ -142,7 +146,7 @@ export class AtlasMap {
         const label = this.labels[image];
         if (label >= 0 !== full) continue;
         const code = full ? label : this.predicted[image];
-        pen.fillStyle = code >= 0 ? this.colour(code) : ink;
+        pen.fillStyle = code >= 0 ? tints[code % TINTS] : ink;
         const side = full ? size + 1 : size;
         pen.fillRect(px(this.x[image]) - side / 2, py(this.y[image]) - side / 2, side, side);
       }
