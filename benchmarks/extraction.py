@@ -1,7 +1,7 @@
 """Extraction beside what one would write by hand, and beside what the machine can do at most.
 
     python benchmarks/extraction.py PHOTOS [--mobilenet-weights FILE] [--repeats 3]
-        [--images 600] [--small-images 4000] [--only NAME] [--json FILE]
+        [--images 600] [--small-images 4000] [--only NAME] [--torch PYTHON] [--json FILE]
 
 PHOTOS is a folder of JPEGs in a folder per class. Where more images are asked for than there are,
 further ones are cut and encoded from those, so that each has bytes of its own. For each of Xception
@@ -10,8 +10,12 @@ counted:
 
 tutorial   image_dataset_from_directory, model.predict, h5py, as tutorials have it; whole process
 keras      headstart extract --engine keras; whole process
-f32, bf16  headstart extract --engine openvino, with a cached graph; whole process
-ceiling    the openvino engine alone on random arrays: what a pipeline could reach at most
+f32, bf16, int8  headstart extract --engine openvino, with a cached graph; whole process
+onnxruntime  headstart extract --engine onnxruntime, with a cached graph; whole process
+onnx by hand  the same graph in the loop that one would write: Pillow, batches of 32, session.run
+torch      timm's nearest, channels_last, a DataLoader with workers, bf16 by autocast or not, by a
+           Python that has torch and timm; whole process
+ceiling    an engine alone on random arrays: what a pipeline could reach at most
 decode     reading and decoding alone, on all cores
 roofline   a float32 matrix product of the machine, turned into images per second
 
@@ -32,97 +36,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from extraction_programs import ALONE, ONNX_BY_HAND, PREPARE, TORCH, TUTORIAL
+from headstart.extract.machine import versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-TUTORIAL = """
-import os, sys
-os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-import h5py, keras, numpy as np
-photos, name, weights, size, out = sys.argv[1:]
-size = int(size)
-data = keras.utils.image_dataset_from_directory(
-    photos, image_size=(size, size), batch_size=32, shuffle=False, verbose=False
-)
-base = getattr(keras.applications, name)(
-    include_top=False, weights=weights, input_shape=(size, size, 3), pooling="avg"
-)
-module = {"Xception": keras.applications.xception, "MobileNetV2": keras.applications.mobilenet_v2}
-inputs = keras.Input((size, size, 3))
-model = keras.Model(inputs, base(module[name].preprocess_input(inputs), training=False))
-features = model.predict(data, verbose=0)
-labels = np.concatenate([label for _, label in data])
-with h5py.File(out, "w") as file:
-    file["features"], file["labels"] = features, labels
-    file["paths"] = data.file_paths
-"""
-
-ALONE = """
-import collections, json, sys, time
-from concurrent.futures import ThreadPoolExecutor
-import joblib
-import numpy as np
-from headstart.extract import scan
-from headstart.extract.backbones.request import Request
-from headstart.extract.embedding import Embedding
-from headstart.extract.work.readahead import look_ahead
-photos, name, weights, size, seconds = sys.argv[1:]
-rates = {}
-for precision in ("f32", "bf16"):
-    request = Request.checked(backbone=name, weights=weights, size=int(size), precision=precision)
-    embedding = Embedding(request, "openvino")
-    arrays = np.random.default_rng(0).integers(0, 256, (64, int(size), int(size), 3), np.uint8)
-    engine = embedding.engine
-    batches = [arrays[k : k + engine.batch] for k in range(0, 64 - engine.batch + 1, engine.batch)]
-    calls = collections.deque(engine.submit(batch) for batch in batches[:8])  # it never runs dry
-    def one_call():
-        count = len(calls.popleft().result())
-        calls.append(engine.submit(batches[len(batches) // 2]))
-        return count
-
-    for _ in range(8):
-        one_call()
-    done, started = 0, time.perf_counter()
-    while time.perf_counter() - started < float(seconds):
-        done += one_call()
-    rates["ceiling " + precision] = done / (time.perf_counter() - started)
-images = scan(photos)
-threads = ThreadPoolExecutor(joblib.cpu_count())
-started = time.perf_counter()
-done = sum(1 for _ in look_ahead(images, None, request, threads))
-rates["decode"] = done / (time.perf_counter() - started)
-print(json.dumps(rates))
-"""
-
-PREPARE = """
-import sys
-import keras
-from headstart.extract.backbones.build import build
-from headstart.extract.backbones.request import Request
-from headstart.extract.embedding import Embedding
-name, size, weights, whole = sys.argv[1:]
-if whole == "new":
-    graph = build(Request.checked(backbone=name, weights="random", size=int(size))).graph
-    inner = next(layer for layer in graph.layers if layer.name.startswith(name.lower()))
-    inner.save_weights(weights)
-request = Request.checked(backbone=name, weights=weights, size=int(size))
-Embedding(request, "openvino").provenance  # converts it
-operations = 0
-for layer in getattr(keras.applications, name)(
-    include_top=False, weights=None, input_shape=(int(size), int(size), 3)
-).layers:
-    for variable in layer.weights:
-        if "kernel" in variable.name and len(variable.shape) == 4:
-            height, width = layer.output.shape[1:3]
-            operations += 2 * int(height * width) * variable.numpy().size
-print(operations)
-"""
 
 CASES = (("Xception", 299), ("Xception", 150), ("MobileNetV2", 224))
 
@@ -173,27 +95,46 @@ def roofline(operations: int, seconds: float = 3.0) -> float:
     return done * 2 * side**3 / (time.perf_counter() - started) / operations
 
 
-def case(name: str, size: int, given: str | None, photos: Path, folder: Path, repeats: int) -> dict:
+def case(
+    name: str,
+    size: int,
+    given: str | None,
+    photos: Path,
+    folder: Path,
+    repeats: int,
+    torch: str | None,
+) -> dict:
     """All rates of one backbone at one size, a list for each."""
     images = sum(1 for _ in photos.rglob("*.jpg"))
     weights = given or str(folder / f"{name}-{size}.weights.h5")
     out = folder / "out.h5"
     _, said = run(python(PREPARE, name, size, weights, "given" if given else "new"))
-    operations = int(said.split()[-1])
+    graph, operations = said.splitlines()[-2:]
 
     def programs(photos: Path) -> dict[str, list[str]]:
         ours = [sys.executable, "-m", "headstart.cli", "extract", str(photos), "-o", str(out)]
         ours += ["--backbone", name, "--size", str(size), "--weights", weights, "--engine"]
-        return {
+        found = {
             "tutorial": python(TUTORIAL, photos, name, weights, size, out),
             "keras": [*ours, "keras"],
             "f32": [*ours, "openvino"],
             "bf16": [*ours, "openvino", "--precision", "bf16"],
+            "int8": [*ours, "openvino", "--precision", "int8"],
+            "onnxruntime": [*ours, "onnxruntime"],
+            "onnx by hand": python(ONNX_BY_HAND, photos, graph, size, out),
         }
+        for precision in ("f32", "bf16") if torch else ():
+            program = [torch, "-c", TORCH, str(photos), name, str(size), precision, str(out)]
+            found[f"torch {precision}"] = program
+        return found
 
+    quantised = folder / f"{name}-{size}.int8.h5"
     for program in programs(folder / "40").values():
         out.unlink(missing_ok=True)
         run(program)
+    out.unlink()
+    run(programs(photos)["int8"])  # quantised once by these images, as the rounds find it
+    out.replace(quantised)
     rates: dict[str, list[float]] = {}
     for round_ in range(1, repeats + 1):
         measured = {}
@@ -201,9 +142,9 @@ def case(name: str, size: int, given: str | None, photos: Path, folder: Path, re
             out.unlink(missing_ok=True)
             seconds, _ = run(program)
             measured[key] = images / seconds
-        _, said = run(python(ALONE, photos, name, weights, size, 8))
+        _, said = run(python(ALONE, photos, name, weights, size, 8, quantised))
         measured |= json.loads(said.splitlines()[-1])
-        measured["roofline"] = roofline(operations)
+        measured["roofline"] = roofline(int(operations))
         shown = ", ".join(f"{key} {rate:.1f}" for key, rate in measured.items())
         print(f"{name} {size}, round {round_}: {shown}", file=sys.stderr, flush=True)
         for key, rate in measured.items():
@@ -214,19 +155,25 @@ def case(name: str, size: int, given: str | None, photos: Path, folder: Path, re
 def ratios(rates: dict[str, list[float]]) -> dict[str, list[float]]:
     """What the issue is about: each a list with one ratio a round."""
     rounds = [dict(zip(rates, values, strict=True)) for values in zip(*rates.values(), strict=True)]
-    found = {f"{key} / tutorial": [one[key] / one["tutorial"] for one in rounds] for key in OURS}
-    for precision in ("f32", "bf16"):
+    found = {
+        f"{key} / tutorial": [one[key] / one["tutorial"] for one in rounds]
+        for key in (*OURS, *PEERS)
+        if key in rates
+    }
+    for precision in ("f32", "bf16", "int8"):
         found[f"{precision} / ceiling"] = [
             one[precision] / one[f"ceiling {precision}"] for one in rounds
         ]
         found[f"{precision} / (decode + ceiling)"] = [
             one[precision] * (1 / one["decode"] + 1 / one[f"ceiling {precision}"]) for one in rounds
         ]
+    found["int8 / bf16"] = [one["int8"] / one["bf16"] for one in rounds]
     found["ceiling f32 / roofline"] = [one["ceiling f32"] / one["roofline"] for one in rounds]
     return found
 
 
-OURS = ("keras", "f32", "bf16")
+OURS = ("keras", "f32", "bf16", "int8", "onnxruntime")
+PEERS = ("onnx by hand", "torch f32", "torch bf16")
 
 
 def spread(values: list[float], digits: int = 2) -> str:
@@ -260,7 +207,7 @@ def machine() -> dict[str, str]:
         "machine": f"{processor}, {os.cpu_count()} cores",
         "system": platform.platform(),
         "python": platform.python_version(),
-        **{name: version(name) for name in ("headstart", "tensorflow", "keras", "openvino")},
+        **versions("headstart", "tensorflow", "keras", "openvino", "onnxruntime", "nncf"),
     }
 
 
@@ -283,11 +230,12 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=600)
     parser.add_argument("--small-images", type=int, default=4000, help="for MobileNetV2")
     parser.add_argument("--only")
+    parser.add_argument("--torch", metavar="PYTHON", help="one that has torch and timm")
     asked = options(parser, table)
-    result = {
-        **machine(),
-        "cases": [],
-    }
+    result = {**machine(), "cases": []}
+    if asked.torch:
+        shown = "import timm, torch; print(torch.__version__, timm.__version__)"
+        result["torch, timm"] = run([asked.torch, "-c", shown])[1].strip()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         os.environ["HEADSTART_CACHE"] = str(folder / "cache")
@@ -299,8 +247,9 @@ def main() -> None:
                 small = name == "MobileNetV2"
                 count = asked.small_images if small else asked.images
                 weights = asked.mobilenet_weights if small else None
+                photos = folder / str(count)
                 result["cases"].append(
-                    case(name, size, weights, folder / str(count), folder, asked.repeats)
+                    case(name, size, weights, photos, folder, asked.repeats, asked.torch)
                 )
                 if asked.json:
                     asked.json.write_text(json.dumps(result, indent=1) + "\n")

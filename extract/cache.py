@@ -5,28 +5,11 @@ The folder can be deleted at any time.
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
-from pathlib import Path
 
-from ..features.errors import WrongUsage, first_line
+from ..features.durable.caches import folder as folder
 from .backbones.request import Request
 from .backbones.weights import RANDOM, RANDOM_SCHEME
-
-
-def folder(kind: str) -> Path:
-    """The folder for things of one kind, in ``$HEADSTART_CACHE`` or the user's cache folder."""
-    home = os.environ.get("HEADSTART_CACHE")
-    if home:
-        return Path(home) / kind
-    import platformdirs  # not needed where nothing is to be embedded
-
-    try:
-        return platformdirs.user_cache_path("headstart") / kind
-    except RuntimeError as error:  # no HOME, and no entry for this user
-        raise WrongUsage(
-            f"there is no folder for caches: {first_line(error)}; name one by HEADSTART_CACHE"
-        ) from error
 
 
 def name(request: Request, more: Mapping[str, object]) -> str:

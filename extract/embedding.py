@@ -29,8 +29,8 @@ class Embedding:
     """One way of turning images into vectors, loaded lazily.
 
     Loading imports TensorFlow and builds a model, or reads a converted one: seconds that a run with
-    nothing new to embed never spends. `load_seconds` is what it took, 0 before. `must_fit`
-    made vectors that those computed here have to fit, wherever they go: those of a head.
+    nothing new to embed never spends. `load_seconds` is what it took, with quantising, 0 before.
+    `must_fit` made vectors that those computed here have to fit, wherever they go: those of a head.
     """
 
     def __init__(
@@ -62,6 +62,7 @@ class Embedding:
             WeightsSource.recorded(recorded) if weights is None else WeightsSource.named(weights)
         )
         request = Request.repeating(origin.provenance, source)
+        request.require_calibrated()
         origin.require_declared(request.declared())
         embedding = cls(request, engine)
         embedding.must_fit = origin
@@ -77,7 +78,7 @@ class Embedding:
     def _loaded(self) -> tuple[Backbone, Engine]:
         started = time.perf_counter()
         backbone, engine = engines.load(self.request, self._engine, self.tuning)
-        self.load_seconds = time.perf_counter() - started
+        self.load_seconds += time.perf_counter() - started
         return backbone, engine
 
     @property
@@ -126,10 +127,22 @@ class Embedding:
             self.must_fit.require(made)
         return made
 
+    def require_here(self) -> None:
+        """Refuse, unloaded, a machine without the engine or the weights: one of a cluster."""
+        engines.require_usable(self._engine, self.tuning, self.request.precision)
+        WeightsSource.recorded(self.request.weights.record())
+
     def unloaded(self, share: int) -> "Embedding":
         """The same with nothing loaded, for one of several processes: `share` cores are its own."""
         tuning = dataclasses.replace(self.tuning, share=share)
         other = Embedding(self.request, self._engine, tuning)
+        other.must_fit = self.must_fit
+        return other
+
+    def by(self, weights: WeightsSource) -> "Embedding":
+        """The same by other weights, with nothing loaded."""
+        request = dataclasses.replace(self.request, weights=weights)
+        other = Embedding(request, self._engine, self.tuning)
         other.must_fit = self.must_fit
         return other
 

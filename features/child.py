@@ -3,6 +3,7 @@
 And what a process that was forked needs: properties that no other thread holds.
 """
 
+import contextlib
 import functools
 import multiprocessing.spawn
 import os
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from .errors import FeatureFileError, HeadstartError
+from .journal import progress
 
 _FAILED: Final = 3
 """Exit code of a child that wrote one line to say why."""
@@ -28,6 +30,9 @@ _START: Final = (
     f"from {__name__} import main; main()"
 )
 
+_waiting: Final[list[tuple[int, Callable[..., object], subprocess.Popen[bytes]]]] = []
+"""The process that `prepare` started, if it has not been called: whose, for what, and itself."""
+
 T = TypeVar("T")
 
 
@@ -35,7 +40,7 @@ class ChildDied(Exception):
     """The child did not say why; the message says how it ended."""
 
 
-def call(function: Callable[..., None], *arguments: Any) -> None:
+def call(function: Callable[..., object], *arguments: Any) -> None:
     """Call a function in a process of its own and wait for it.
 
     The HDF5 library is known to crash its process when the disk fills or fails under it. In a
@@ -43,20 +48,32 @@ def call(function: Callable[..., None], *arguments: Any) -> None:
     would do as well, and takes 0.3 s longer.) A HeadstartError of the function is raised here as a
     FeatureFileError; if the child ended in any other way, ChildDied.
 
-    Where no Python can be started, as inside a program that embeds it, it is a plain call.
+    Where no Python can be started, as inside a program that embeds it, it is a plain call. One that
+    `prepare` has started need not be waited for.
     """
     python = interpreter()
     if python is None:
         function(*arguments)
         return
-    sent = pickle.dumps(search_path()) + pickle.dumps((os.getpid(), function, arguments))
+    shown = progress.shown()
+    delay = progress.DELAY if shown else None
+    sent, waiting = pickle.dumps((delay, arguments)), _taken(function)
     try:
-        # -P: a file pickle.py in the working folder must not stand in for the real one.
-        child = subprocess.run(
-            [python, "-P", "-c", _START], input=sent, capture_output=True, check=False
-        )
+        if waiting is not None:
+            child = _ended(waiting, sent)
+        else:
+            child = subprocess.run(
+                _command(python),
+                input=_head(function) + sent,
+                stdout=_output(),
+                stderr=subprocess.PIPE,
+                check=False,
+            )
     except OSError as error:
         raise ChildDied(f"could not be started: {python}: {error.strerror}") from error
+    finally:
+        if shown:  # one that was killed has left its bar
+            progress.wipe()
     said = child.stderr.decode("utf-8", "surrogateescape").strip().splitlines()
     why = [line.removeprefix(_WHY) for line in said if line.startswith(_WHY)]
     if child.returncode == _FAILED and why:
@@ -66,6 +83,74 @@ def call(function: Callable[..., None], *arguments: Any) -> None:
         raise ChildDied(f"was ended by {name} (a full disk, or no memory?)")
     if child.returncode:
         raise ChildDied(f"failed: {said[-1] if said else child.returncode}")
+
+
+def prepare(function: Callable[..., object]) -> None:
+    """Start the process of the next call of `function` now, so that it has started by then.
+
+    It waits for its arguments, and ends with this process, or by `dismiss`.
+    """
+    python = interpreter()
+    if python is None or any(
+        (owner, prepared, process.poll()) == (os.getpid(), function, None)
+        for owner, prepared, process in _waiting
+    ):
+        return
+    dismiss()
+    with contextlib.suppress(OSError):  # `call` will tell
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(_command(python), stdin=pipe, stdout=_output(), stderr=pipe)
+        _waiting.append((os.getpid(), function, process))
+        if process.stdin is not None:
+            process.stdin.write(_head(function))
+            process.stdin.flush()
+
+
+def dismiss() -> None:
+    """End the process that `prepare` started, if it still waits."""
+    while _waiting:
+        owner, _, process = _waiting.pop()
+        if owner == os.getpid():
+            with contextlib.suppress(OSError):
+                process.kill()
+            process.communicate()
+
+
+def _taken(function: Callable[..., object]) -> subprocess.Popen[bytes] | None:
+    """The process that waits for a call of `function`, if there is one and it lives."""
+    with contextlib.suppress(IndexError):  # another thread was faster
+        owner, prepared, process = _waiting.pop()
+        if owner == os.getpid() and prepared is function and process.poll() is None:
+            return process
+        _waiting.append((owner, prepared, process))
+        dismiss()
+    return None
+
+
+def _ended(process: subprocess.Popen[bytes], sent: bytes) -> subprocess.CompletedProcess[bytes]:
+    """What became of a process that was waiting for what it is sent."""
+    try:
+        out, err = process.communicate(sent)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def _output() -> int:
+    """Where a child shows its bars: our terminal, where they are wanted."""
+    return sys.stderr.fileno() if progress.shown() else subprocess.PIPE
+
+
+def _command(python: str) -> list[str]:
+    # -P: a file pickle.py in the working folder must not stand in for the real one.
+    return [python, "-P", "-c", _START]
+
+
+def _head(function: Callable[..., object]) -> bytes:
+    """What a child is sent before the arguments of its call."""
+    return pickle.dumps(search_path()) + pickle.dumps((os.getpid(), function))
 
 
 def interpreter() -> str | None:
@@ -104,10 +189,19 @@ def search_path() -> list[str]:
 
 def main() -> None:
     """Make the call on standard input; if it fails, say why in one line on standard error."""
-    parent, function, arguments = pickle.load(sys.stdin.buffer)  # from our own parent
+    parent, function = pickle.load(sys.stdin.buffer)  # from our own parent
     end_with(parent)
+    # Where bars go goes nothing else: libraries print.
+    bars = os.fdopen(os.dup(1), "w", errors="replace")
+    os.dup2(2, 1)
     try:
-        function(*arguments)
+        delay, arguments = pickle.load(sys.stdin.buffer)
+    except EOFError:  # the call is not made after all
+        return
+    try:
+        progress.DELAY = delay or 0.0
+        with progress.showing_progress(delay is not None, stream=bars):
+            function(*arguments)
     except HeadstartError as error:
         line = _WHY + " ".join(str(error).split("\n")) + "\n"
         sys.stderr.buffer.write(line.encode("utf-8", "surrogateescape"))

@@ -1,8 +1,10 @@
 """The engines against each other, and what each does when something is missing or runs out."""
 
+import dataclasses
 import importlib.machinery
 import logging
 import os
+import platform
 import subprocess
 import sys
 from types import ModuleType, SimpleNamespace
@@ -25,6 +27,13 @@ IMAGES = synthetic_images(19, 7, 71)
 needs_openvino = pytest.mark.skipif(
     not machine.installed("openvino"), reason="openvino is not installed"
 )
+needs_onnx = pytest.mark.skipif(
+    not engines.TABLE["onnxruntime"].available(), reason="the extra onnx is not installed"
+)
+CONVERTING = [
+    pytest.param("openvino", marks=needs_openvino),
+    pytest.param("onnxruntime", marks=needs_onnx),
+]
 
 
 def request(backbone="Xception", size=71, **settings):
@@ -44,23 +53,23 @@ def by_keras():
     return embedded("keras")
 
 
-@needs_openvino
 @pytest.mark.parametrize("backbone", ["Xception", "MobileNetV2", "EfficientNetV2B0"])
-def test_openvino_gives_the_vectors_of_keras(backbone):
-    vectors = [embedded(engine, backbone=backbone) for engine in ("keras", "openvino")]
-    assert vectors[1].dtype == np.float32
-    assert distance(vectors[1], vectors[0]) < 2e-4
+def test_every_engine_gives_the_vectors_of_keras(backbone):
+    expected = embedded("keras", backbone=backbone)
+    for engine in ("openvino", "onnxruntime"):
+        if engines.TABLE[engine].available():
+            vectors = embedded(engine, backbone=backbone)
+            assert vectors.dtype == np.float32
+            assert distance(vectors, expected) < 2e-4, engine
 
 
-@needs_openvino
 @pytest.mark.sweep
+@pytest.mark.parametrize("engine", CONVERTING)
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_every_backbone_gives_the_same_vectors_by_both_engines(name, monkeypatch, tmp_path):
+def test_every_backbone_gives_the_same_vectors_by_every_engine(name, engine, monkeypatch, tmp_path):
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path))
     size = max(ARCHITECTURES[name].minimum, 71)
-    ours, theirs = (
-        Embedding(request(name, size), engine).canary for engine in ("openvino", "keras")
-    )
+    ours, theirs = (Embedding(request(name, size), one).canary for one in (engine, "keras"))
     assert distance(ours, theirs) < TOLERANCES["f32"]
     machine.import_keras().backend.clear_session()
 
@@ -75,15 +84,17 @@ def test_bf16_of_xception_at_its_own_size_has_a_cosine_of_three_nines_to_f32():
     assert cosine(half, full).min() > 0.999
 
 
-@needs_openvino
+@pytest.mark.parametrize("engine", CONVERTING)
 @pytest.mark.parametrize(
     "tuning", [Tuning(batch=1), Tuning(batch=5), Tuning(streams=1), Tuning(threads=1)], ids=str
 )
-def test_batch_streams_and_threads_change_no_vector(tuning):
-    usual = embedded("openvino")
-    assert distance(embedded("openvino", tuning), usual) < 1e-6
+def test_batch_streams_and_threads_change_no_vector(tuning, engine):
+    if tuning.streams and not engines.TABLE[engine].streams:
+        tuning = Tuning(threads=3)
+    usual = embedded(engine)
+    assert distance(embedded(engine, tuning), usual) < 1e-6
     order = np.random.default_rng(1).permutation(len(IMAGES))
-    assert distance(embedded("openvino", tuning, IMAGES[order]), usual[order]) < 1e-6
+    assert distance(embedded(engine, tuning, IMAGES[order]), usual[order]) < 1e-6
 
 
 @pytest.mark.parametrize("engine", ["keras", pytest.param("openvino", marks=needs_openvino)])
@@ -145,10 +156,11 @@ def test_bf16_normalises_with_the_statistics_of_the_weights_file(tmp_path):
 
 
 def test_an_engine_that_is_not_installed_is_one_line_with_the_command(monkeypatch):
-    monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(MissingExtra) as error:
-        Embedding(request(), "openvino")
-    assert 'python3 -m pip install "headstart[openvino]"' in str(error.value)
+    for name, extra in (("openvino", "openvino"), ("onnxruntime", "onnx")):
+        monkeypatch.setitem(sys.modules, name, None)
+        with pytest.raises(MissingExtra) as error:
+            Embedding(request(), name)
+        assert f'python3 -m pip install "headstart[{extra}]"' in str(error.value)
     assert Embedding(request("MobileNetV2", size=32)).engine.name == "keras"
 
 
@@ -175,12 +187,32 @@ def test_auto_is_keras_on_a_gpu_and_openvino_on_a_cpu_that_has_it(monkeypatch):
     assert len(asked) == 2  # there TensorFlow is not asked
 
 
+def test_auto_is_onnxruntime_where_openvino_is_not_installed_and_it_was_measured(monkeypatch):
+    monkeypatch.setattr(machine, "may_have_gpu", lambda: False)
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    there = dataclasses.replace(engines.TABLE["onnxruntime"], available=lambda: True)
+    monkeypatch.setitem(engines.TABLE, "onnxruntime", there)
+    chosen = {}
+    for name in ("x86_64", "AMD64", "aarch64", "arm64"):
+        monkeypatch.setattr(platform, "machine", lambda name=name: name)
+        chosen[name] = engines.choice()
+    assert chosen == dict.fromkeys(("x86_64", "AMD64"), "onnxruntime") | dict.fromkeys(
+        ("aarch64", "arm64"), "keras"
+    )
+    # And not for what it does not compute in.
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    by_keras = dataclasses.replace(engines.TABLE["keras"], load=lambda *_: "by keras")
+    monkeypatch.setitem(engines.TABLE, "keras", by_keras)
+    assert engines.load(request(precision="bf16"), "auto", Tuning()) == "by keras"
+
+
 @pytest.mark.parametrize(
     ("engine", "tuning", "message"),
     [
-        ("tensorrt", Tuning(), "engine 'tensorrt': use one of auto, keras, openvino"),
+        ("tensorrt", Tuning(), "engine 'tensorrt': use one of auto, keras, openvino, onnxruntime"),
         ("keras", Tuning(streams=2), "streams are a setting of the openvino engine"),
         ("auto", Tuning(streams=2), "streams are a setting of the openvino engine"),
+        ("onnxruntime", Tuning(streams=2), "streams are a setting of the openvino engine"),
         ("keras", Tuning(batch=0), "batch 0: at least 1"),
         ("keras", Tuning(batch=257), "batch 257: at most 256, the images of a unit"),
     ],

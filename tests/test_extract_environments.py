@@ -26,6 +26,9 @@ LONGEST_S = 200
 needs_openvino = pytest.mark.skipif(
     not machine.installed("openvino"), reason="openvino is not installed"
 )
+needs_onnx = pytest.mark.skipif(
+    not engines.TABLE["onnxruntime"].available(), reason="the extra onnx is not installed"
+)
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot be forked here")
 
 
@@ -66,7 +69,14 @@ def in_forked_child(act):
 
 
 @needs_fork
-@pytest.mark.parametrize("engine", ["keras", pytest.param("openvino", marks=needs_openvino)])
+@pytest.mark.parametrize(
+    "engine",
+    [
+        "keras",
+        pytest.param("openvino", marks=needs_openvino),
+        pytest.param("onnxruntime", marks=needs_onnx),
+    ],
+)
 def test_a_process_forked_after_embedding_has_known_vectors_and_is_told_of_spawn_for_others(
     engine, tmp_path, fill_photos
 ):
@@ -396,6 +406,43 @@ def test_an_openvino_that_cannot_be_imported_is_said_and_auto_goes_on_with_keras
         engines.load(request, "openvino", Tuning())
     assert engines.load(request, "auto", Tuning()) == "by keras"
     assert "going on with the keras engine, since OpenVINO is installed" in caplog.text
+
+
+_CONVERTS_NOTHING = """
+import logging
+from headstart.extract import engines
+from headstart.extract.backbones.request import Request
+from headstart.extract.engines.engine import Tuning
+logging.basicConfig(format="%(message)s")
+engines.choice = lambda: "onnxruntime"
+request = Request.checked(backbone="MobileNetV2", weights="random", size=32)
+print(engines.load(request, "auto", Tuning())[1].name)
+"""
+
+
+@pytest.mark.skipif(not machine.installed("onnxruntime"), reason="onnxruntime is not installed")
+def test_random_weights_that_cannot_be_converted_go_through_keras_in_a_process_without_it(
+    tmp_path,
+):
+    # Without Keras in it, a process of its own is given the conversion.
+    (tmp_path / "tf2onnx").mkdir()
+    (tmp_path / "tf2onnx" / "__init__.py").write_text("raise RuntimeError('it is broken')")
+    found = os.pathsep.join([str(tmp_path), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", _CONVERTS_NOTHING],
+        env={**os.environ, "HEADSTART_CACHE": str(tmp_path / "cache"), "PYTHONPATH": found},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "keras\n", done.stderr
+    assert "going on with the keras engine, since the onnxruntime engine cannot" in done.stderr
+
+
+def test_an_onnxruntime_that_cannot_be_imported_is_said_in_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", ModuleType("onnxruntime"))
+    with pytest.raises(BackboneError, match="ONNX Runtime is installed and cannot be"):
+        machine.import_onnxruntime()
 
 
 def test_libraries_are_imported_without_a_standard_error(tmp_path):

@@ -20,8 +20,8 @@ class Backbone:
 
     graph: Any
     """(n, size, size, 3) uint8 RGB -> (n, dimension) float32, always in inference mode, with
-    normalisation and average pooling inside: a Keras model, or a converted graph (an OpenVINO model
-    or the path of one), which has no precision of its own."""
+    normalisation and average pooling inside: a Keras model, or a converted graph (an OpenVINO
+    model, the bytes of an ONNX one, or the path of either), which has no precision of its own."""
     weights_digest: str
     """SHA-256 over the weights (hexadecimal)."""
     size: int

@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import logging
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +13,8 @@ from numpy.typing import NDArray
 from ...features.errors import BackboneError, MissingExtra, WrongUsage, install_command
 from ..machine import import_keras, installed, keras_setting
 from . import build as backbones
+from . import onnx as as_onnx
+from .onnx import IMAGES, ONNX_NEEDS
 from .request import Request
 
 Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -21,15 +22,9 @@ Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 KERAS: Final = ".keras"
 ONNX: Final = ".onnx"
 SUFFIXES: Final = (KERAS, ONNX)
-IMAGES: Final = "images"
 PROBABILITIES: Final = "probabilities"
 ABOUT: Final = "headstart.json"
 """Member of a .keras archive, ignored by Keras, with the labels and where they come from."""
-
-ONNX_NEEDS: Final = ("tf2onnx", "onnxruntime")
-"""The libraries that write and read back a graph for onnxruntime."""
-_OPSET: Final = 18
-"""Version of ONNX's operators; every runtime since 2023 has it."""
 
 
 class Top(Protocol):
@@ -149,17 +144,8 @@ def _read_keras(path: Path) -> Run:
 
 
 def _write_onnx(model: Any, path: Path, about: Mapping[str, Any]) -> None:
-    import tensorflow as tf
-
-    logging.getLogger("tf2onnx").setLevel(logging.WARNING)
-    onnx, tf2onnx = importlib.import_module("onnx"), importlib.import_module("tf2onnx")
-    signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8, name=IMAGES)]
-    call = tf.function(
-        lambda images: {PROBABILITIES: model(images, training=False)}, input_signature=signature
-    )
-    graph, _ = tf2onnx.convert.from_function(call, input_signature=signature, opset=_OPSET)
-    for tensor in (*graph.graph.input, *graph.graph.output):
-        tensor.type.tensor_type.shape.dim[0].dim_param = "N"
+    graph = as_onnx.converted(model, PROBABILITIES)
+    onnx = importlib.import_module("onnx")
     onnx.helper.set_model_props(graph, {name: json.dumps(about[name]) for name in about})
     onnx.save(graph, str(path))
 

@@ -6,11 +6,11 @@ from typing import Any
 
 from ...features.errors import WrongUsage
 from ...features.layout import FEATURE_DTYPES
-from ...features.origin import PRECISIONS
+from ...features.origin import INT8, PRECISIONS
 from ...features.provenance import MOST_PIXELS, Provenance
 from ..images.decode import DECODE_POLICY, FITS, PREPROCESSING_VERSION, RESIZE_POLICY
 from .architectures import Architecture, architecture
-from .weights import IMAGENET, WeightsSource
+from .weights import IMAGENET, QUANTISED, WeightsSource
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +58,12 @@ class Request:
                 raise WrongUsage(f"{name} {value!r}: use one of {', '.join(choices)}")
         if not isinstance(weights, WeightsSource):
             weights = WeightsSource.named(weights)
+        if weights.kind == QUANTISED and precision != INT8:
+            raise WrongUsage(
+                f"weights {weights.path}: the backbone in this feature file is quantised, and "
+                f"computes in {INT8}, not in {precision}; add --precision {INT8} (in Python "
+                f"precision={INT8!r}), or give other weights"
+            )
         return cls(built, weights, side, fit, precision, dtype)
 
     @classmethod
@@ -75,9 +81,25 @@ class Request:
     def __str__(self) -> str:
         return f"{self.architecture.name} at {self.size} pixels, {self.weights} weights"
 
+    @property
+    def uncalibrated(self) -> bool:
+        """Whether the weights have to be quantised before they can be used as asked."""
+        return self.precision == INT8 and self.weights.kind != QUANTISED
+
+    def require_calibrated(self) -> None:
+        """Refuse, where there is nothing to calibrate with, what has to be quantised first."""
+        if self.uncalibrated:
+            raise WrongUsage(
+                f"precision {INT8!r}: {self.weights} weights are to be quantised first, which "
+                f"`headstart extract --precision {INT8}` does; name the feature file that it made "
+                f"by --weights FILE.h5 (in Python weights='FILE.h5')"
+            )
+
     def declared(self) -> dict[str, Any]:
         """The fields of the provenance that are known before the backbone is loaded."""
+        quantised = self.weights.kind == QUANTISED
         return {
+            **({"weights_digest": self.weights.sha256} if quantised else {}),
             "backbone": self.architecture.name,
             "pooling": "avg",
             "size": self.size,
@@ -92,4 +114,5 @@ class Request:
 
     def provenance(self, weights_digest: str, dimension: int) -> Provenance:
         """The whole provenance, once the weights are known."""
-        return Provenance(**self.declared(), weights_digest=weights_digest, dimension=dimension)
+        computed = {"weights_digest": weights_digest, "dimension": dimension}
+        return Provenance(**self.declared() | computed)

@@ -14,11 +14,20 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ...features import layout
 from ...features.digest import ArrayDigest
+from ...features.durable.remote.url import is_remote, public
 from ...features.errors import BackboneError, WrongUsage, first_line
+from ...features.opening import text_attribute
+from ...features.origin import INT8
+from ...features.provenance import Provenance
+from ...features.provenance.graph import QUANTISED as QUANTISED
+from ...features.store import FeatureStore
+from .statistics import calibrate
 
 IMAGENET: Final = "imagenet"
 RANDOM: Final = "random"
@@ -36,18 +45,21 @@ class WeightsSource:
     """Where the weights come from: recorded, and found again when a head predicts."""
 
     kind: str
-    """``"imagenet"``, ``"random"`` or ``"file"``."""
+    """``"imagenet"``, ``"random"``, ``"file"`` or ``"quantised"``."""
     path: str | None = None
-    """Absolute path of the file, for ``"file"``."""
+    """Absolute path of the file, for ``"file"``; of the feature file in which the graph is, for
+    ``"quantised"``."""
     sha256: str | None = None
-    """Of the file's bytes (hexadecimal), for ``"file"``."""
+    """Of the file's bytes (hexadecimal), for ``"file"``; of the graph, for ``"quantised"``."""
 
     @classmethod
     def named(cls, weights: str | os.PathLike[str]) -> "WeightsSource":
-        """From ``"imagenet"``, ``"random"`` or the path of a weights file."""
+        """From ``"imagenet"``, ``"random"`` or the path of a weights file, or of a feature file."""
         name = os.fspath(weights) if isinstance(weights, str | os.PathLike) else weights
         if name in (IMAGENET, RANDOM):
             return cls(name)
+        if isinstance(name, str) and is_remote(name):
+            return cls(QUANTISED, name, _quantised_in(name).weights_digest)
         if not isinstance(name, str) or not os.path.isfile(name):
             raise WrongUsage(
                 f"weights {name!r}: no such file; give 'imagenet', 'random' or a weights file"
@@ -58,29 +70,57 @@ class WeightsSource:
                 f"weights {name}: a file ending in .h5 or .weights.h5 is expected; whole models "
                 f"are not loaded, because loading one runs its code: save its weights alone"
             )
+        if _is_feature_file(path):
+            return cls(QUANTISED, str(path), _quantised_in(name).weights_digest)
         return cls(FILE, str(path), sha256(path))
 
     @classmethod
     def recorded(cls, record: Mapping[str, Any]) -> "WeightsSource":
         """Read `record` back; a weights file must still be where it was."""
         source = cls(**record)
-        if source.path is not None and not os.path.isfile(source.path):
+        there = source.path is None or is_remote(source.path) or os.path.isfile(source.path)
+        if not there:
+            what, file = f"the weights file {source.path}", "FILE"
+            if source.kind == QUANTISED:
+                what, file = (
+                    f"{source.path}, the feature file with the quantised backbone",
+                    "FILE.h5",
+                )
             raise BackboneError(
-                f"the weights file {source.path} (SHA-256 {source.sha256}) is no longer there; "
-                f"put it back, or say where it is with --weights FILE"
+                f"{what} (SHA-256 {source.sha256}) is no longer there; put it back, or say where "
+                f"it is with --weights {file}"
             )
         return source
 
     def record(self) -> dict[str, str | None]:
-        """As plain values."""
-        return dataclasses.asdict(self)
+        """As plain values, without passwords."""
+        path = self.path
+        shown = public(path) if path is not None and is_remote(path) else path
+        return {**dataclasses.asdict(self), "path": shown}
 
     def same(self, other: Mapping[str, Any]) -> bool:
         """Whether a record names the same weights, wherever the file was."""
         return (self.kind, self.sha256) == (other.get("kind"), other.get("sha256"))
 
     def __str__(self) -> str:
-        return self.path or self.kind
+        return self.kind if self.kind == QUANTISED else self.path or self.kind
+
+
+def _quantised_in(name: str) -> Provenance:
+    """What a feature file with a quantised backbone says of it."""
+    made = FeatureStore(name).provenance
+    if made.precision != INT8:
+        raise WrongUsage(
+            f"weights {name}: is a feature file of precision {made.precision}, which holds no "
+            f"backbone; give a weights file, or a feature file of precision {INT8}"
+        )
+    return made
+
+
+def _is_feature_file(path: Path) -> bool:
+    with contextlib.suppress(OSError, RuntimeError), h5py.File(path, "r", locking=False) as file:
+        return text_attribute(file, layout.FORMAT_ATTRIBUTE) == layout.FORMAT
+    return False
 
 
 def sha256(path: Path) -> str:
@@ -94,9 +134,11 @@ def digest(model: Any) -> str:
 
     Names are left out: Keras numbers its layers anew in every process.
     """
+    import keras
+
     total = ArrayDigest()
-    for array in model.get_weights():
-        total.array("", array)
+    for variable in model.weights:  # one by one: all of them are a second copy of the model
+        total.array("", keras.ops.convert_to_numpy(variable))
     return total.hexdigest()
 
 
@@ -140,8 +182,6 @@ def fill_random(model: Any, calibration: NDArray[np.float32]) -> str:
     The digest is that of the drawn arrays and of the scheme. The measured statistics are left out,
     since their last bits depend on the machine; the canary watches over those.
     """
-    import keras
-
     generator = np.random.default_rng(_RANDOM_SEED)
     for variable in model.weights:
         if "kernel" in variable.name:
@@ -151,12 +191,7 @@ def fill_random(model: Any, calibration: NDArray[np.float32]) -> str:
             drawn = generator.standard_normal(shape, np.float32)
             variable.assign(drawn * np.float32(np.sqrt(2.0 / fan_in)))
     drawn_digest = digest(model)
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.0  # moving statistics := those of the one batch below
-        elif isinstance(getattr(layer, "rate", None), float):
-            layer.rate = 0.0  # no dropout while measuring
-    model(calibration, training=True)
+    calibrate(model, calibration)
     scheme = hashlib.sha256(f"{RANDOM_SCHEME} {drawn_digest}".encode())
     return scheme.hexdigest()
 

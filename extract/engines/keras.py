@@ -12,7 +12,7 @@ from ...features.errors import WrongUsage
 from ..backbones import build as backbones
 from ..backbones.build import Backbone
 from ..backbones.request import Request
-from ..machine import import_keras, versions
+from ..machine import import_keras, may_have_gpu, versions
 from .engine import Engine, Run, Tuning
 
 _PIXELS_A_CALL: Final = 720_000
@@ -23,6 +23,11 @@ _THREADS_VARIABLE: Final = "TF_NUM_INTRAOP_THREADS"
 def available() -> bool:
     """Always: headstart depends on Keras."""
     return True
+
+
+def devices() -> list[str]:
+    """What it computes on; only where there is a sign of a GPU this imports Keras, for seconds."""
+    return (gpus() if may_have_gpu() else []) or ["CPU"]
 
 
 def load(request: Request, tuning: Tuning) -> tuple[Backbone, KerasEngine]:

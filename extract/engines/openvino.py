@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...features.origin import INT8
 from ..backbones.build import Backbone
 from ..backbones.request import Request
 from ..machine import import_openvino, installed, versions
-from . import converted
-from .engine import Engine, Run, Tuning
-
-_PIXELS_A_CALL: Final = 110_000
-_LARGEST_BATCH: Final = 8
+from . import converted, int8
+from .engine import Engine, Run, Tuning, few_a_call
 
 
 def available() -> bool:
@@ -24,18 +22,30 @@ def available() -> bool:
     return installed("openvino")
 
 
+def devices() -> list[str]:
+    """The processor, the one device that it is used on."""
+    import_openvino()
+    return ["CPU"]
+
+
+def ready(request: Request) -> bool:
+    """Whether `load` needs no TensorFlow: the graph is in the cache, or one that is quantised."""
+    return request.precision == INT8 or converted.kept(request)
+
+
 def load(request: Request, tuning: Tuning) -> tuple[Backbone, OpenVINOEngine]:
-    """Compile the converted graph of `request`; only where it is not in the cache, make it."""
-    backbone = converted.cached(request) or converted.convert(request)
+    """Compile the converted graph of `request`; only where it is not in the cache, make it.
+
+    In int8 it is the quantised one, which is made by `calibration` alone.
+    """
+    backbone = int8.load(request) if request.precision == INT8 else converted.made(request)
     return backbone, OpenVINOEngine(backbone, request.precision, tuning)
 
 
 class OpenVINOEngine(Engine):
     """Runs a converted graph, an OpenVINO model or the path of one, on the CPU.
 
-    By default it takes one image a call at 299 pixels, two at 224, up to eight at small sizes: more
-    do not fit into the caches of a core (MobileNetV2 at 224 pixels in f32: 270 images per second by
-    ones and twos, 230 by fours), fewer are calls without need. It uses as many streams as OpenVINO
+    By default a call takes few images (`few_a_call`), and there are as many streams as OpenVINO
     thinks best: one per core on small machines.
     """
 
@@ -49,7 +59,8 @@ class OpenVINOEngine(Engine):
         self._model = self._core.read_model(graph) if of_file else graph
         self._settings: dict[str, Any] = {
             # Left to itself OpenVINO computes in bf16 wherever the CPU can.
-            "INFERENCE_PRECISION_HINT": precision,
+            # What is not quantised of an int8 graph is computed as it was calibrated.
+            "INFERENCE_PRECISION_HINT": "f32" if precision == INT8 else precision,
             "PERFORMANCE_HINT": "THROUGHPUT",
             # Threads tied to cores would keep decoding, and other workers, from sharing them.
             "ENABLE_CPU_PINNING": False,
@@ -58,8 +69,7 @@ class OpenVINOEngine(Engine):
             self._settings["NUM_STREAMS"] = tuning.streams
         if threads := tuning.threads or tuning.share:
             self._settings["INFERENCE_NUM_THREADS"] = threads
-        fitting = _PIXELS_A_CALL // backbone.size**2
-        super().__init__(backbone, tuning.batch or min(_LARGEST_BATCH, max(1, fitting)))
+        super().__init__(backbone, tuning.batch or few_a_call(backbone.size))
 
     def environment(self) -> dict[str, Any]:
         """OpenVINO, and the processor as it names it."""

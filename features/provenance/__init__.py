@@ -11,8 +11,9 @@ from typing import Final
 from ..errors import FeatureFileError
 from ..layout import FEATURE_DTYPES
 
-PRECISIONS: Final = ("f32", "bf16")
-"""Arithmetic that a backbone can run in."""
+INT8: Final = "int8"
+PRECISIONS: Final = ("f32", "bf16", INT8)
+"""Arithmetic that a backbone can run in; in int8 its graph is one of its own."""
 
 MOST_PIXELS: Final = 1 << 12
 """Side of a square input: eight times what the largest backbone was trained on (480)."""
@@ -34,7 +35,8 @@ class Provenance:
     backbone : str
         Name in ``keras.applications``.
     weights_digest : str
-        SHA-256 over the weight arrays, in the order of the model (hexadecimal).
+        SHA-256 over the weight arrays, in the order of the model, or over the quantised graph
+        (hexadecimal).
     pooling : str
         How the last feature map becomes one vector: ``"avg"``.
     size : int
@@ -50,7 +52,7 @@ class Provenance:
     normalisation : str
         The function that maps 0..255 to what the backbone was trained on.
     precision : str
-        Arithmetic of the graph: ``"f32"`` or ``"bf16"``.
+        Arithmetic of the graph: ``"f32"``, ``"bf16"`` or ``"int8"``.
     dtype : str
         dtype of the stored vectors: ``"float32"`` or ``"float16"``.
     preprocessing_version : int
