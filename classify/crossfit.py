@@ -18,6 +18,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ..features.journal.progress import part_of
 from .heads.calibration import (
     ENOUGH,
     Calibration,
@@ -154,7 +155,8 @@ def cross_fit(
         improved = [choice.consider(recipe, task, folds, step, decisions) for choice in choices]
         return sum(improved) / len(improved)
 
-    recipe.search(task, cuts, judge)
+    with part_of(recipe.name):
+        recipe.search(task, cuts, judge)
 
     judged = [choice.judged(recipe, task, folds) for choice in choices]
     probabilities = np.full((len(task.codes) if honest else 0, len(task.names)), np.nan)
@@ -179,7 +181,8 @@ def held_out(
     The parameters are given and may have been chosen with these rows: for doubts, not for scores.
     """
     cuts = [_cut(task, folds, frozenset([fold])) for fold in range(len(folds))]
-    decisions = [values for (values,) in recipe.at(parameters, task, cuts).decisions]
+    with part_of("doubtful labels"):
+        decisions = [values for (values,) in recipe.at(parameters, task, cuts).decisions]
     found = Judged(recipe, task, list(folds), decisions).calibration()
     probabilities = np.full((len(task.codes), len(task.names)), np.nan)
     for rows, values in zip(folds, decisions, strict=True):

@@ -8,20 +8,39 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ..features.errors import TrainingError, WrongUsage, because, count, listed, printable
+from ..features.errors import WrongUsage, count, listed, printable
 from ..features.store import FeatureStore
 from .examples import Examples
 from .examples.augmented import averaged, require_views
 from .examples.parted import training_and_test
-from .folds import FEWEST, Folds, stratified_folds
+from .examples.sampled import Draw, as_frequent_as_in_the_file, in_memory, require_room, sample
+from .examples.stored import bytes_of, require_room_for
+from .folds import FEWEST, FEWEST_BESIDE_A_TEST, folds_of
 from .heads.prediction import mean_of_views
 from .heads.recipe import Task
 from .scores.evaluation import Scores, score
 from .scores.seen import Seen
+from .solver.rows import Stored, joined
 
 BALANCED: Final = "balanced"
 
-_FEWEST_BESIDE_A_TEST: Final = FEWEST - 1  # none has to be scored
+_MOST_VALUES: Final = 2**25
+"""Probabilities of held-out rows, views included, up to which all of a file that is read in blocks
+are held out: 256 MB, and as much again of decision values."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Search:
+    """What parameters are chosen by where the vectors of all examples stay in the file."""
+
+    rows: NDArray[np.intp]
+    """Which of the examples, in order."""
+    task: Task
+    """These, in memory."""
+    folds: list[NDArray[np.intp]]
+    """Rows of this task that are held out together."""
+    alone: bool
+    """Whether nothing else is held out, be it to calibrate or to score."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +67,9 @@ class Experiment:
     notes: list[str]
     contradictory: Examples
     """Rows that were left out because others of the same bytes have another label."""
+    search: Search | None = None
+    """If the vectors are in the file: what to choose parameters by. None of it is in folds that are
+    scored, unless it has to do for these too."""
 
     @classmethod
     def of(
@@ -75,6 +97,11 @@ class Experiment:
             require_views(store, scored.augmented, len(scored))
         cut = folds_of(store, examples, folds, seed, notes, scored=test is None)
         task = task_of(examples, examples.classes, class_weight == BALANCED, seed)
+        search = None
+        if isinstance(task.features, Stored):
+            require_room_for(store, 0 if test is None else len(test), len(task.names))
+            search, cut, more = _beside(store, examples, task, folds, cut, scored=test is None)
+            notes += more
         return cls(
             store,
             examples,
@@ -87,6 +114,7 @@ class Experiment:
             parted.seen,
             notes,
             parted.contradictory,
+            search,
         )
 
     @functools.cached_property
@@ -94,11 +122,17 @@ class Experiment:
         """Training rows that some fold holds out, sorted."""
         return np.sort(np.concatenate(self.folds))
 
-    def of_images(self, of_rows: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(R, K) probabilities of the rows of the task -> (N, K) those of the images."""
-        if not self.tta or self.task.image is None:
-            return of_rows[: len(self.examples)]
-        return mean_of_views(of_rows, self.task.image, len(self.examples))
+    def held_out(self, of_rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(R, K) probabilities of the rows of the task, or of the search if that is held out alone.
+
+        Returns those of the images at `rows`.
+        """
+        task, places = self.task, self.rows
+        if self.search is not None and self.search.alone:
+            task, places = self.search.task, np.searchsorted(self.search.rows, self.rows)
+        if self.tta and task.image is not None:
+            of_rows = mean_of_views(of_rows, task.image, int(task.image.max()) + 1)
+        return of_rows[places]
 
     @functools.cached_property
     def scored(self) -> Examples:
@@ -176,51 +210,78 @@ def task_of(examples: Examples, names: Sequence[str], balanced: bool, seed: int)
     features, codes, image = examples.features, examples.codes_among(names), None
     further = examples.augmented
     if further is not None and len(further.image):
-        features = np.concatenate([features, further.features])
+        features = joined(features, further.features)
         image = np.concatenate([np.arange(len(codes)), further.image])
         codes = codes[image]
     return Task(features, codes, np.array(names), balanced, seed, image)
 
 
-def folds_of(
+def _beside(
     store: FeatureStore,
     examples: Examples,
+    task: Task,
     folds: int,
-    seed: int,
-    notes: list[str],
+    cut: list[NDArray[np.intp]],
     *,
     scored: bool,
-) -> list[NDArray[np.intp]]:
-    """Cut training rows into folds, and note which classes are too small to hold any out.
+) -> tuple[Search, list[NDArray[np.intp]], list[str]]:
+    """What parameters are chosen by where vectors stay in the file; the folds beside it; notes.
 
-    If the folds are `scored`, one image more of each class is needed.
+    What parameters were chosen by is not scored, so that scores are of images that had no say.
     """
-    why = f"cross-validated scores need at least {FEWEST} folds, one of them to choose by"
-    if scored and folds < FEWEST:
-        raise WrongUsage(f"folds {folds}: {why}")
-    fewest = FEWEST if scored else _FEWEST_BESIDE_A_TEST
-    cut: Folds = stratified_folds(examples.codes, examples.groups, folds, seed, fewest)
-    small = cut.too_small.tolist()
-    together = (
-        " that can be held out apart" if (cut.apart[small] < examples.sizes[small]).any() else ""
+    require_room(examples, store.name)
+    draw = sample(examples, task.seed, FEWEST if scored else FEWEST_BESIDE_A_TEST)
+    left = cut
+    if scored:
+        taken = np.union1d(draw.rows, draw.beside)
+        left = [rest for fold in cut if len(rest := np.setdiff1d(fold, taken))]
+    scorable = len(np.unique(examples.codes[np.concatenate([np.zeros(0, np.intp), *left])])) > 1
+    alone = len(task.codes) * len(task.names) > _MOST_VALUES or len(left) < 2 or not scorable
+    search, notes = _search(store, examples, task, folds, draw, alone=alone, scored=scored)
+    drawn = (
+        f"the vectors take {bytes_of(store) / 1e9:.1f} GB and were read in blocks: parameters were "
+        f"chosen on {len(draw.rows):,} of the {len(examples):,} training images, drawn from every "
+        f"class"
     )
-    few = (
-        f"{count(len(small), 'class')} with fewer than {fewest} distinct images{together} "
-        f"(copies, near-copies and groups count as one): "
-        f"{listed([f'{examples.names[code]!r} ({cut.apart[code]:,})' for code in small])}"
-    )
-    if not cut.held_out:
-        raise TrainingError(
-            f"{store.path}: images can be held out of fewer than two classes; {few}; add images"
-            f"{because(notes)}"
-        )
-    if small:
-        rows = int(np.isin(examples.codes, small).sum())
-        never = "trained on and never scored" if scored else "trained on and never held out"
-        notes.append(f"{count(rows, 'image')} {never}, of {few}")
-    if len(cut.held_out) < folds:
-        notes.append(
-            f"{len(cut.held_out)} folds instead of {folds}, because no class has more distinct "
-            f"images"
-        )
-    return cut.held_out
+    if alone:
+        left = [draw.rows[fold] for fold in search.folds]
+        if scored:
+            number = sum(map(len, left))
+            drawn += f"; the scores are of {number:,} of these, by heads trained on these alone"
+            return search, left, [drawn, *notes]
+    elif scored:
+        drawn += ", which are not scored"
+        if len(draw.beside):
+            drawn += f", nor are {len(draw.beside):,} further images of their groups"
+        every, others = (np.unique(examples.codes[np.concatenate(of)]) for of in (cut, left))
+        if len(others) < len(every):
+            drawn += f"; no image is left to score of {count(len(every) - len(others), 'class')}"
+    return search, left, [drawn]
+
+
+def _search(
+    store: FeatureStore,
+    examples: Examples,
+    task: Task,
+    folds: int,
+    draw: Draw,
+    *,
+    alone: bool,
+    scored: bool,
+) -> tuple[Search, list[str]]:
+    """The draw in memory, cut into folds of its own; what there is to say of scores of it alone."""
+    own = in_memory(examples.rows(draw.rows), store.name)
+    notes = [f"{len(own):,} of the {len(examples):,} images were drawn to choose parameters by"]
+    cut = folds_of(store, own, folds, task.seed, notes, scored=scored)
+    del notes[0]  # it was there for whatever this refuses
+    if alone:
+        every = sum(map(len, cut))
+        places = as_frequent_as_in_the_file(examples, [draw.rows[fold] for fold in cut], task.seed)
+        cut = [np.searchsorted(draw.rows, fold) for fold in places]
+        if sum(map(len, cut)) < every:
+            notes.append(
+                "of rare classes, which more was drawn of, so few are scored that each class is as "
+                "frequent as in the file"
+            )
+    of_draw = task_of(own, task.names.tolist(), task.balanced, task.seed)
+    return Search(draw.rows, of_draw, cut, alone), notes

@@ -8,8 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedKFold
 
+from ..features.errors import TrainingError, WrongUsage, because, count, listed
+from ..features.store import FeatureStore
+from .examples import Examples
+
 FEWEST: Final = 3
 """Images of a class that is cross-validated: one to train on, one to choose by, one to score."""
+FEWEST_BESIDE_A_TEST: Final = FEWEST - 1  # none has to be scored
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +85,50 @@ def stratified_folds(
     if np.count_nonzero((images > 0) & ~too_small) < 2:
         return Folds([], small, apart)
     return Folds([np.flatnonzero(np.isin(spread, fold)) for fold in held_out], small, apart)
+
+
+def folds_of(
+    store: FeatureStore,
+    examples: Examples,
+    folds: int,
+    seed: int,
+    notes: list[str],
+    *,
+    scored: bool,
+) -> list[NDArray[np.intp]]:
+    """Cut training rows into folds, and note which classes are too small to hold any out.
+
+    If the folds are `scored`, one image more of each class is needed.
+    """
+    why = f"cross-validated scores need at least {FEWEST} folds, one of them to choose by"
+    if scored and folds < FEWEST:
+        raise WrongUsage(f"folds {folds}: {why}")
+    fewest = FEWEST if scored else FEWEST_BESIDE_A_TEST
+    cut: Folds = stratified_folds(examples.codes, examples.groups, folds, seed, fewest)
+    small = cut.too_small.tolist()
+    together = (
+        " that can be held out apart" if (cut.apart[small] < examples.sizes[small]).any() else ""
+    )
+    few = (
+        f"{count(len(small), 'class')} with fewer than {fewest} distinct images{together} "
+        f"(copies, near-copies and groups count as one): "
+        f"{listed([f'{examples.names[code]!r} ({cut.apart[code]:,})' for code in small])}"
+    )
+    if not cut.held_out:
+        raise TrainingError(
+            f"{store.name}: images can be held out of fewer than two classes; {few}; add images"
+            f"{because(notes)}"
+        )
+    if small:
+        rows = int(np.isin(examples.codes, small).sum())
+        never = "trained on and never scored" if scored else "trained on and never held out"
+        notes.append(f"{count(rows, 'image')} {never}, of {few}")
+    if len(cut.held_out) < folds:
+        notes.append(
+            f"{len(cut.held_out)} folds instead of {folds}, because no class has more distinct "
+            f"images"
+        )
+    return cut.held_out
 
 
 def _cut(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,16 +15,17 @@ from ..features.errors import HeadError, WrongUsage, count, listed
 from ..features.origin import HasOrigin, Origin
 from ..features.provenance import Provenance
 from ..features.provenance.augmentation import Augmentation
-from ..features.rules import unusable
 from ..features.store import FeatureStore
 from . import persistence, soundness
 from .examples.augmented import Augmented, require_fitting_views, require_views
+from .examples.stored import unusable_rows, vectors
 from .heads.prediction import Prediction as Prediction
 from .heads.prediction import first_names, predicted
 from .novelty import Novelty
 from .scores.evaluation import Scores
 from .scores.intervals import in_percent
 from .scores.seen import Seen
+from .solver.rows import Matrix, Stored, passes
 
 THIS_HEAD: Final = "this head"
 REMEDY: Final = (
@@ -147,7 +149,26 @@ class Head(HasOrigin):
         WrongUsage
             If `tta` is asked for, and there are no views.
         """
+        return self._prediction(*self._vectors(features, tta=tta))
+
+    def predict_in_parts(self, store: FeatureStore, *, tta: bool = False) -> Iterator[Prediction]:
+        """As `predict`, part by part where the vectors do not fit into memory."""
+        matrix, views = self._vectors(store, tta=tta)
+        if not isinstance(matrix, Stored):
+            yield self._prediction(matrix, views)
+            return
+        start = 0
+        for block in passes(matrix, "predictions"):
+            rows = np.arange(start, start + len(block))
+            yield self._prediction(block, views and views.among(rows, len(matrix)))
+            start += len(block)
+
+    def _vectors(
+        self, features: FeatureStore | NDArray[np.floating], *, tta: bool
+    ) -> tuple[Matrix, Augmented | None]:
+        """What is to be predicted, and its further views if they count."""
         views = None
+        matrix: Matrix
         if isinstance(features, FeatureStore):
             self.origin.require(features.origin)
             itself = features.views == 0
@@ -155,10 +176,11 @@ class Head(HasOrigin):
                 views = Augmented.of(features, itself)
                 require_fitting_views(features, self.origin.augmentation)
                 require_views(features, views, features.images)
-            features = features.features if itself.all() else features.features[itself]
+            matrix = vectors(features, itself)
         elif tta:
             raise WrongUsage("tta: a bare matrix does not tell which rows are views of one image")
-        matrix = np.asarray(features)
+        else:
+            matrix = np.asarray(features)
         if matrix.dtype.kind in "OSU" or matrix.ndim > 2:
             raise HeadError(
                 "a head predicts feature files and vectors; for images and their paths use "
@@ -169,10 +191,13 @@ class Head(HasOrigin):
                 f"this head takes vectors of {self.provenance.dimension} numbers; received an "
                 f"array of shape {matrix.shape}"
             )
-        if unusable(matrix).any() or (views is not None and unusable(views.features).any()):
+        if unusable_rows(matrix).any() or (views and unusable_rows(views.features).any()):
             raise HeadError(
                 "the vectors hold NaN, infinite or huge values; extract the images again"
             )
+        return matrix, views
+
+    def _prediction(self, matrix: Matrix, views: Augmented | None) -> Prediction:
         found = predicted(self.pipeline, matrix, views)
         counts = np.array([self.training_counts[name] for name in self.label_names])
         if self.class_weight:

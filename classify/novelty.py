@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t
 
-from ..features.digest import blocks
 from .scores.space import principal_components, to_length_one
+from .solver.rows import Matrix, passes, taken
 
 FALSE_ALARMS: Final = 0.01
 """Share of images like the training images that are called unfamiliar nevertheless."""
@@ -81,7 +81,7 @@ class Novelty:
     @classmethod
     def learned(
         cls,
-        features: NDArray[np.floating],
+        features: Matrix,
         folds: Sequence[NDArray[np.intp]],
         codes: NDArray[np.intp],
         classes: int,
@@ -130,7 +130,7 @@ class Novelty:
             others = np.setdiff1d(everything, rows)
             if len(rows) and len(others):
                 known = cls._of(features, others, seed)
-                distances = np.concatenate([distances, known.distances(features[rows])])
+                distances = np.concatenate([distances, known.distances(taken(features, rows))])
                 held_out = np.concatenate([held_out, rows])
         thresholds = _thresholds(distances, codes[held_out], classes, weights[held_out])
         return dataclasses.replace(
@@ -140,7 +140,7 @@ class Novelty:
         )
 
     @classmethod
-    def _of(cls, features: NDArray[np.floating], rows: NDArray[np.intp], seed: int) -> "Novelty":
+    def _of(cls, features: Matrix, rows: NDArray[np.intp], seed: int) -> "Novelty":
         if len(rows) > _EXEMPLARS:
             rows = np.sort(np.random.default_rng(seed).choice(rows, _EXEMPLARS, replace=False))
         vectors = _of_length_one(features[rows])
@@ -155,9 +155,9 @@ class Novelty:
         """Share of images like the training images that the thresholds aim to call unfamiliar."""
         return FALSE_ALARMS
 
-    def distances(self, features: NDArray[np.floating]) -> NDArray[np.float64]:
+    def distances(self, features: Matrix) -> NDArray[np.float64]:
         """(N, D) vectors -> (N,) distances from the training vectors."""
-        parts = [self._distances(block) for block in blocks(features)]
+        parts = [self._distances(block) for block in passes(features, "novelty")]
         return np.concatenate([np.empty(0), *parts])
 
     def _distances(self, features: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -171,7 +171,7 @@ class Novelty:
 
     def scores(
         self,
-        features: NDArray[np.floating],
+        features: Matrix,
         probabilities: NDArray[np.floating],
         counts: NDArray[np.integer],
     ) -> NDArray[np.float64]:

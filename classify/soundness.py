@@ -1,6 +1,6 @@
 """A fitted classifier, and the metadata of its file -> whether the two can be trusted to fit."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -15,6 +15,7 @@ from .heads.machines import machines, require_sound_machine
 from .novelty import Novelty
 from .scores.evaluation import MISTAKES, PER_CLASS
 from .scores.seen import Seen
+from .solver.rows import Matrix, passes
 
 _TOLERANCE: Final = 1e-3
 """Difference of probabilities that another machine's arithmetic may make. It can also turn a tied
@@ -26,24 +27,27 @@ _BYTES_AT_ONCE: Final = 128 << 20
 support vector, of which a file has as many as its author likes."""
 
 
-def probabilities(pipeline: Any, matrix: NDArray[np.floating]) -> NDArray[np.float64]:
+def probabilities(pipeline: Any, matrix: Matrix) -> NDArray[np.float64]:
     """Class probabilities of any number of rows, (N, K) float64; rows sum to one.
 
     scikit-learn predicts float32 vectors in float32, whose rows are off one by more than its own
     scores tolerate, and refuses zero rows.
     """
-    if not len(matrix):
-        return np.empty((0, len(pipeline.classes_)))
+    found, start = np.empty((len(matrix), len(pipeline.classes_))), 0
+    for part in in_parts(pipeline, matrix):
+        found[start : start + len(part)] = part
+        start += len(part)
+    return found
+
+
+def in_parts(pipeline: Any, matrix: Matrix) -> Iterator[NDArray[np.float64]]:
+    """The same, some rows at a time."""
     fitting = _BYTES_AT_ONCE // (makeup.columns(pipeline) * np.dtype(np.float64).itemsize)
     at_once = min(_ROWS_AT_ONCE, max(1, fitting))
-    parts = []
-    for start in range(0, len(matrix), at_once):
-        rows = matrix[start : start + at_once]
-        if rows.dtype == np.float16:
-            rows = rows.astype(np.float32)
+    for rows in passes(matrix, "predictions", at_once) if len(matrix) else ():
+        rows = rows.astype(np.float32) if rows.dtype == np.float16 else rows
         raw = np.asarray(pipeline.predict_proba(rows), np.float64)
-        parts.append(raw / raw.sum(axis=1, keepdims=True))
-    return np.concatenate(parts)
+        yield (raw / raw.sum(axis=1, keepdims=True)).reshape(len(rows), len(pipeline.classes_))
 
 
 def fault(pipeline: Any, metadata: dict[str, Any]) -> str:

@@ -10,15 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
+from ..features.errors import listed
+from ..features.journal.progress import part_of
 from ..features.store import FeatureStore
 from .crossfit import CrossFit, cross_fit
+from .examples.stored import beyond_memory, require_in_memory
 from .experiment import Experiment
 from .head import REMEDY, THIS_HEAD, Head
 from .heads import AUTO, CHEAP, RECIPES, recipe_of
 from .heads.prediction import predicted
 from .heads.recipe import Recipe, Task
+from .heads.settled import Settled
 from .novelty import Novelty
 from .scores.leaderboard import Standing, ranked
+from .solver.rows import passes
 
 _MANY_KNOWN: Final = 0.1
 """Share of the test images that look like training images from which on they may be the easy ones
@@ -78,9 +83,10 @@ def train(
         If an option has an impossible value.
     """
     started = time.perf_counter()
-    recipes = _recipes(head)
+    recipes, left_out = _fitting(_recipes(head), store)
     experiment = Experiment.of(store, folds, seed, class_weight, min_images, tta=tta)
     every, probabilities, notes = _choose(recipes, experiment)
+    notes += left_out
     if len(every) > 1:
         best, *others = every
         behind = ", ".join(f"{one.recipe.name} {one.choice_log_loss:.3f}" for one in others)
@@ -120,8 +126,10 @@ def train_all(
         Every kind of head, best first.
     """
     started = time.perf_counter()
+    recipes, left_out = _fitting(list(RECIPES.values()), store)
     experiment = Experiment.of(store, folds, seed, class_weight, min_images, tta=tta)
-    every, chosen, notes = _choose(list(RECIPES.values()), experiment)
+    every, chosen, notes = _choose(recipes, experiment)
+    notes += left_out
     entries = [
         (
             Standing.of(
@@ -153,6 +161,19 @@ def _recipes(head: Any) -> list[Recipe]:
     return [recipe_of(head)]
 
 
+def _fitting(recipes: list[Recipe], store: FeatureStore) -> tuple[list[Recipe], list[str]]:
+    """Those that can be trained on a file, whatever its size, and which were left out."""
+    if not beyond_memory(store):
+        return recipes, []
+    fitting = [one for one in recipes if one.streams]
+    others = [one.name for one in recipes if not one.streams]
+    if not fitting:
+        able = listed([one.name for one in RECIPES.values() if one.streams])
+        require_in_memory(store, f"head {others[0]} ({able} can read them in blocks)")
+    what = f"{listed(others)} would take all vectors in memory: left out"
+    return fitting, [what] if others else []
+
+
 @dataclasses.dataclass(frozen=True)
 class _Learned:
     """A recipe after the experiment."""
@@ -172,20 +193,39 @@ class _Learned:
 
 def _learn(recipe: Recipe, experiment: Experiment) -> _Learned:
     started = time.perf_counter()
-    task, test = experiment.task, experiment.test
-    cross = cross_fit(recipe, task, experiment.folds, honest=test is None, views=experiment.tta)
-    pipeline = fitted(recipe, task, cross)
+    test = experiment.test
+    cross = _crossed(recipe, experiment)
+    pipeline = fitted(recipe, experiment.task, cross)
     if test is None:
-        found = experiment.of_images(cross.probabilities)[experiment.rows]
+        found = experiment.held_out(cross.probabilities)
     else:
         further = test.augmented if experiment.tta else None
         found = predicted(pipeline, test.features, further)
     return _Learned(recipe, cross, pipeline, found, time.perf_counter() - started)
 
 
+def _crossed(recipe: Recipe, experiment: Experiment) -> CrossFit:
+    """The results of cross-fitting.
+
+    Where the vectors are in a file, the parameters are those of some rows; with them classifiers of
+    all rows are calibrated and scored, which begin where those of the few ended.
+    """
+    search, honest = experiment.search, experiment.test is None
+    fit = functools.partial(cross_fit, views=experiment.tta)
+    if search is None:
+        return fit(recipe, experiment.task, experiment.folds, honest=honest)
+    first = fit(recipe, search.task, search.folds, honest=honest and search.alone)
+    if search.alone or (recipe.probabilities and not honest):
+        return first
+    settled = Settled(recipe, first.parameters, first.start)
+    cross = fit(settled, experiment.task, experiment.folds, honest=honest)
+    return dataclasses.replace(cross, judged=first.judged)
+
+
 def fitted(recipe: Recipe, task: Task, cross: CrossFit) -> Pipeline:
     """Fit on all rows what cross-fitting chose, its calibration included."""
-    steps = recipe.fit(cross.parameters, task, cross.start)
+    with part_of(recipe.name):
+        steps = recipe.fit(cross.parameters, task, cross.start)
     if cross.calibration is not None:
         name, classifier = steps[-1]
         steps[-1] = name, cross.calibration.after(classifier)
@@ -200,15 +240,18 @@ def _choose(
     if len(every) == 1:
         return every, every[0].probabilities, []
     every.sort(key=lambda one: one.choice_log_loss)
-    if experiment.test is not None:
+    task, folds, search = experiment.task, experiment.folds, experiment.search
+    if experiment.test is not None or (search is not None and not search.alone):
         return every, every[0].probabilities, []
+    if search is not None:  # what chooses is what is scored
+        task, folds = search.task, search.folds
     chosen = every[0].cross.probabilities.copy()
-    for fold, images in enumerate(experiment.folds):
-        rows = experiment.task.views_of(images)
+    for fold, images in enumerate(folds):
+        rows = task.views_of(images)
         losses = [one.cross.fold_judged[fold].log_loss() for one in every]
         chosen[rows] = every[int(np.argmin(losses))].cross.probabilities[rows]
     note = "these are the scores of choosing a kind of head as well, anew for each fold"
-    return every, experiment.of_images(chosen)[experiment.rows], [note]
+    return every, experiment.held_out(chosen), [note]
 
 
 def _head(
@@ -221,7 +264,8 @@ def _head(
     store, task, examples = experiment.store, experiment.task, experiment.examples
     known = experiment.known
     if known is not None and len(known) > _MANY_KNOWN * (len(known) + len(experiment.scored)):
-        right = learned.pipeline.predict(known.features) == known.labels
+        parts = [learned.pipeline.predict(block) for block in passes(known.features, "copies")]
+        right = np.concatenate(parts) == known.labels
         notes = (*notes, f"of the test images that are not scored, {right.mean():.1%} are right")
     counts = np.bincount(experiment.codes).tolist()
     return Head(

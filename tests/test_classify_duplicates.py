@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from headstart.classify.scores import duplicates, seen
+from headstart.classify.scores import seen, space
 from headstart.classify.scores.duplicates import Likeness
 from headstart.classify.scores.groups import Grouping, groups, together
 from headstart.classify.scores.seen import Seen
@@ -131,7 +131,7 @@ def brute_force(vectors, labels):
 @pytest.mark.parametrize("columns", [32, 700])
 @pytest.mark.parametrize("cells", [1 << 24, 5000])
 def test_near_copies_are_those_of_the_definition_in_one_block_or_many(columns, cells, monkeypatch):
-    monkeypatch.setattr(duplicates, "_CELLS", cells)
+    monkeypatch.setattr(space, "_CELLS", cells)
     generator = np.random.default_rng(0)
     features = photographs(500, columns)
     for start, apart in ((0, 0.1), (50, 0.3), (100, 0.6), (150, 1.0)):

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from ...features.errors import TrainingError
 from ...features.layout import NO_GROUP, NO_LABEL
-from ...features.rules import unusable
 from ...features.store import FeatureStore
 from ..scores.groups import Grouping, together
+from ..solver.rows import Matrix, taken
 from .augmented import Augmented
+from .stored import unusable_rows, vectors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,8 +24,8 @@ class Examples:
     may be a hundred thousand characters.
     """
 
-    features: NDArray[np.floating]
-    """(N, D) float32, of the images themselves."""
+    features: Matrix
+    """(N, D) float32, of the images themselves; in the file, if they are too many."""
     codes: NDArray[np.intp]
     """(N,) classes, as indices into `names`."""
     identities: NDArray[np.uint64]
@@ -43,11 +44,12 @@ class Examples:
     """How their near-copies were found, after `grouped`."""
 
     def rows(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> "Examples":
-        """Some of them."""
-        if chosen.dtype == np.bool_ and chosen.all():
+        """Some of them; of all of them there is no copy."""
+        every = np.ones(len(self), bool) if chosen.dtype == np.bool_ else np.arange(len(self))
+        if np.array_equal(chosen, every):
             return self
         return Examples(
-            self.features[chosen],
+            taken(self.features, chosen),
             self.codes[chosen],
             self.identities[chosen],
             self.groups[chosen],
@@ -127,17 +129,15 @@ def labelled(store: FeatureStore) -> Labelled:
     rows = (store.labels != NO_LABEL) & (store.views == 0)
     if not rows.any():
         raise TrainingError(
-            f"{store.path}: none of its {store.images} images has a label; put the images of each "
+            f"{store.name}: none of its {store.images} images has a label; put the images of each "
             f"class into a folder of its own, or give a manifest with a 'label' column, and run "
             f"`headstart extract` again (nothing is embedded twice)"
         )
-    features = store.features if rows.all() else store.features[rows]
+    features = vectors(store, rows)
     # The file sorts names by their bytes, Python by their characters.
     names = sorted(store.label_names)
     places = {name: place for place, name in enumerate(names)}
     codes = np.array([places[name] for name in store.label_names], np.intp)
-    # scikit-learn would compute means and products of float16 in float16.
-    features = features.astype(np.float32, copy=False)
     paths = np.asarray(store.raw_paths)[rows]
     augmented = Augmented.of(store, rows)
     _require_finite(store, features, paths)
@@ -158,13 +158,11 @@ def labelled(store: FeatureStore) -> Labelled:
     )
 
 
-def _require_finite(
-    store: FeatureStore, features: NDArray[np.float32], paths: NDArray[np.bytes_]
-) -> None:
-    bad = unusable(features)
+def _require_finite(store: FeatureStore, features: Matrix, paths: NDArray[np.bytes_]) -> None:
+    bad = unusable_rows(features)
     if bad.any():
         raise TrainingError(
-            f"{store.path}: {int(bad.sum())} of its vectors have NaN or infinite values, or far "
+            f"{store.name}: {int(bad.sum())} of its vectors have NaN or infinite values, or far "
             f"too large ones, the first that of {os.fsdecode(paths[bad][0])}; extract the "
             f"images again with --fresh, in f32 if it was bf16"
         )

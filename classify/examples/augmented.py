@@ -8,13 +8,15 @@ from numpy.typing import NDArray
 from ...features.errors import WrongUsage
 from ...features.provenance.augmentation import Augmentation
 from ...features.store import FeatureStore
+from ..solver.rows import Matrix, taken
+from .stored import vectors
 
 
 @dataclasses.dataclass(frozen=True)
 class Augmented:
     """Views 1 and up of some images; the images themselves are rows elsewhere."""
 
-    features: NDArray[np.floating]
+    features: Matrix
     """(M, D) float32."""
     image: NDArray[np.intp]
     """(M,): which of the images each is of."""
@@ -33,7 +35,7 @@ class Augmented:
         # Rows are sorted by image and view: the image itself is the last view 0 before any other.
         place = np.where(rows[itself], np.cumsum(rows[itself]) - 1, -1)[np.cumsum(itself) - 1]
         chosen = ~itself & (place >= 0)
-        return cls(store.features[chosen].astype(np.float32, copy=False), place[chosen])
+        return cls(vectors(store, chosen), place[chosen])
 
     def among(self, chosen: NDArray[np.bool_] | NDArray[np.intp], images: int) -> "Augmented":
         """Those of some of the images, each chosen once."""
@@ -43,7 +45,7 @@ class Augmented:
         place = np.full(images, -1)
         place[rows] = np.arange(len(rows))
         kept = place[self.image] >= 0
-        return Augmented(self.features[kept], place[self.image[kept]])
+        return Augmented(taken(self.features, kept), place[self.image[kept]])
 
 
 def averaged(store: FeatureStore) -> str:
@@ -62,7 +64,7 @@ def require_fitting_views(store: FeatureStore, trained_with: Augmentation) -> No
     require_trained(trained_with)
     if not trained_with.joins(store.augmentation.recipe):
         raise WrongUsage(
-            f"{store.path}: its views were made by {store.augmentation.changes!r}, those that "
+            f"{store.name}: its views were made by {store.augmentation.changes!r}, those that "
             f"the head was trained with by {trained_with.changes!r}; leave --tta out"
         )
     _require_any(store)
@@ -80,7 +82,7 @@ def require_views(store: FeatureStore, views: Augmented | None, images: int) -> 
     lacking = images - (0 if views is None else len(np.unique(views.image)))
     if lacking:
         raise WrongUsage(
-            f"{store.path}: --tta takes the mean over views, and {lacking:,} of the {images:,} "
+            f"{store.name}: --tta takes the mean over views, and {lacking:,} of the {images:,} "
             f"images have none (those of the test split have not by default); extract the images "
             f"again with --views-of all, or leave it out"
         )
@@ -89,7 +91,7 @@ def require_views(store: FeatureStore, views: Augmented | None, images: int) -> 
 def _require_any(store: FeatureStore) -> None:
     if store.augmentation.views == 1:
         raise WrongUsage(
-            f"{store.path}: --tta takes the mean over views of an image, and this file has none; "
+            f"{store.name}: --tta takes the mean over views of an image, and this file has none; "
             f"extract the images again with --views 4, say, or leave it out"
         )
 

@@ -4,6 +4,8 @@ import dataclasses
 import functools
 import os
 from collections.abc import Callable
+from typing import Final
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +13,14 @@ from numpy.typing import NDArray
 from ...features.errors import TrainingError, because, listed
 from ...features.layout import TEST, VALIDATION
 from ...features.store import FeatureStore
+from ..scores.groups import Grouping
 from ..scores.seen import Seen
+from ..scores.seen import compared as seen_of
+from ..solver.rows import Stored
 from . import Examples, Labelled, labelled
+
+_FOUND: Final["WeakKeyDictionary[FeatureStore, dict[bool, Grouping]]"] = WeakKeyDictionary()
+"""Of the training images of files that are read in blocks, with and without a test split."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +50,7 @@ def training_and_test(
     """
     usable = labelled(store)
     own, test, notes = apart(usable, split=split)
-    training = own.grouped()
+    training = _grouped(store, own, split=split)
     if min_images > 1:
         training, test = large_classes(training, test, min_images, notes)
     require_classes(store, training, test, notes)
@@ -54,12 +62,25 @@ def training_and_test(
         # Numbered like those of the test images.
         groups = own.groups[np.isin(own.codes, training.codes)]
         test, known = _fresh(training, test, seen(), groups, notes)
+        notes += _compared(training)
     if split and (usable.splits == VALIDATION).any():
         notes.append(
             f"{int((usable.splits == VALIDATION).sum())} images of the validation split are "
             f"trained on too: regularisation is chosen by cross-validation"
         )
     return Parted(training, test, known, seen, notes, usable.contradictory)
+
+
+def _grouped(store: FeatureStore, training: Examples, *, split: bool) -> Examples:
+    """The same in groups; those of a file that is read in blocks, which take minutes, once."""
+    if not isinstance(training.features, Stored) or not len(training):
+        return training.grouped()
+    found = _FOUND.setdefault(store, {})
+    if split not in found:
+        known = training.grouped().grouping
+        assert known is not None
+        found[split] = known
+    return dataclasses.replace(training, groups=found[split].groups, grouping=found[split])
 
 
 def apart(usable: Labelled, *, split: bool = True) -> tuple[Examples, Examples | None, list[str]]:
@@ -130,6 +151,18 @@ def _fresh(
     return None, None
 
 
+def _compared(training: Examples) -> list[str]:
+    """With how many training images test images were compared, unless that is all."""
+    images = len(training) if training.grouping is None else len(training.grouping.images)
+    compared = seen_of(images, *training.features.shape)
+    if compared == images:
+        return []
+    among = (
+        f"among {compared:,} of the {images:,} distinct training images ({compared / images:.0%})"
+    )
+    return [f"near-copies of test images were sought {among}, drawn at random"]
+
+
 def require_classes(
     store: FeatureStore, examples: Examples, test: Examples | None, notes: list[str]
 ) -> None:
@@ -137,22 +170,22 @@ def require_classes(
     names = examples.classes
     if test is not None and not names:
         raise TrainingError(
-            f"{store.path}: all {len(test)} labelled images are in the test split; some must be "
+            f"{store.name}: all {len(test)} labelled images are in the test split; some must be "
             f"left to train on{because(notes)}"
         )
     if not names:
         raise TrainingError(
-            f"{store.path}: no class is left to train on; add images, or lower --min-images"
+            f"{store.name}: no class is left to train on; add images, or lower --min-images"
             f"{because(notes)}"
         )
     if len(names) < 2:
         raise TrainingError(
-            f"{store.path}: only one class, {names[0]!r}, among the {len(examples)} labelled "
+            f"{store.name}: only one class, {names[0]!r}, among the {len(examples)} labelled "
             f"training images; a classifier needs at least two{because(notes)}"
         )
     if test is not None and not set(test.classes) & set(names):
         raise TrainingError(
-            f"{store.path}: no image of the test split is of a class that can be trained on "
+            f"{store.name}: no image of the test split is of a class that can be trained on "
             f"({listed(list(map(repr, names)))}), so nothing could be scored; check the labels of "
             f"the test split{because(notes)}"
         )

@@ -10,6 +10,7 @@ from sklearn.base import clone, is_classifier
 from sklearn.utils.validation import has_fit_parameter
 
 from ...features.errors import TrainingError, WrongUsage, first_line
+from ...features.journal.progress import step
 from ..solver.losses import columns_of
 from .recipe import SIGMOID, TEMPERATURE, Cut, Decisions, Parameters, Probabilities, Step, Task
 
@@ -22,6 +23,7 @@ class Given:
 
     calibrations = SIGMOID, TEMPERATURE
     searches = False
+    streams = False
 
     def __init__(self, classifier: Any) -> None:
         if isinstance(classifier, type) or not _is_classifier(classifier):
@@ -43,7 +45,13 @@ class Given:
         """A single step: there is nothing to search."""
         judge(self.at({}, task, cuts))
 
-    def at(self, parameters: Parameters, task: Task, cuts: Sequence[Cut]) -> Step:
+    def at(
+        self,
+        parameters: Parameters,
+        task: Task,
+        cuts: Sequence[Cut],
+        start: Any = None,  # noqa: ARG002
+    ) -> Step:
         """Fit a clone for every cut, several at once."""
 
         def decide(cut: Cut) -> list[Decisions]:
@@ -62,14 +70,17 @@ class Given:
                     f"head {self.name}: it gives {decisions[0].shape[1]} values per row for "
                     f"{classes} classes; {expected} are needed (one class against the rest)"
                 )
+            done.add(1)
             return decisions
 
         parallel = joblib.Parallel(joblib.cpu_count(), prefer="threads")
-        return Step(parameters, parallel(joblib.delayed(decide)(cut) for cut in cuts))
+        with step("folds", len(cuts), "fold") as done:
+            return Step(parameters, parallel(joblib.delayed(decide)(cut) for cut in cuts))
 
     def fit(self, parameters: Parameters, task: Task, start: Any = None) -> list[tuple[str, Any]]:  # noqa: ARG002
         """Fit a clone on all rows."""
-        return [("classify", self._fitted(task, np.arange(len(task.codes))))]
+        with step("the fit to all images"):
+            return [("classify", self._fitted(task, np.arange(len(task.codes))))]
 
     def _fitted(self, task: Task, rows: NDArray[np.intp]) -> Any:
         if task.balanced:

@@ -11,8 +11,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
+from ...features.journal.progress import step
 from ..solver.losses import LogLoss, Loss, SquaredHinge
+from ..solver.memory import give_back
 from ..solver.path import LinearPath
+from ..solver.rows import Stored
 from .recipe import SIGMOID, TEMPERATURE, Cut, Decisions, Parameters, Probabilities, Step, Task
 from .scaling import shrunken_scaler
 
@@ -24,6 +27,8 @@ STRENGTHS: Final = tuple(float(f"{10 ** (k / 2):.2g}") for k in range(-12, 3))
 _START: Final = STRENGTHS.index(1e-2)
 """Standardised embeddings have about as many columns as there are rows, so that the best C lies far
 below scikit-learn's default of 1."""
+_LAST: Final = 1e-6
+"""How near to its minimum the objective is of features in a file, where nothing comes after."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +42,7 @@ class Linear:
     """Makes scikit-learn's fitted classifier of coefficients for standardised features."""
     calibrations: tuple[str, ...] = ()
     searches: bool = True
+    streams: bool = True
 
     def search(self, task: Task, cuts: Sequence[Cut], judge: Callable[[Step], float]) -> None:
         """Walk along the path of regularisation, as long as that improves anything."""
@@ -57,9 +63,14 @@ class Linear:
             if shares[0] == 1:
                 return
 
-    def at(self, parameters: Parameters, task: Task, cuts: Sequence[Cut]) -> Step:
+    def at(
+        self, parameters: Parameters, task: Task, cuts: Sequence[Cut], start: Any = None
+    ) -> Step:
         """Fit for every cut with one C."""
-        return self._step(self._path(task, cuts), parameters["C"], cuts)
+        path = self._path(task, cuts)
+        if start is not None:
+            path.start_from(np.repeat(start[None], len(cuts), axis=0))
+        return self._step(path, parameters["C"], cuts)
 
     def fit(self, parameters: Parameters, task: Task, start: Any = None) -> list[tuple[str, Any]]:
         """Fit on all rows."""
@@ -67,15 +78,17 @@ class Linear:
         path = self._path(task, [Cut(everything, ())])
         if start is not None:
             path.start_from(start[None])
-        path.solve(parameters["C"], tolerance=1e-5)
+        path.solve(parameters["C"], tolerance=_LAST if isinstance(task.features, Stored) else 1e-5)
         path.finish(parameters["C"])
         coefficients = path.coefficients(0)
         del path  # its copy of the features
+        give_back()
         scaler = shrunken_scaler(task.features, task.shares(everything))
         classifier = self.classifier(coefficients, scaler, parameters, task)
         return [("scale", scaler), ("classify", classifier)]
 
     def _path(self, task: Task, cuts: Sequence[Cut]) -> LinearPath:
+        give_back()
         return LinearPath(
             task.features,
             task.codes,
@@ -89,6 +102,7 @@ class Linear:
     def _step(
         self, path: LinearPath, strength: float, cuts: Sequence[Cut], leg: int | None = None
     ) -> Step:
+        give_back()
         decisions = path.solve(strength, [cut.held_out for cut in cuts])
         return Step({"C": strength}, decisions, leg, path.solution.mean(axis=0))
 
@@ -109,8 +123,11 @@ def _logistic_regression(
         **parameters, class_weight=task.class_weight, max_iter=2000, warm_start=True
     )
     classifier.coef_, classifier.intercept_ = coefficients
+    if isinstance(task.features, Stored):  # it would want them whole
+        return _with(classifier, coefficients, scaler, task).set_params(warm_start=False)
     shares = task.shares(np.arange(len(task.codes)))
-    classifier.fit(scaler.transform(task.features), task.codes, sample_weight=shares)
+    with step("the fit to all images"):
+        classifier.fit(scaler.transform(task.features), task.codes, sample_weight=shares)
     classifier.classes_ = task.names
     return classifier.set_params(warm_start=False)
 
@@ -120,6 +137,11 @@ def _linear_svc(
 ) -> LinearSVC:
     # LinearSVC takes no starting point, and liblinear solves one class after another.
     classifier = LinearSVC(**parameters, class_weight=task.class_weight)
+    return _with(classifier, coefficients, scaler, task)
+
+
+def _with(classifier: Any, coefficients: Coefficients, scaler: StandardScaler, task: Task) -> Any:
+    """The classifier as if it had been fitted."""
     classifier.coef_, classifier.intercept_ = (values.astype(np.float64) for values in coefficients)
     classifier.classes_ = task.names
     classifier.n_features_in_ = scaler.n_features_in_

@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...features.durable.table import in_html
-from ...features.errors import count
+from ...features.errors import HeadError, count
 from .. import soundness
 from ..examples.augmented import Augmented
+from ..solver.memory import free_memory
+from ..solver.rows import Matrix, Stored
 
 _MOST_NAMES: Final = 5  # in one line
 _MOST_ROWS: Final = 10  # of a small table
@@ -73,16 +75,29 @@ class Prediction:
         return np.argsort(-self.probabilities, axis=1, kind="stable")
 
 
-def predicted(
-    pipeline: Any, features: NDArray[np.floating], views: Augmented | None
-) -> NDArray[np.float64]:
+def predicted(pipeline: Any, features: Matrix, views: Augmented | None) -> NDArray[np.float64]:
     """(N, D) images, and further views to take the mean over -> (N, K) class probabilities."""
-    itself = soundness.probabilities(pipeline, features)
+    if isinstance(features, Stored):
+        _require_room(len(features), len(pipeline.classes_))
+    found = soundness.probabilities(pipeline, features)
     if views is None:
-        return itself
-    every = np.concatenate([itself, soundness.probabilities(pipeline, views.features)])
-    image = np.concatenate([np.arange(len(features)), views.image])
-    return mean_of_views(every, image, len(features))
+        return found
+    start = 0
+    for part in soundness.in_parts(pipeline, views.features):
+        np.add.at(found, views.image[start : start + len(part)], part)
+        start += len(part)
+    found /= (1 + np.bincount(views.image, minlength=len(found)))[:, None]
+    return found
+
+
+def _require_room(rows: int, classes: int) -> None:
+    needed, free = 8 * rows * classes, free_memory()
+    if needed > free:
+        raise HeadError(
+            f"the probabilities of {rows:,} images and {classes:,} classes take {needed / 1e9:.1f} "
+            f"GB of memory, and {free / 1e9:.1f} GB are free; `headstart predict` takes the images "
+            f"in parts"
+        )
 
 
 def mean_of_views(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import Normalizer, StandardScaler, normalize
 
+from ...features.journal.progress import step
 from .recipe import TEMPERATURE, Cut, Decisions, Parameters, Step, Task
 
 
@@ -25,14 +26,26 @@ class Prototype:
     probabilities: None = None
     calibrations: tuple[str, ...] = (TEMPERATURE,)
     searches: bool = False
+    streams: bool = False
 
     def search(self, task: Task, cuts: Sequence[Cut], judge: Callable[[Step], float]) -> None:
         """A single step: there is nothing to search."""
         judge(self.at({}, task, cuts))
 
-    def at(self, parameters: Parameters, task: Task, cuts: Sequence[Cut]) -> Step:
+    def at(
+        self,
+        parameters: Parameters,
+        task: Task,
+        cuts: Sequence[Cut],
+        start: Any = None,  # noqa: ARG002
+    ) -> Step:
         """Means for every cut."""
-        return Step(parameters, [_decide(task, cut) for cut in cuts])
+        decisions = []
+        with step("folds", len(cuts), "fold") as done:
+            for cut in cuts:
+                decisions.append(_decide(task, cut))
+                done.add(1)
+        return Step(parameters, decisions)
 
     def fit(self, parameters: Parameters, task: Task, start: Any = None) -> list[tuple[str, Any]]:  # noqa: ARG002
         """Means of all rows."""

@@ -1,22 +1,22 @@
 """The RBF kernel as matrix products: an SVM with scikit-learn's solver, without its slow kernel."""
 
-import contextlib
 import dataclasses
 import itertools
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 from sklearn.kernel_approximation import Nystroem
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import SVC
 
-from ..solver.path import LinearPath, product
+from ...features.journal.progress import Progress, step
+from ..solver.memory import free_memory
+from ..solver.objectives import product
+from ..solver.path import LinearPath
 from .linear import SVM
 from .recipe import SIGMOID, TEMPERATURE, Cut, Decisions, Parameters, Step, Task
 from .scaling import shrunken_scaler
@@ -30,6 +30,8 @@ loss, on cats and dogs, digits, and 105 characters in many typefaces."""
 _LANDMARKS: Final = 1024
 _LANDMARK_STRENGTHS: Final = (1e-3, 1e-2)
 
+_AT_ONCE: Final = 2**33
+"""Multiplications of one product: a tenth of a second, or a few."""
 _BYTES: Final = 16
 """Memory per entry of the kernel matrix: in float32, on the way to it, and for the solver."""
 
@@ -47,19 +49,29 @@ class Rbf:
 
     name: str = "svm-rbf"
     searches: bool = True
+    streams: bool = False
     probabilities: None = None
     calibrations: tuple[str, ...] = (SIGMOID, TEMPERATURE)
 
     def search(self, task: Task, cuts: Sequence[Cut], judge: Callable[[Step], float]) -> None:
         """Try the whole grid; a kernel is computed once for all C."""
         grid = _grid(task)
-        decided = [list(_decide(grid, task, cut)) for cut in cuts]
+        with step("gamma and C", len(grid) * len(cuts), "machine") as done:
+            decided = [list(_counted(_decide(grid, task, cut), done)) for cut in cuts]
         for place, parameters in enumerate(grid):
             judge(Step(parameters, [of_cut[place] for of_cut in decided]))
 
-    def at(self, parameters: Parameters, task: Task, cuts: Sequence[Cut]) -> Step:
+    def at(
+        self,
+        parameters: Parameters,
+        task: Task,
+        cuts: Sequence[Cut],
+        start: Any = None,  # noqa: ARG002
+    ) -> Step:
         """Fit a machine for every cut."""
-        return Step(parameters, [next(_decide([parameters], task, cut)) for cut in cuts])
+        with step("folds", len(cuts), "fold") as done:
+            decided = [list(_counted(_decide([parameters], task, cut), done)) for cut in cuts]
+        return Step(parameters, [decisions for (decisions,) in decided])
 
     def fit(self, parameters: Parameters, task: Task, start: Any = None) -> list[tuple[str, Any]]:  # noqa: ARG002
         """Fit on all rows; keep the support vectors only."""
@@ -74,7 +86,8 @@ class Rbf:
         gamma = parameters["gamma"]
         machine = _svc(parameters, task)
         kernel = _kernel(squared_distances(scaled, scaled), gamma)
-        machine.fit(kernel, task.codes, sample_weight=_weights(task, everything))
+        with step("the fit to all images"):
+            machine.fit(kernel, task.codes, sample_weight=_weights(task, everything))
         machine.classes_ = task.names
         # Rows that are no support vectors do not count: from here on the machine gets kernels with
         # those that are, in its own order of them, and nothing else is saved.
@@ -124,6 +137,12 @@ def _decide(grid: Sequence[Parameters], task: Task, cut: Cut) -> Iterator[list[D
             yield [values.reshape(len(values), -1) for values in decisions]
 
 
+def _counted(decided: Iterator[list[Decisions]], done: Progress) -> Iterator[list[Decisions]]:
+    for decisions in decided:
+        done.add(1)
+        yield decisions
+
+
 def _decide_by_landmarks(
     grid: Sequence[Parameters],
     task: Task,
@@ -154,7 +173,12 @@ def squared_distances(
     rows: NDArray[np.float32], others: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """Squared Euclidean distances, (n, m), in float32: scikit-learn computes them in float64."""
-    apart = product(rows, others, across=True)
+    apart = np.empty((len(rows), len(others)), np.float32)
+    # In parts: nothing else is done by Python meanwhile, an interrupt is not heard.
+    size = max(1, _AT_ONCE // max(1, others.size))
+    for start in range(0, len(rows), size):
+        part = slice(start, start + size)
+        apart[part] = product(rows[part], others, across=True)
     apart *= -2
     apart += np.einsum("ij,ij->i", rows, rows)[:, None]
     apart += np.einsum("ij,ij->i", others, others)
@@ -184,13 +208,3 @@ def _nystroem(parameters: Parameters, task: Task) -> Nystroem:
         n_components=int(parameters["landmarks"]),
         random_state=task.seed,
     )
-
-
-def free_memory() -> int:
-    """Bytes available without swapping, also in a container with a limit of its own."""
-    free = int(psutil.virtual_memory().available)
-    with contextlib.suppress(OSError, ValueError):  # no such limit
-        group = Path("/sys/fs/cgroup")
-        limit, used = (int((group / f"memory.{one}").read_text()) for one in ("max", "current"))
-        free = min(free, max(limit - used, 0))
-    return free

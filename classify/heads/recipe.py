@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..solver.rows import Matrix
 from ..solver.standard import balancing
 
 Decisions = NDArray[np.floating]
@@ -27,8 +28,8 @@ TEMPERATURE: Final = "temperature"
 class Task:
     """Rows to learn from, and how: N images, and further views of them if there are any."""
 
-    features: NDArray[np.floating]
-    """(R, D), the images themselves first."""
+    features: Matrix
+    """(R, D), the images themselves first; in a file, if they are too many for the memory."""
     codes: NDArray[np.intp]
     """(R,) classes, as indices into `names`."""
     names: NDArray[np.str_]
@@ -107,6 +108,10 @@ class Recipe(Protocol):
         """Whether there are parameters to choose."""
 
     @property
+    def streams(self) -> bool:
+        """Whether `at` and `fit` take features that are in a file."""
+
+    @property
     def probabilities(self) -> Probabilities | None:
         """Turns decision values into probabilities; None if that takes a calibration."""
 
@@ -117,8 +122,10 @@ class Recipe(Protocol):
     def search(self, task: Task, cuts: Sequence[Cut], judge: Callable[[Step], float]) -> None:
         """Show steps to `judge`, which returns the share of its choices that each step advances."""
 
-    def at(self, parameters: Parameters, task: Task, cuts: Sequence[Cut]) -> Step:
-        """The step of these parameters."""
+    def at(
+        self, parameters: Parameters, task: Task, cuts: Sequence[Cut], start: Any = None
+    ) -> Step:
+        """The step of these parameters; from a `start` as of `fit`."""
 
     def fit(self, parameters: Parameters, task: Task, start: Any = None) -> list[tuple[str, Any]]:
         """Fit on all rows: the named steps of a pipeline."""

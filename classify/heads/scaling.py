@@ -1,12 +1,15 @@
 """Features -> the scaler that heads begin with."""
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.preprocessing import StandardScaler
 
+from ..solver.rows import Matrix, passes
 from ..solver.standard import scales
+
+_ROWS_AT_ONCE: Final = 4096
 
 
 class ShrunkenScaler(StandardScaler):  # type: ignore[misc]
@@ -31,15 +34,19 @@ class ShrunkenScaler(StandardScaler):  # type: ignore[misc]
         return self
 
 
-def shrunken_scaler(
-    features: NDArray[np.floating], shares: NDArray[np.float64] | None = None
-) -> StandardScaler:
+def shrunken_scaler(features: Matrix, shares: NDArray[np.float64] | None = None) -> StandardScaler:
     """A StandardScaler, fitted to (N, D) features, with the ``scale_`` of a `ShrunkenScaler`.
 
     Whatever knows a StandardScaler, exports included, knows this one. Rows may count for less than
     one each, by (N,) `shares`.
     """
-    scaler = StandardScaler().fit(features, sample_weight=shares)
+    scaler = StandardScaler()
+    # In parts: of all rows at once scikit-learn makes three copies on its way.
+    start = 0
+    for block in passes(features, "scales", _ROWS_AT_ONCE):
+        rows = slice(start, start + len(block))
+        scaler.partial_fit(block, sample_weight=None if shares is None else shares[rows])
+        start = rows.stop
     scaler.n_samples_seen_ = np.int64(np.round(scaler.n_samples_seen_))
     scaler.scale_ = scales(np.asarray(scaler.var_), scaler.n_samples_seen_)
     return scaler

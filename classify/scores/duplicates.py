@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from .space import Space, drawn
+from .space import Space, drawn, parts
 
 NEARER: Final = 0.5
 """A near-copy is nearer than 0.5 x apart^2, where distances are 1 - cosine and apart is that of the
@@ -53,13 +53,12 @@ typefaces, 5% are taken for copies with it and 60% without; in 97 typefaces, 17%
 _CHANCE: Final = 0.01
 """In few dimensions one of many neighbours is near by chance: of r that are spread evenly in k
 dimensions, the chance that one is nearer than a share t of the distance of the r-th is r t^k."""
-_FAR: Final = 300
+FAR: Final = 300
 """Rows, drawn at random, that tell of an image whether its neighbours are versions of it: of these
 the 30th neighbour is none, unless a tenth of all rows are."""
 _EQUAL: Final = 1e-6  # 1 - the cosine of equal vectors is less
 
 _REFERENCE: Final = 256  # images of a class that its others are compared with
-_CELLS: Final = 1 << 22  # of a block of cosines: 16 MB
 
 
 class Likeness:
@@ -75,6 +74,8 @@ class Likeness:
         Images in `Space`, each once: files of the same bytes would be each other's surroundings.
     labels : ndarray of int, shape (N,), optional
         Classes, for those whose images are much alike.
+    of_class, far : ndarray of float32, shapes (N,) and (m, k), optional
+        Where these are some of more images, of all: `of_classes`, and the vectors of a few.
 
     Notes
     -----
@@ -82,13 +83,20 @@ class Likeness:
     """
 
     def __init__(
-        self, vectors: NDArray[np.float32], labels: NDArray[np.intp] | None = None
+        self,
+        vectors: NDArray[np.float32],
+        labels: NDArray[np.intp] | None = None,
+        *,
+        of_class: NDArray[np.float32] | None = None,
+        far: NDArray[np.float32] | None = None,
     ) -> None:
         self.vectors = vectors
         self.around, nearest = surroundings(vectors)
         """(N,) cosines with images that are hardly copies."""
-        of_class = np.float32(-1) if labels is None else _of_classes(vectors, labels)
-        self.masses = self._in_masses(of_class)
+        if of_class is None:
+            nothing = np.full(len(vectors), -1, np.float32)
+            of_class = nothing if labels is None else of_classes(vectors, labels)
+        self.masses = self._in_masses(of_class, far)
         """(N,) the same row for rows of an image that is there in masses; else each row itself."""
         self.kept = np.unique(self.masses)
         """One row of each of those, and all others."""
@@ -99,12 +107,14 @@ class Likeness:
         """(N,) cosines that a near-copy of each row exceeds."""
         self._candidates = nearest > self.limits
 
-    def _in_masses(self, of_class: NDArray[np.float32] | np.float32) -> NDArray[np.intp]:
+    def _in_masses(
+        self, of_class: NDArray[np.float32], others: NDArray[np.float32] | None
+    ) -> NDArray[np.intp]:
         """`masses`: images whose surroundings are near-copies by what is far from them."""
         vectors, rows = self.vectors, len(self.vectors)
-        if rows <= _FAR:
+        if others is None and rows <= FAR:
             return np.arange(rows)
-        far, _ = surroundings(vectors, vectors[drawn(rows, _FAR)])
+        far, _ = surroundings(vectors, vectors[drawn(rows, FAR)] if others is None else others)
         limit = _limits(np.maximum(far, of_class), rows, vectors.shape[1])
         members = np.flatnonzero(self.around > limit)
 
@@ -216,7 +226,7 @@ def surroundings(
     return around, nearest
 
 
-def _of_classes(vectors: NDArray[np.float32], labels: NDArray[np.intp]) -> NDArray[np.float32]:
+def of_classes(vectors: NDArray[np.floating], labels: NDArray[np.intp]) -> NDArray[np.float32]:
     """(N,) cosines that each vector has with a quarter of its class or more.
 
     One or two images say nothing of their class. Their cosine is what is usual in the others, or
@@ -233,7 +243,10 @@ def _of_classes(vectors: NDArray[np.float32], labels: NDArray[np.intp]) -> NDArr
             pairs += (vectors[members[:1]] @ vectors[members[1:]].T).ravel().tolist()
             continue
         for part in parts(len(members), len(reference)):
-            cosines = vectors[members[part]] @ vectors[reference].T
+            one, other = (
+                vectors[own].astype(np.float32, copy=False) for own in (members[part], reference)
+            )
+            cosines = one @ other.T
             cosines[members[part][:, None] == reference] = -1
             cosines.partition(place, axis=1)
             found[members[part]] = cosines[:, place]
@@ -277,10 +290,3 @@ def _join(joined: NDArray[np.intp], part: slice, pairs: NDArray[np.bool_]) -> ND
         edges = coo_array((np.ones(len(one)), (joined[one], joined[other])), (len(joined),) * 2)
         numbers: NDArray[np.int32] = connected_components(edges, directed=False)[1]
         joined = numbers[joined].astype(np.intp)
-
-
-def parts(rows: int, columns: int) -> Iterator[slice]:
-    """Slices of rows whose cells fit into a block."""
-    step = max(1, _CELLS // max(1, columns))
-    for start in range(0, rows, step):
-        yield slice(start, min(start + step, rows))

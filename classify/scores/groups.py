@@ -5,6 +5,8 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from ..solver.rows import Matrix, Stored
+from .cells import EXACTLY, chains_in_cells
 from .duplicates import Likeness
 from .space import Space
 
@@ -15,7 +17,8 @@ class Grouping:
     Parameters
     ----------
     features : ndarray of float, shape (N, D)
-        Vectors.
+        Vectors. Where they are in a file and more than 50,000, near-copies are sought in cells
+        (`cells`).
     identities : ndarray of uint64, shape (N,)
         Equal for files of the same bytes.
     given : ndarray of int, shape (N,), optional
@@ -31,22 +34,30 @@ class Grouping:
         The first row of each image: the rows that `likeness` is of.
     space : Space
         In which they are compared.
-    likeness : Likeness
-        The near-copies among them.
+    likeness : Likeness or None
+        The near-copies among them; None if they were sought in cells.
     """
 
     def __init__(
         self,
-        features: NDArray[np.floating],
+        features: Matrix,
         identities: NDArray[np.uint64],
         given: NDArray[np.integer] | None = None,
         labels: NDArray[np.intp] | None = None,
     ) -> None:
         _, self.images, self._image = np.unique(identities, return_index=True, return_inverse=True)
         self.space = Space.of(features)
-        vectors = self.space.vectors(features)[self.images]
-        self.likeness = Likeness(vectors, None if labels is None else labels[self.images])
-        joined = [of[self._image] for of in (self.likeness.chains, self.likeness.masses)]
+        of_images = None if labels is None else labels[self.images]
+        self.likeness: Likeness | None = None
+        if isinstance(features, Stored) and len(self.images) > EXACTLY:
+            halves = self.space.halves(features)
+            if len(self.images) < len(features):
+                halves = halves[self.images]
+            joined = [chains_in_cells(halves, of_images)[self._image]]
+        else:
+            vectors = self.space.vectors(features)[self.images]
+            self.likeness = Likeness(vectors, of_images)
+            joined = [of[self._image] for of in (self.likeness.chains, self.likeness.masses)]
         if given is not None:
             _, numbers = np.unique(given, return_inverse=True)
             own = np.arange(len(given)) + len(given)
@@ -61,6 +72,8 @@ class Grouping:
         Of several files of the same bytes it is the first. With (N,) `labels`, only those with
         another label count.
         """
+        if self.likeness is None:
+            raise TypeError("partners of near-copies that were sought in cells are not known")
         if labels is None:
             images, cosines = self.likeness.partners
         else:
@@ -71,7 +84,7 @@ class Grouping:
 
 
 def groups(
-    features: NDArray[np.floating],
+    features: Matrix,
     identities: NDArray[np.uint64],
     given: NDArray[np.integer] | None = None,
     labels: NDArray[np.intp] | None = None,

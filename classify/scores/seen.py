@@ -6,9 +6,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from .duplicates import NEARER, Likeness, limits, parts, surroundings
+from ..solver.rows import Matrix, Stored, passes, taken
+from .duplicates import NEARER, Likeness, limits, surroundings
 from .groups import Grouping
-from .space import COMPONENTS, Space, to_length_one
+from .space import COMPONENTS, Space, parts, to_length_one
 
 BYTES: Final = 4_500_000
 """With the rest of it, a head of 2,048 features stays at 6 MB."""
@@ -52,7 +53,7 @@ class Seen:
     @classmethod
     def of(
         cls,
-        features: NDArray[np.floating],
+        features: Matrix,
         seed: int,
         labels: NDArray[np.intp] | None = None,
         grouping: Grouping | None = None,
@@ -62,20 +63,17 @@ class Seen:
         Their `grouping`, if there is one already, spares most of the work.
         """
         number, dimension = features.shape
-        components = min(COMPONENTS, (BYTES - 4 * number) // (2 * dimension + number))
-        if components < _FEWEST:
-            # Not so many that the axes alone would take more than half of it.
-            components = max(1, components, min(_FEWEST, BYTES // (4 * dimension)))
-        room = max(1, (BYTES - 2 * dimension * components) // (components + 4))
+        components, room = _room(number, dimension)
         rows = np.arange(number) if grouping is None else grouping.images
         space = Space.of(features) if grouping is None else grouping.space
-        if grouping is not None and len(rows) <= room and space.axes.shape[1] <= components:
-            found = grouping.likeness
+        known = None if grouping is None else grouping.likeness
+        if known is not None and len(rows) <= room and space.axes.shape[1] <= components:
+            found = known
         else:
             if len(rows) > room:
                 rows = np.sort(np.random.default_rng(seed).choice(rows, room, replace=False))
             space = space.first(components)
-            of_rows = features if len(rows) == number else features[rows]
+            of_rows = features if len(rows) == number else taken(features, rows)
             found = Likeness(space.vectors(of_rows), None if labels is None else labels[rows])
         vectors, around = found.vectors[found.kept], found.around[found.kept]
         largest = np.abs(vectors).max(axis=1, keepdims=True)
@@ -88,12 +86,15 @@ class Seen:
             number,
         )
 
-    def copies(self, features: NDArray[np.floating]) -> NDArray[np.bool_]:
+    def copies(self, features: Matrix) -> NDArray[np.bool_]:
         """Which of (M, D) vectors are of near-copies of a training image, (M,).
 
         An image among whose neighbours there is nothing special about the training image is none:
         the limits of both hold, as in `Likeness`.
         """
+        if isinstance(features, Stored):
+            found = [self.copies(block) for block in passes(features, "near-copies")]
+            return np.concatenate([np.zeros(0, np.bool_), *found])
         vectors = Space(self.mean, self.axes).vectors(features)
         kept = to_length_one(self.vectors.astype(np.float32))
         around, nearest = surroundings(vectors, kept)
@@ -118,6 +119,20 @@ class Seen:
         if not all(np.isfinite(array).all() for array in arrays):
             return "what it keeps of its training images has impossible values"
         return ""
+
+
+def compared(images: int, rows: int, dimension: int) -> int:
+    """How many of so many training images, in so many rows, there is room for."""
+    return min(images, _room(rows, dimension)[1])
+
+
+def _room(rows: int, dimension: int) -> tuple[int, int]:
+    """Components of each row that are kept, and how many rows then can be."""
+    components = min(COMPONENTS, (BYTES - 4 * rows) // (2 * dimension + rows))
+    if components < _FEWEST:
+        # Not so many that the axes alone would take more than half of it.
+        components = max(1, components, min(_FEWEST, BYTES // (4 * dimension)))
+    return components, max(1, (BYTES - 2 * dimension * components) // (components + 4))
 
 
 def least(images: int) -> float:

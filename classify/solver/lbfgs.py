@@ -6,7 +6,7 @@ knows of features.
 
 import logging
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,6 @@ MOST_TRIALS: Final = 8
 """Of a step length; the second is usually right."""
 
 _HISTORY: Final = 8  # pairs of L-BFGS; beyond about eight nothing is gained (Liu & Nocedal 1989)
-
 _log = logging.getLogger("headstart")
 
 
@@ -49,6 +48,14 @@ class Objective(Protocol):
         """Multiplication by about the inverse of the second derivatives at this point."""
 
 
+@runtime_checkable
+class Renewing(Objective, Protocol):
+    """An objective whose second derivatives are added up anew on the way."""
+
+    def renew(self) -> bool:
+        """Before every step: whether there is a new `preconditioner` after its `losses`."""
+
+
 def minimise(
     objective: Objective,
     solution: Floats,
@@ -56,8 +63,12 @@ def minimise(
     *,
     most_iterations: int = MOST_ITERATIONS,
     most_trials: int = MOST_TRIALS,
+    proven: float = np.inf,
 ) -> Floats:
     """Improve `solution` in place, to a `tolerance` relative to the objective.
+
+    Where the penalty is of the whole solution, half the square of the gradient is more than what is
+    left for certain: that must be no more than a share `proven` of the objective.
 
     Returns the decision values of the solution, also where it stops early.
     """
@@ -77,7 +88,7 @@ def minimise(
     precondition = objective.preconditioner(derivatives)
     history: list[tuple[Floats, Floats, NDArray[np.float64]]] = []
     scale = np.ones(independent)
-    for _ in range(most_iterations):
+    for iteration in range(most_iterations):
         # The two loops of L-BFGS: steps, changes of the gradient, inverses of their products.
         direction = gradient.copy()
         weights = []
@@ -99,10 +110,12 @@ def minimise(
         # Half the slope is how far below here the minimum of the quadratic model is. Of SVMs whose
         # classes can be separated that is as little as a hundredth of the truth: see `newton`.
         unfinished = -slope / 2 > tolerance * value
+        unfinished |= dot(gradient, gradient) / 2 > proven * value
         if not unfinished.any():
             break
         direction = scaled(np.where(unfinished, -1.0, 0.0), direction)
 
+        renewed = isinstance(objective, Renewing) and objective.renew()
         # Decision values are linear along a direction: trying a length costs no product.
         ahead = objective.forward(direction)
         across = dot(objective.penalised(solution), direction)
@@ -126,7 +139,10 @@ def minimise(
         usable = curving > 0  # not of those that are finished, nor where rounding rules
         inverse = np.divide(1, curving, out=np.zeros(independent), where=usable)
         history = [*history[1 - _HISTORY :], (step, change, inverse)]
-        if len(history) == 1:
+        if renewed:
+            precondition, history = objective.preconditioner(derivatives), []
+            scale = np.ones(independent)
+        elif not iteration:
             scale = length
     else:
         _log.info(

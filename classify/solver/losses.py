@@ -18,6 +18,8 @@ class Loss(Protocol):
     """What a row costs, given its decision values."""
 
     penalises_intercept: bool
+    steps: int
+    """For which second derivatives hold well enough that new ones are not worth adding up."""
 
     def independent(self, problems: int, columns: int) -> int:
         """How many independent minimisations so many classifiers are."""
@@ -37,6 +39,7 @@ class LogLoss:
     """
 
     penalises_intercept = False
+    steps = 3
 
     def independent(self, problems: int, columns: int) -> int:  # noqa: ARG002
         """The columns of a classifier are minimised together."""
@@ -71,6 +74,7 @@ class SquaredHinge:
     """
 
     penalises_intercept = True
+    steps = 1  # they jump wherever a row reaches its margin
 
     def independent(self, problems: int, columns: int) -> int:
         """Each column is minimised by itself."""

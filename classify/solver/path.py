@@ -5,29 +5,32 @@ reads the whole matrix for every step of its optimiser; solved side by side, one
 serves all of them, at the full speed of the cores. Regularisation is walked along with warm starts.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from contextlib import AbstractContextManager
+from typing import Final
 
 import joblib
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg
-from scipy.linalg import blas
 
+from ...features.journal.progress import Progress, step
 from .lbfgs import MOST_ITERATIONS, MOST_TRIALS, minimise
 from .losses import Floats, Loss, SquaredHinge, columns_of
 from .newton import ENOUGH, SquaredHinges
+from .objectives import BlockByBlock, InMemory
+from .rows import Matrix, Stored
 from .standard import balancing, scales
+from .standardised import Held, Streamed
 
-_AT_ONCE: Final = 2**23
-"""Decision values that are worked on at once: 32 MB for each of four arrays."""
-_VECTORS: Final = 4
-"""Rows up to which products with vectors, one by one, are faster than with a matrix."""
-_STEEPEST: Final = 2**23
-"""Ratio of second derivatives beyond which float32 cannot tell their inverse from its rounding."""
-_BLOCK: Final = 2**17
-"""Decision values that one thread works on at once: they stay in the cache."""
+_AT_ONCE: Final = 2**22
+"""Decision values that are worked on at once: 16 MB for each of four arrays."""
+_SIDE_BY_SIDE: Final = 2**10
+"""Columns of classifiers that share the passes over a file: more would need more memory for the
+steps that are kept of them than the blocks take."""
+_LOOSER: Final = 100
+"""How much less near to the minimum, for certain, than by the `tolerance` an SVM may be."""
 
 
 class LinearPath:
@@ -36,11 +39,11 @@ class LinearPath:
     Classifier p minimises ``C * (sum of the losses of its training rows) + |v|^2 / 2``, where v are
     the coefficients of features that are centred on, and divided by `scales` of, those same rows.
 
-    `features` are (N, D) and computed with in float32. `codes` are (N,) classes from 0; all
-    `classes` of them occur in each of the P `trainings`, the rows that a classifier is trained on.
-    If `balanced`, the rows of a training set are weighed so that all classes in it weigh the same.
-    Rows may count for less than one each, by (N,) `shares`: views of one image are all there or all
-    not, and count for one.
+    `features` are (N, D), in memory or in a file, and computed with in float32. `codes` are (N,)
+    classes from 0; all `classes` of them occur in each of the P `trainings`, the rows that a
+    classifier is trained on, in increasing order. If `balanced`, the rows of a training set are
+    weighed so that all classes in it weigh the same. Rows may count for less than one each, by (N,)
+    `shares`: views of one image are all there or all not, and count for one.
 
     It is done by L-BFGS in coordinates where the penalty plus the mean curvature of the loss is the
     identity: two to ten steps instead of hundreds. The features of all rows enter that change of
@@ -51,7 +54,7 @@ class LinearPath:
 
     def __init__(
         self,
-        features: NDArray[np.floating],
+        features: Matrix,
         codes: NDArray[np.intp],
         classes: int,
         trainings: Sequence[NDArray[np.intp]],
@@ -75,28 +78,19 @@ class LinearPath:
             members *= shares.astype(np.float32)
         self._sizes = members.sum(axis=1)
 
-        # Standardised once over all rows; what little a training set differs is put right in the
-        # coefficients, so that no classifier needs a matrix of its own.
-        self._features = np.array(features, np.float32, order="C")
-        self._features -= self._features.mean(axis=0, dtype=np.float64).astype(np.float32)
-        variance = np.einsum("ij,ij->j", self._features, self._features) / len(features)
-        scale = scales(variance, len(features))
-        self._features /= scale
-        self._mean = members @ self._features / self._sizes[:, None]
-        squares = np.zeros_like(self._mean)
-        for start in range(0, len(features), 4096):
-            block = slice(start, start + 4096)
-            squares += members[:, block] @ self._features[block] ** 2
-        squares /= self._sizes[:, None]
+        self._matrix: Held | Streamed
+        if isinstance(features, Stored):
+            self._matrix = Streamed(features, members, self._sizes)
+        else:
+            self._matrix = Held(features, members, self._sizes)
+        self._mean, squares, scale = self._matrix.mean, self._matrix.squares, self._matrix.scale
         variance = squares - self._mean**2
         # Where a feature is constant over the training rows, its variance is a rounding error of
         # the difference; without a scale it gets no coefficient.
         varies = variance > 1e-5 * squares
         own = scales(np.where(varies, variance, 0) * scale**2, self._sizes[:, None])
         self._inverse_scale: Floats = np.where(varies, scale / own, 0).astype(np.float32)
-        rows, dimension = self._features.shape
-        self._few_rows = rows < dimension
-        self._gram = blas.ssyrk(1, self._features.T, trans=self._few_rows, lower=True)
+        dimension = self._matrix.shape[1]
         # The last column is the intercept.
         self._solution = np.zeros((len(trainings), self._columns, dimension + 1), np.float32)
         self._path: list[tuple[float, Floats]] = []
@@ -116,34 +110,46 @@ class LinearPath:
         The tolerance is relative to the objective; by default it is as near to the minimum as a
         comparison of held-out losses needs.
         """
-        rows, problems = len(self._features), len(self._solution)
+        rows, problems = self._matrix.shape[0], len(self._solution)
         size = max(1, 16 // self._columns, self._at_once // (rows * self._columns))
+        if isinstance(self._matrix, Streamed):
+            size = max(1, _SIDE_BY_SIDE // self._columns)
+        proven = np.inf
+        if isinstance(self._matrix, Streamed) and isinstance(self.loss, SquaredHinge):
+            proven = max(ENOUGH, _LOOSER * tolerance)  # here nothing finishes them
         self._extrapolate(strength)
-        found = []
-        with ThreadPoolExecutor(joblib.cpu_count()) as threads:
+        found: list[list[Floats]] = []
+        with (
+            ThreadPoolExecutor(joblib.cpu_count()) as threads,
+            self._step(strength) as done,
+        ):
             for start in range(0, problems, size):
                 group = slice(start, min(start + size, problems))
+                objective = self._objective(group, strength, threads)
                 decisions = minimise(
-                    _Group(self, group, strength, threads),
+                    objective,
                     self._solution[group],  # a view: changed in place
                     tolerance,
                     most_iterations=most_iterations,
                     most_trials=most_trials,
+                    proven=proven,
                 )
-                for own, sets in zip(decisions, wanted[group], strict=bool(wanted)):
-                    found.append([own.T[rows] for rows in sets])
+                found += objective.of_rows(decisions, wanted[group])
+                done.add(group.stop - group.start)
         self._path = [*self._path[-1:], (strength, self._solution.copy())]
         return found
 
     def finish(self, strength: float) -> None:
         """Take SVMs that were solved with this C to their minimum, for certain (`newton`).
 
-        Of logistic regression scikit-learn has the last word.
+        Of logistic regression scikit-learn has the last word. Where features are in a file, `solve`
+        itself goes on until it is certain.
         """
-        if not isinstance(self.loss, SquaredHinge):
+        if not isinstance(self.loss, SquaredHinge) or isinstance(self._matrix, Streamed):
             return
+        features = self._matrix.features
         with ThreadPoolExecutor(joblib.cpu_count()) as threads:
-            group = _Group(self, slice(None), strength, threads)
+            group = self._objective(slice(None), strength, threads)
             costs, derivatives = group.losses(group.forward(self._solution))
             gradient = group.gradient(self._solution, derivatives)
         values = strength * costs + np.square(self._solution).sum(axis=2) / 2
@@ -151,8 +157,13 @@ class LinearPath:
         for p, c in np.argwhere(np.square(gradient).sum(axis=2) / 2 > ENOUGH * values):
             mean, scale = self._mean[p], self._inverse_scale[p]
             weights = strength * self._weights[p]
-            hinges = SquaredHinges(self._features, mean, scale, signs[c], weights)
+            hinges = SquaredHinges(features, mean, scale, signs[c], weights)
             hinges.finish(self._solution[p, c])
+
+    def _step(self, strength: float) -> AbstractContextManager[Progress]:
+        if isinstance(self._matrix, Streamed):  # of which every pass is a step of its own
+            return contextlib.nullcontext(Progress())
+        return step(f"C = {strength:g}", len(self._solution), "fold")
 
     @property
     def solution(self) -> Floats:
@@ -170,130 +181,24 @@ class LinearPath:
             share = np.log(strength / second) / np.log(second / first) if first != second else 0
             self._solution = now + np.float32(share) * (now - before)
 
+    def _objective(
+        self, group: slice, strength: float, threads: ThreadPoolExecutor
+    ) -> InMemory | BlockByBlock:
+        about = (
+            self.loss,
+            self._codes,
+            self._weights[group, None],
+            self._sizes[group],
+            self._mean[group],
+            self._inverse_scale[group, None],
+            self._columns,
+            strength,
+            threads,
+        )
+        if isinstance(self._matrix, Streamed):
+            return BlockByBlock(self._matrix, self._at_once, *about)
+        return InMemory(self._matrix, *about)
+
     def coefficients(self, problem: int) -> tuple[Floats, Floats]:
         """(c, D) and (c,), for features standardised over the classifier's training rows."""
         return self._solution[problem, :, :-1].copy(), self._solution[problem, :, -1].copy()
-
-
-class _Group:
-    """The `lbfgs.Objective` of some of the classifiers of a path.
-
-    Solutions are (P, c, D + 1), decision values and derivatives (P, c, N), all float32.
-    """
-
-    def __init__(
-        self, path: LinearPath, group: slice, strength: float, threads: ThreadPoolExecutor
-    ) -> None:
-        self.strength = strength
-        self._threads = threads
-        self._loss, self._codes, self._features = path.loss, path._codes, path._features
-        self._few_rows, self._gram = path._few_rows, path._gram
-        self._weights, self._sizes = path._weights[group, None], path._sizes[group]
-        self._mean, self._inverse_scale = path._mean[group], path._inverse_scale[group, None]
-        self.independent = path.loss.independent(*path.solution[group].shape[:2])
-
-    def forward(self, vector: Floats) -> Floats:
-        problems, columns, _ = vector.shape
-        coefficients: Floats = vector[..., :-1] * self._inverse_scale
-        offset = vector[..., -1] - np.einsum("pcd,pd->pc", coefficients, self._mean)
-        flat = product(coefficients.reshape(problems * columns, -1), self._features, across=True)
-        flat += offset.reshape(-1, 1)
-        return flat.reshape(problems, columns, -1)
-
-    def losses(self, decisions: Floats) -> tuple[NDArray[np.float64], Floats]:
-        """Sum of the costs over the training rows, (P, c or 1), and the derivatives."""
-        derivatives = np.empty_like(decisions)
-        problems, columns, rows = decisions.shape
-        size = max(1, _BLOCK // (problems * columns))
-
-        def work(start: int) -> NDArray[np.float64]:
-            block = slice(start, start + size)
-            costs, derivatives[..., block] = self._loss.evaluate(
-                decisions[..., block], self._codes[block]
-            )
-            derivatives[..., block] *= self._weights[..., block]
-            costs *= self._weights[..., block]
-            return np.asarray(costs.sum(axis=2, dtype=np.float64))
-
-        total = np.sum(list(self._threads.map(work, range(0, rows, size))), axis=0)
-        return total, derivatives
-
-    def penalised(self, vector: Floats) -> Floats:
-        """The part of a vector that the penalty sees: with or without the intercept."""
-        if self._loss.penalises_intercept:
-            return vector
-        without = vector.copy()
-        without[..., -1] = 0
-        return without
-
-    def gradient(self, solution: Floats, derivatives: Floats) -> Floats:
-        gradient = np.empty_like(solution)
-        problems, columns, rows = derivatives.shape
-        total = derivatives.sum(axis=2)
-        flat = product(derivatives.reshape(problems * columns, rows), self._features)
-        gradient[..., :-1] = flat.reshape(problems, columns, -1)
-        gradient[..., :-1] -= total[..., None] * self._mean[:, None]
-        gradient[..., :-1] *= self._inverse_scale
-        gradient[..., -1] = total
-        gradient *= np.float32(self.strength)
-        gradient += self.penalised(solution)
-        return gradient
-
-    def preconditioner(self, derivatives: Floats) -> Callable[[Floats], Floats]:
-        """The inverse of identity plus mean curvature, exact for the features of all rows."""
-        sizes, weights, rows = self._sizes, self._weights, len(self._features)
-        unweighted = np.divide(
-            derivatives, weights, out=np.zeros_like(derivatives), where=weights > 0
-        )
-        unweighted = self._loss.curvature(unweighted) * weights
-        curvature = float(unweighted.mean(dtype=np.float64)) * rows / sizes.mean()
-        curvature = self.strength * max(curvature, 1e-5)
-        most = _STEEPEST / max(float(np.trace(self._gram)), 1e-30)
-        weight = np.float32(min(curvature * float(sizes.mean()) / rows, most))
-        factor = _factor(self._gram, weight)
-        of_intercept = np.float32(curvature) * sizes[:, None]
-        of_intercept += self._loss.penalises_intercept
-        varies = self._inverse_scale > 0
-
-        def apply(vector: Floats) -> Floats:
-            flat = vector[..., :-1].reshape(-1, vector.shape[2] - 1)
-            if self._few_rows:
-                inner = product(flat, self._features, across=True)
-                inner = linalg.cho_solve(factor, inner.T, check_finite=False).T
-                flat = flat - weight * product(inner, self._features)
-            else:
-                flat = linalg.cho_solve(factor, flat.T, check_finite=False).T
-            result = np.empty_like(vector)
-            result[..., :-1] = flat.reshape(vector[..., :-1].shape)
-            result[..., :-1] *= varies
-            result[..., -1] = vector[..., -1] / of_intercept
-            return result
-
-        return apply
-
-
-def product(few: Floats, many: Floats, *, across: bool = False) -> Floats:
-    """``few @ many``, or ``few @ many.T`` if `across`; both in C order.
-
-    The factors above are solved for by SciPy's BLAS, so this uses it too: NumPy brings another, and
-    after each product its idle threads keep the cores busy for a while (56 ms against 24 ms for a
-    step of the optimiser).
-    """
-    if len(few) <= _VECTORS:
-        return np.stack([blas.sgemv(1, many.T, row, trans=across) for row in few])
-    product: Floats = blas.sgemm(1, many.T, few.T, trans_a=across).T
-    return product
-
-
-def _factor(gram: Floats, weight: np.float32) -> Any:
-    """Cholesky factor of ``I + weight * gram``, for `scipy.linalg.cho_solve`."""
-    for more in (0, 1e-6, 1e-4, 1e-2):
-        matrix = gram * weight
-        # Of columns that are nearly one another's copies, rounding can make eigenvalues negative. A
-        # larger diagonal costs steps and nothing else.
-        matrix[np.diag_indices_from(matrix)] += 1 + more * np.trace(matrix)
-        try:
-            return linalg.cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
-        except linalg.LinAlgError:
-            continue
-    raise FloatingPointError("the features are too large or too alike to be computed with")

@@ -5,9 +5,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits
 
-from ..scores.duplicates import parts
-from ..scores.space import drawn, principal_components
+from ...features.journal.progress import step
+from ..scores.space import drawn, parts, principal_components
 
 MOST: Final = 1000
 """Images that are arranged; all others are put beside those that they resemble. The time that it
@@ -46,13 +47,16 @@ def places(features: NDArray[np.floating], most: int = MOST) -> NDArray[np.float
     else:
         perplexity = min(_PERPLEXITY, (len(sample) - 1) / 3)
         tsne = TSNE(perplexity=perplexity, init="pca", random_state=0, max_iter=_STEPS)
-        arranged = tsne.fit_transform(reduced)
+        # Each of its steps takes 2 ms and ends when the slowest thread has: where a core has other
+        # work, 1,000 images took 22 s with two threads and 5 s with one.
+        with threadpool_limits(1, "openmp"), step("map of the images"):
+            arranged = tsne.fit_transform(reduced)
     arranged = _from_0_to_1(arranged)
     if len(rows) == len(features):
         return arranged
     found = np.empty((len(features), 2), np.float32)
     lengths = (reduced**2).sum(axis=1)
-    for part in parts(len(features), len(rows)):
+    for part in parts(len(features), len(rows), "map"):
         own = (np.asarray(features[part], np.float32) - mean) @ axes
         apart = lengths - 2 * own @ reduced.T  # but for what is the same for all of a row
         nearest = np.argpartition(apart, _BESIDE, axis=1)[:, :_BESIDE]

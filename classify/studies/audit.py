@@ -13,6 +13,7 @@ from ...features.durable.table import write_csv
 from ...features.errors import HeadstartError
 from ...features.store import FeatureStore
 from ..examples import Examples, about_contradictory
+from ..examples.stored import require_in_memory
 from ..experiment import Experiment
 from ..scores.groups import Grouping
 from ..training import out_of_fold
@@ -144,6 +145,7 @@ def audit(
     WrongUsage
         If an option has an impossible value.
     """
+    require_in_memory(store, "an audit of the labels")
     experiment = Experiment.of(store, folds, seed, None, min_images, tested=False)
     return audited(experiment, out_of_fold(head, experiment))
 

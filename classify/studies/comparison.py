@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 
 from ...features.durable.table import in_html
 from ...features.errors import TrainingError, WrongUsage, because, count
+from ...features.journal.progress import part_of
 from ...features.store import FeatureStore
 from ..crossfit import cross_fit
 from ..examples import Examples, labelled
 from ..examples.parted import apart, large_classes, require_classes
-from ..experiment import folds_of, require_possible, task_of
+from ..examples.stored import require_all_in_memory
+from ..experiment import require_possible, task_of
+from ..folds import folds_of
 from ..heads import recipe_of
 from ..heads.recipe import Task
 from ..scores.evaluation import score
@@ -111,6 +114,7 @@ def compare(
     if len(stores) + (pixels is not None) < 2:
         raise WrongUsage("only one feature file: name at least two, or the images with --pixels")
     require_possible(folds, seed, min_images)
+    require_all_in_memory(stores, "comparing files")
     notes: list[str] = []
     every = [_distinct(store, notes) for store in stores]
     first, *others = every
@@ -120,7 +124,7 @@ def compare(
         common = np.intersect1d(common, examples.identities)
         if not len(common):
             raise TrainingError(
-                f"{store.path}: has no image in common with the files before it; only files of the "
+                f"{store.name}: has no image in common with the files before it; only files of the "
                 f"same images can be compared"
             )
     if len(union) > len(common):
@@ -138,7 +142,7 @@ def compare(
     names = first.classes
     if len(names) < 2:
         raise TrainingError(
-            f"{stores[0].path}: all images that it has in common with the other files are of class "
+            f"{stores[0].name}: all images that it has in common with the other files are of class "
             f"{names[0]!r}; at least two classes are needed{because(notes)}"
         )
     cut = folds_of(stores[0], first, folds, seed, notes, scored=True)
@@ -149,7 +153,8 @@ def compare(
 
     def entry(name: str, baseline: str, task: Task) -> tuple[Standing, NDArray[np.bool_]]:
         started = time.perf_counter()
-        found = cross_fit(recipe_of("logistic"), task, cut, honest=True).probabilities[rows]
+        with part_of(name):
+            found = cross_fit(recipe_of("logistic"), task, cut, honest=True).probabilities[rows]
         standing = Standing.of(
             name,
             score(scored, found, names, majority=majority, basis=""),
@@ -165,7 +170,7 @@ def compare(
         examples = _at(examples, common)
         _require_same_labels(stores[0], first, store, examples)
         baseline = RANDOM_WEIGHTS if _is_random(store) else ""
-        entries.append(entry(str(store.path), baseline, task_of(examples, names, False, seed)))
+        entries.append(entry(store.name, baseline, task_of(examples, names, False, seed)))
     if pixels is not None:
         bare = Task(pixels(first.paths.tolist()), codes, np.array(names), balanced=False, seed=seed)
         entries.append(entry(RAW_PIXELS, RAW_PIXELS, bare))
@@ -186,7 +191,7 @@ def _distinct(store: FeatureStore, notes: list[str]) -> Examples:
     """Its training images, each once, in the order of their identities."""
     examples, _, left_out = apart(labelled(store))
     require_classes(store, examples, None, left_out)
-    notes += [f"{store.path}: {note}" for note in left_out]
+    notes += [f"{store.name}: {note}" for note in left_out]
     _, rows = np.unique(examples.identities, return_index=True)
     return examples.rows(rows)
 
@@ -205,6 +210,6 @@ def _require_same_labels(
         one, another = (some.names[some.codes[row]] for some in (examples, theirs))
         path = os.fsdecode(examples.paths[row])
         raise TrainingError(
-            f"{store.path} and {other.path} label {len(differ)} images differently: {path} is "
+            f"{store.name} and {other.name} label {len(differ)} images differently: {path} is "
             f"{one!r} in one and {another!r} in the other"
         )

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...features.errors import WrongUsage
+from ...features.journal.progress import part_of
 from ...features.store import FeatureStore
 from ..experiment import Experiment
 from ..head import Head
@@ -46,10 +47,13 @@ class LearningCurve:
         Sizes double; the last has all images that cross-validation can train on.
     baseline : float
         Accuracy of always predicting the commonest class.
+    note : str
+        Which images it is of, if not all; else empty.
     """
 
     points: tuple[CurvePoint, ...]
     baseline: float
+    note: str = ""
 
 
 def learning_curve(head: Head, store: FeatureStore) -> LearningCurve:
@@ -61,7 +65,8 @@ def learning_curve(head: Head, store: FeatureStore) -> LearningCurve:
         One of the kinds that have a name. Its parameters are kept for all sizes; they were chosen
         with all images, so that the curve shows what more images bring, and not an honest score.
     store : FeatureStore
-        The file that it was trained on. Its test split is not used.
+        The file that it was trained on. Its test split is not used; of a file that is read in
+        blocks, the images are those that the parameters were chosen by.
 
     Raises
     ------
@@ -72,10 +77,23 @@ def learning_curve(head: Head, store: FeatureStore) -> LearningCurve:
         raise WrongUsage(f"{head.name}: only {', '.join(RECIPES)} heads have a learning curve")
     if head.training_digest != store.content_digest:
         raise WrongUsage(
-            f"{store.path}: the head was trained on another file, or before it changed"
+            f"{store.name}: the head was trained on another file, or before it changed"
         )
-    experiment = Experiment.of(store, head.folds, head.seed, head.class_weight, head.min_images)
+    return curve_of(
+        head,
+        Experiment.of(store, head.folds, head.seed, head.class_weight, head.min_images),
+    )
+
+
+def curve_of(head: Head, experiment: Experiment) -> LearningCurve:
+    """See `learning_curve`; of the experiment that the head was trained in."""
     task, folds, codes = experiment.task, experiment.folds, experiment.codes
+    image, search = experiment.examples.groups, experiment.search
+    note = ""
+    if search is not None:
+        note = f"of the {len(search.rows):,} images that the parameters were chosen by"
+        task, folds, image = search.task, search.folds, image[search.rows]
+        codes = task.codes[: len(image)]
     scored = codes[np.concatenate(folds)]
     majority = float(np.mean(scored == np.bincount(codes).argmax()))
     pools = [np.setdiff1d(np.arange(len(codes)), held_out) for held_out in folds]
@@ -91,7 +109,8 @@ def learning_curve(head: Head, store: FeatureStore) -> LearningCurve:
             chosen = [task.views_of(shuffled[place < size]) for size in sizes]
             cuts += [Cut(rows, (held_out,)) for rows in chosen]
         cuts.append(Cut(task.views_of(pool), (held_out,)))
-    step = recipe_of(head.name).at(head.parameters, task, cuts)
+    with part_of("learning curve"):
+        step = recipe_of(head.name).at(head.parameters, task, cuts)
 
     drawn_right, right = [], []  # of each fold: (draws, sizes, n) and, of the whole pool, (n,)
     for fold, held_out in enumerate(folds):
@@ -99,7 +118,6 @@ def learning_curve(head: Head, store: FeatureStore) -> LearningCurve:
         *drawn, whole = [chosen_codes(step.decisions[one][0]) == codes[held_out] for one in own]
         drawn_right.append(np.reshape(drawn, (draws, len(sizes), len(held_out))))
         right.append(whole)
-    image = experiment.examples.groups
     groups = image[np.concatenate(folds)]
     points = []
     for number, size in enumerate(sizes):
@@ -112,7 +130,7 @@ def learning_curve(head: Head, store: FeatureStore) -> LearningCurve:
         points.append(CurvePoint(size, float(accuracy), interval))
     whole = np.concatenate(right)
     points.append(CurvePoint(most, float(whole.mean()), accuracy_interval(whole, groups)))
-    return LearningCurve(tuple(points), majority)
+    return LearningCurve(tuple(points), majority, note)
 
 
 def _draws(values: int, folds: int) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from ...features.layout import SPLIT_NAMES, TEST
 from ...features.store import FeatureStore
 from ..examples import Examples, labelled
 from ..examples.augmented import averaged, require_fitting_views, require_views
+from ..examples.stored import require_room_for
 from ..head import Head
 from ..heads.prediction import predicted
 from ..scores.evaluation import Scores, score
@@ -79,7 +80,7 @@ def judged(
     basis = "all labelled images" if split == "all" else f"{split} split"
     if not len(examples):
         raise TrainingError(
-            f"{store.path}: nothing to score in {basis}: no labelled image there{because(notes)}"
+            f"{store.name}: nothing to score in {basis}: no labelled image there{because(notes)}"
         )
     if tta:
         require_fitting_views(store, head.origin.augmentation)
@@ -91,7 +92,7 @@ def judged(
             "" if trained_on.all() else ", or looks like a copy of one or is of one group with it"
         )
         raise TrainingError(
-            f"{store.path}: the head was trained on every image in {basis}{only}, so scoring them "
+            f"{store.name}: the head was trained on every image in {basis}{only}, so scoring them "
             f"would only flatter it; `headstart info HEAD` shows its honest scores{because(notes)}"
         )
     for rows, what in (
@@ -105,13 +106,14 @@ def judged(
     examples = examples.rows(~out).grouped()
     if not set(examples.classes) & set(head.label_names):
         raise TrainingError(
-            f"{store.path}: the head knows none of its classes, "
+            f"{store.name}: the head knows none of its classes, "
             f"{listed([printable(name) for name in examples.classes])}; it knows "
             f"{listed([printable(name) for name in head.label_names])}{because(notes)}"
         )
     if tta:
         require_views(store, examples.augmented, len(examples))
         notes.append(averaged(store))
+    require_room_for(store, len(examples), len(head.label_names))
     probabilities = predicted(head.pipeline, examples.features, examples.augmented if tta else None)
     scores = score(
         examples,

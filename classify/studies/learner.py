@@ -125,7 +125,7 @@ class Learner:
             if bad.any():
                 path = store.paths[int(rows[start + int(bad.argmax())])]
                 raise TrainingError(
-                    f"{store.path}: the vector of {path} has NaN or infinite values, or far too "
+                    f"{store.name}: the vector of {path} has NaN or infinite values, or far too "
                     f"large ones; extract the images again with --fresh, in f32 if it was bf16"
                 )
             inside = sampled[(sampled >= start) & (sampled < start + len(block))]

@@ -12,6 +12,7 @@ from ...features.layout import TEST
 from ...features.store import FeatureStore
 from ..crossfit import held_out
 from ..examples import Examples, labelled
+from ..examples.stored import require_in_memory
 from ..experiment import Experiment
 from ..folds import FEWEST
 from ..head import Head
@@ -24,7 +25,7 @@ from ..scores.space import drawn
 from ..training import out_of_fold
 from .atlas import MOST, places
 from .audit import Suspect, audited
-from .curve import LearningCurve, learning_curve
+from .curve import LearningCurve, curve_of
 from .evaluate import Judged, judged
 
 _JUDGE: Final = "logistic"
@@ -141,6 +142,7 @@ def review(head: Head, store: FeatureStore) -> Review:
         If the labels of the file leave nothing to score or to cross-validate.
     """
     head.origin.require(store.origin)
+    require_in_memory(store, "a report")
     own = head.training_digest == store.content_digest
     experiment = _experiment(head, store, head.folds, tta=head.tta) if own else None
     if experiment is None:
@@ -155,9 +157,9 @@ def review(head: Head, store: FeatureStore) -> Review:
             "mistakes: the scores are of several kinds of head, or of a given classifier"
         )
     curve = None
-    if own and head.name in RECIPES:
+    if experiment is not None and head.name in RECIPES:
         if len(unseen.examples) * len(head.label_names) * store.dimension <= _CURVE:
-            curve = learning_curve(head, store)
+            curve = curve_of(head, experiment)
         else:
             notes.append("the learning curve would take minutes here: `train --plots` draws it")
     names, examples = list(found.scores.per_class), found.examples
