@@ -1,22 +1,27 @@
 """A head -> one Keras or ONNX model of backbone and head, which runs without headstart."""
 
+from __future__ import annotations
+
 import dataclasses
 import os
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ..classify.head import Head
 from ..extract.backbones import fused
 from ..extract.embedding import Embedding
 from ..extract.engines import AUTO, KERAS
 from ..extract.images.synthetic import synthetic_images
 from ..features import durable
 from ..features.errors import HeadError, say
-from .dense import DenseLayer, dense_layer
+from ..features.origin import INT8
 from .predict import given
+
+if TYPE_CHECKING:
+    from ..classify.head import Head
+    from .dense import DenseLayer
 
 _ALLOWED: Final = 1e-4
 """Largest difference of a probability between the exported model and the way of `predict`."""
@@ -80,8 +85,9 @@ def export(
     """
     out = Path(out)
     durable.require_target(out)
-    fused.require_writable(out)
     trained, origin = given(head, trust=trust)
+    _require_f32(trained, origin.name)  # before a library is loaded that writes models
+    fused.require_writable(out)
     layer = _layer(trained, origin.name)
     embedding = Embedding.of(origin, weights=weights, engine=engine)
     if progress:
@@ -120,6 +126,8 @@ def export(
 
 
 def _layer(head: Head, name: str) -> DenseLayer:
+    from .dense import dense_layer
+
     try:
         layer = dense_layer(head.pipeline)
     except HeadError as error:
@@ -129,13 +137,20 @@ def _layer(head: Head, name: str) -> DenseLayer:
             f"{name}: its scores are of the mean over views of an image (--tta), and a graph sees "
             f"an image once; train the head again without --tta to export it"
         )
-    if head.provenance.precision != "f32":
-        raise HeadError(
-            f"{name}: its features were computed in {head.provenance.precision}, which every "
-            f"runtime rounds differently, so that the probabilities would differ; extract the "
-            f"training images in f32 for a head that can be exported"
-        )
     return layer
+
+
+def _require_f32(head: Head, name: str) -> None:
+    precision = head.provenance.precision
+    if precision == "f32":
+        return
+    why = "which every runtime rounds differently, so that the probabilities would differ"
+    if precision == INT8:
+        why = "by a quantised backbone of OpenVINO, which is no Keras or ONNX model"
+    raise HeadError(
+        f"{name}: its features were computed in {precision}, {why}; extract the training images in "
+        f"f32 for a head that can be exported"
+    )
 
 
 def _about(head: Head) -> dict[str, Any]:

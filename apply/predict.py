@@ -1,5 +1,7 @@
 """A head + images, or their feature file -> predictions, a row for each image."""
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 import functools
@@ -9,10 +11,8 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from itertools import compress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from ..classify.examples.augmented import require_trained
-from ..classify.head import THIS_HEAD, Head, load_head
 from ..extract.embedding import Embedding
 from ..extract.engines import AUTO
 from ..extract.images.views import KEPT, Asked
@@ -21,13 +21,19 @@ from ..extract.sources import Named, is_source, scan
 from ..extract.sources.listing import Listing, log_notes
 from ..features import durable
 from ..features.digest import ArrayDigest
+from ..features.durable.remote.url import is_remote
 from ..features.errors import HeadstartError, WrongUsage
 from ..features.journal.units import folder_of
 from ..features.opening import is_hdf5
 from ..features.origin import Origin
 from ..features.provenance.augmentation import ALL
 from ..features.store import FeatureStore
+from ..features.store.shards import Shards
+from . import ahead
 from .predictions import Predictions, writer_of
+
+if TYPE_CHECKING:
+    from ..classify.head import Head
 
 _log = logging.getLogger("headstart")
 
@@ -66,7 +72,8 @@ def predict(
         Write the predictions here too, as ``.csv`` or ``.jsonl``; the table appears whole or not
         at all.
     features : path, optional
-        Keep the embeddings in this feature file, and take from it what it holds already.
+        Keep the embeddings in this feature file (a path, or a URL in a bucket), and take from it
+        what it holds already.
     remove : bool, default=False
         Let go of what `features` holds of other images; see `headstart.extract.extract`.
     columns : mapping, optional
@@ -77,8 +84,9 @@ def predict(
         Predict an image by the mean over its views (test-time augmentation), made as those that
         the head was trained with were; each costs what the image costs.
     weights : path, optional
-        Where the weights file of the backbone is now, if it has moved since the head was trained.
-    engine : {"auto", "keras", "openvino"}, default="auto"
+        Where the weights file of the backbone (for int8: the feature file) is now, if it has moved
+        since the head was trained.
+    engine : {"auto", "keras", "openvino", "onnxruntime"}, default="auto"
         What runs the backbone; see `headstart.extract.extract`.
     trust : bool, default=False
         Load a head file that this machine did not write; see `headstart.classify.load_head`.
@@ -104,28 +112,38 @@ def predict(
         store = source.path if isinstance(source, FeatureStore) else source
         if is_source(table, store) or is_source(table, head):
             raise HeadstartError(f"{table}: is one of the inputs; choose another output")
-    kept = None if features is None else Path(features)
-    if kept is not None and table is not None and kept.resolve() == table.resolve():
+    kept: str | Path | None = None
+    if features is not None:
+        far = isinstance(features, str) and is_remote(features)
+        kept = str(features) if far else Path(features)
+    if isinstance(kept, Path) and table is not None and kept.resolve() == table.resolve():
         raise WrongUsage(f"--features {kept}: is the output (-o) too; name another file")
-    trained, origin = given(head, trust=trust)
     store = _feature_file(source)
-    if store is not None:
-        if kept is not None:
-            raise WrongUsage(f"--features {kept}: {store.path} is a feature file already")
-        order = sorted({*store.paths, *(one.path for one in store.skipped)}, key=os.fsencode)
-        return _predicted(trained, store, order, top, table, tta=tta)
-    # Labels are of use to what is kept alone.
-    listing = scan(source, "none" if kept is None else "folder", columns=columns)
-    embedding = Embedding.of(origin, weights=weights, engine=engine)
-    views = KEPT
-    if tta:
-        require_trained(origin.augmentation)
-        views = Asked(origin.augmentation.views, origin.augmentation.recipe, ALL, at_least=True)
-    with _embedded(
-        embedding, listing, table, kept, views, remove=remove, progress=progress
-    ) as embedded:
-        order = [os.fsdecode(image.path) for image in listing]
-        predictions = _predicted(trained, embedded, order, top, table, tta=tta)
+    loading = contextlib.nullcontext() if store or kept else ahead.loading(head, weights, engine)
+    with loading as early:
+        trained, origin = given(head, trust=trust)
+        if store is not None:
+            if kept is not None:
+                raise WrongUsage(f"--features {kept}: {store.name} is a feature file already")
+            order = sorted({*store.paths, *(one.path for one in store.skipped)}, key=os.fsencode)
+            return _predicted(trained, store, order, top, table, tta=tta)
+        # Labels are of use to what is kept alone.
+        listing = scan(source, "none" if kept is None else "folder", columns=columns)
+        embedding = Embedding.of(origin, weights=weights, engine=engine)
+        if early is not None:
+            embedding = early.of(embedding)
+        views = KEPT
+        if tta:
+            from ..classify.examples.augmented import require_trained
+
+            require_trained(origin.augmentation)
+            made = origin.augmentation
+            views = Asked(made.views, made.recipe, ALL, at_least=True)
+        with _embedded(
+            embedding, listing, table, kept, views, remove=remove, progress=progress
+        ) as embedded:
+            order = [os.fsdecode(image.path) for image in listing]
+            predictions = _predicted(trained, embedded, order, top, table, tta=tta)
     return dataclasses.replace(predictions, features=kept)
 
 
@@ -133,13 +151,17 @@ def _feature_file(source: Named | FeatureStore) -> FeatureStore | None:
     if isinstance(source, FeatureStore):
         return source
     one = source[0] if isinstance(source, list | tuple) and len(source) == 1 else source
-    if isinstance(one, str | os.PathLike) and is_hdf5(Path(one)):
+    if isinstance(one, str) and is_remote(one):
+        return FeatureStore(one) if one.endswith((".h5", ".hdf5")) else None
+    if isinstance(one, str | os.PathLike) and (is_hdf5(Path(one)) or Shards.takes(one)):
         return FeatureStore(one)
     return None
 
 
 def given(head: Head | str | os.PathLike[str], *, trust: bool) -> tuple[Head, Origin]:
     """A head, or that of a file, and what a backbone has to fit, named as the head was."""
+    from ..classify.head import THIS_HEAD, Head, load_head
+
     if isinstance(head, Head):
         return head, head.origin.called(THIS_HEAD, REMEDY)
     loaded = load_head(head, trust=trust)
@@ -151,16 +173,17 @@ def _embedded(
     embedding: Embedding,
     listing: Listing,
     table: Path | None,
-    kept: Path | None,
+    kept: str | Path | None,
     views: Asked,
     *,
     remove: bool,
     progress: bool,
 ) -> Iterator[FeatureStore]:
     """The features of a source; they stay if anything fails."""
+    name: str | Path
     with contextlib.ExitStack() as cleaning:
         if kept is not None:
-            file, remedy = kept, "Name another file by --features."
+            name, remedy = kept, "Name another file by --features."
         else:
             # The name says whose vectors of what these are, so that what an interrupted run left is
             # taken up by the same command, and by no other.
@@ -173,13 +196,13 @@ def _embedded(
             for image in listing if listing.by_name else ():
                 whose.text(os.fsdecode(image.path))
             beside = table or Path(cleaning.enter_context(tempfile.TemporaryDirectory())) / "x"
-            name = f".{durable.short(beside.name)}.{whose.hexdigest()[:12]}.h5"
-            file, remove = beside.with_name(name), True
-            remedy = f"Delete {file} and {folder_of(file).name}, and try again."
+            own = f".{durable.short(beside.name)}.{whose.hexdigest()[:12]}.h5"
+            file, remove = beside.with_name(own), True
+            name, remedy = file, f"Delete {file} and {folder_of(file).name}, and try again."
         store = run(
             embedding,
             listing,
-            file,
+            name,
             views=views,
             remove=remove,
             remedy=remedy,
@@ -205,20 +228,26 @@ def _predicted(
         _log.warning(
             "the scores of the head are of predictions by the mean over views; --tta makes such"
         )
-    prediction, names = head.predict(store, tta=tta), head.label_names
+    names = head.label_names
+    ranked: list[list[tuple[str, float]]] = []
+    unfamiliar: list[bool] = []
+    copies: list[bool] = []
+    for part in head.predict_in_parts(store, tta=tta):
+        values = part.probabilities
+        ranked += [
+            [(names[k], float(values[row, k])) for k in best]
+            for row, best in enumerate(part.ranking[:, :top].tolist())
+        ]
+        unfamiliar += part.unfamiliar.tolist()
+        copies += part.copies.tolist()
     images = compress(store.paths, (store.views == 0).tolist())
     rows = {path: row for row, path in enumerate(images)}
     reasons = {one.path: one.reason for one in store.skipped}
     places = [rows.get(path) for path in order]
-    ranking, probabilities = prediction.ranking[:, :top].tolist(), prediction.probabilities
-    unfamiliar, copies = prediction.unfamiliar.tolist(), prediction.copies.tolist()
     predictions = Predictions(
         label_names=names,
         paths=order,
-        ranked=[
-            [] if row is None else [(names[k], float(probabilities[row, k])) for k in ranking[row]]
-            for row in places
-        ],
+        ranked=[[] if row is None else ranked[row] for row in places],
         unfamiliar=[None if row is None else unfamiliar[row] for row in places],
         copies=[None if row is None else copies[row] for row in places],
         skipped=[reasons.get(path, "") for path in order],

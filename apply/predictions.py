@@ -11,7 +11,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ..classify.heads.prediction import counted
 from ..features.durable.table import write_csv, written
 from ..features.errors import HeadstartError
 
@@ -39,7 +38,7 @@ class Predictions:
     copies : list of N bool or None
         Whether an image is a training image or a near-copy of one: that its label is right says
         nothing of the head. It is no column of the table.
-    features : Path or None
+    features : Path, str or None
         The feature file in which the embeddings were kept, if they were.
     """
 
@@ -48,7 +47,7 @@ class Predictions:
     ranked: list[list[tuple[str, float]]]
     unfamiliar: list[bool | None]
     skipped: list[str]
-    features: Path | None = None
+    features: str | Path | None = None
     copies: list[bool | None] = dataclasses.field(default_factory=list)
 
     def __len__(self) -> int:
@@ -63,6 +62,8 @@ class Predictions:
         )
 
     def _repr_html_(self) -> str:
+        from ..classify.heads.prediction import counted
+
         skipped = len(self) - self.counts.total()
         return counted(self.counts, {"unfamiliar": self.unfamiliar.count(True), "skipped": skipped})
 

@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import signal
 import sys
 import traceback
 import warnings
@@ -11,7 +12,8 @@ from typing import NoReturn
 
 import click
 
-from .streams import guarded
+from .interrupts import INTERRUPTED, listen
+from .streams import guarded, occupy
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -36,9 +38,15 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 def run() -> NoReturn:
     """Be the command `headstart`: `main` on the arguments of the process."""
     sys.excepthook = _traceback
+    occupy()
+    listen()
     try:
         main()
     finally:
+        # What is left takes no time, unless threads are waited for: then a further Ctrl-C may end
+        # it without a word.
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
         # At exit Python searches all objects of all libraries for garbage: 0.1 to 0.3 s, a tenth of
         # what predicting a few images takes. Everything else that it does at exit stays: workers
         # stop, temporary files go, streams are flushed.
@@ -80,7 +88,7 @@ def _report(error: BaseException) -> int:
     if isinstance(error, click.exceptions.Abort | KeyboardInterrupt):
         said = str(error.__cause__ or error)  # click wraps the interrupt
         _say("interrupted" + (f"; {said}" if said else ""))
-        return 130
+        return INTERRUPTED
     if isinstance(error, click.UsageError):
         command = error.ctx.command_path if error.ctx else "headstart"
         _say(f"{_joined(error.format_message())} See `{command} --help`.")

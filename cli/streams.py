@@ -83,7 +83,7 @@ class Stream(io.TextIOBase):
 @contextlib.contextmanager
 def guarded() -> Iterator[tuple[Stream, Stream]]:
     """Put a `Stream` before standard output and before standard error."""
-    _occupy()
+    occupy()
     out, err = Stream(sys.stdout), Stream(sys.stderr)
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -93,7 +93,8 @@ def guarded() -> Iterator[tuple[Stream, Stream]]:
         err.let_go()
 
 
-def _occupy() -> None:
+def occupy() -> None:
+    """Have the numbers of standard streams that are closed taken by what nobody reads."""
     # The first file that is opened gets the number of a closed standard stream, and then whatever
     # a library prints: TensorFlow's messages would be written into a feature file.
     for number in range(3):

@@ -8,12 +8,25 @@ from typing import TYPE_CHECKING, Any
 from .pipeline import extract
 from .sources import scan
 from .sources.listing import Listing
+from .work.shards import ShardSummary, extract_shard, seal
 from .work.summary import Summary
 
 if TYPE_CHECKING:
+    from .system import System, system_info
     from .transformer import ImageEmbedder
 
-__all__ = ["ImageEmbedder", "Listing", "Summary", "extract", "scan"]
+__all__ = [
+    "ImageEmbedder",
+    "Listing",
+    "ShardSummary",
+    "Summary",
+    "System",
+    "extract",
+    "extract_shard",
+    "scan",
+    "seal",
+    "system_info",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -22,4 +35,8 @@ def __getattr__(name: str) -> Any:
         from .transformer import ImageEmbedder
 
         return ImageEmbedder
+    if name in ("System", "system_info"):
+        from . import system
+
+        return getattr(system, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

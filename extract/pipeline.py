@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Final
 
 from ..features import durable
+from ..features.durable.remote.url import public
 from ..features.errors import FeatureFileError, WrongUsage
 from ..features.journal import units
-from ..features.journal.known import REMEDY, Known
+from ..features.journal.known import REMEDY
 from ..features.journal.lock import exclusive
-from ..features.journal.seal import seal
+from ..features.journal.outputs import Output
+from ..features.journal.progress import showing_progress
+from ..features.journal.seal import prepare, seal
 from ..features.journal.units import UNIT_IMAGES
 from ..features.opening import replaceable
 from ..features.origin import PRECISIONS
@@ -27,8 +30,11 @@ from .engines.engine import Tuning
 from .images.views import AS_BEFORE, Asked
 from .sources import Named
 from .sources.listing import Listing, log_notes
-from .work.catch_up import catch_up
-from .work.losses import require_little_lost, require_rows, require_source
+from .work import clusters
+from .work.catch_up import CaughtUp, catch_up
+from .work.clusters import Given
+from .work.losses import require_rows, require_source
+from .work.plan import at_work, by_shards, planned
 from .work.summary import summarise
 
 _MOST_WORKERS: Final = 256  # each has a backbone in memory
@@ -57,6 +63,7 @@ def extract(
     remove: bool = False,
     rescan: bool = False,
     workers: int = 1,
+    executor: Given | None = None,
     progress: bool = False,
     seen: Callable[[Listing], None] = log_notes,
 ) -> FeatureStore:
@@ -71,20 +78,22 @@ def extract(
         A folder of images, a list of them, image files, and more; see `headstart.extract.scan`,
         whose result may be given too.
     out : str or path-like
-        The feature file to make or to bring up to date.
+        The feature file to make or to bring up to date: a path, a URL of a file in a bucket
+        (``s3://bucket/pets.h5``, extra ``remote``), or ``pets-*-of-00016.h5`` for 16 files.
     backbone : str, default="Xception"
         Any image classifier of ``keras.applications``, by name.
     weights : str or path-like, default="imagenet"
         ``"imagenet"`` (downloaded by Keras once), ``"random"`` (seeded and calibrated), or a
-        weights file of the backbone without its top layers (``.h5`` or ``.weights.h5``).
+        weights file of the backbone without its top layers (``.h5`` or ``.weights.h5``); for int8
+        also a feature file, whose quantised backbone is used.
     size : int, optional
         Side of the square input in pixels; by default what the backbone was trained on.
     fit : {"stretch", "crop", "pad"}, default="stretch"
         Distort an image to the square, cut its middle out, or add grey borders.
-    precision : {"f32", "bf16"}, default="f32"
-        Arithmetic of the backbone. bf16 is about twice as fast where the processor has it; its
-        vectors are a little different (a cosine of 0.9998 with Xception, 0.99 with MobileNetV2)
-        and never mix with others.
+    precision : {"f32", "bf16", "int8"}, default="f32"
+        Arithmetic of the backbone. bf16 and int8 are faster where the processor has them; their
+        vectors are a little different and never mix with others. For int8 (extra ``int8``) the
+        backbone is quantised once, by up to 330 of the images; it is kept in `out`.
     labels : {"folder", "none"}, default="folder"
         ``"none"`` leaves the images unlabelled.
     columns : mapping, optional
@@ -104,12 +113,12 @@ def extract(
     views_of : {"training", "all"}, optional
         Which images have more views than one: by default those that `out` has, or all but the
         images of the test split.
-    engine : {"auto", "keras", "openvino"}, default="auto"
-        What runs the backbone. ``"auto"`` is Keras on a GPU, and on a CPU OpenVINO if it is
-        installed; the vectors agree.
+    engine : {"auto", "keras", "openvino", "onnxruntime"}, default="auto"
+        What runs the backbone. ``"auto"`` is Keras on a GPU; on a CPU OpenVINO if it is installed,
+        else on x86-64 ONNX Runtime if that is. The vectors agree.
     batch, streams, threads : int, optional
-        Images per call, calls side by side (``openvino`` only) and processor cores of the engine;
-        each chooses itself, and none changes a vector by more than rounding.
+        Images per call, calls side by side (``openvino`` only) and cores of the engine; each
+        chooses itself, and none changes a vector by more than rounding.
     fresh : bool, default=False
         Make the file anew, with no vector of the one that is there: it was made with other
         settings, or is damaged.
@@ -123,6 +132,11 @@ def extract(
     workers : int, default=1
         Processes that embed. One keeps all cores of a small machine busy by its threads; several,
         each with its own backbone in memory, pay where one cannot. The file comes out the same.
+    executor : Executor, distributed.Client or str, optional
+        Who embeds instead, on any number of machines: what has the interface of
+        `concurrent.futures.Executor`, a Dask client, or by name ``"dask:tcp://HOST:PORT"``,
+        ``"dask:local"``, ``"ray:auto"``, ``"ray:ADDRESS"`` (extras ``dask`` and ``ray``). Its
+        workers have headstart and see images and output under the same names; docs/scale.md.
     progress : bool, default=False
         Show a progress bar on standard error.
     seen : callable, optional
@@ -165,11 +179,13 @@ def extract(
         remove=remove,
         rescan=rescan,
         workers=workers,
+        executor=executor,
         progress=progress,
         seen=seen,
     )
 
 
+@by_shards
 def run(
     embedding: Embedding,
     source: Named,
@@ -182,115 +198,103 @@ def run(
     remove: bool = False,
     rescan: bool = False,
     workers: int = 1,
+    executor: Given | None = None,
     unit_images: int = UNIT_IMAGES,
+    work: Callable[..., CaughtUp] = catch_up,
     remedy: str = REMEDY,
     progress: bool = False,
     seen: Callable[[Listing], None] = log_notes,
 ) -> FeatureStore:
     """Do the work of `extract` with an embedding; the other parameters and errors are the same.
 
-    `remedy` says what to do if `out` holds vectors that do not fit.
+    `remedy` is for an `out` with vectors that do not fit; `work` makes everything known.
     """
     started = time.perf_counter()
-    if not 1 <= workers <= _MOST_WORKERS:
-        raise WrongUsage(f"workers {workers}: at least 1, and at most {_MOST_WORKERS}")
-    path = _checked_output(out, source, fresh=fresh)
+    require_workers(workers)
+    clusters.require_usable(executor, workers)
+    output = Output.of(out)
+    if output.far and executor is not None:
+        raise WrongUsage(
+            f"{public(output.name)}: the workers of a cluster write to no URL; name a file on a "
+            f"disk that all have, or run the command on each machine, without a cluster or --shard"
+        )
+    with output.named():
+        path = checked_output(output.path, source, fresh=fresh)
+        output.require_place()
     listing = sources.scan(source, labels, columns=columns)
-    images, name = sorted(listing, key=lambda image: image.path), listing.name
-    try:
-        with exclusive(path):
-            if fresh:
-                augmentation = views.beside(NO_AUGMENTATION)
-                known, held = _afresh(embedding, path, name, augmentation.recipe, remedy)
-            else:
-                known = Known(path, source=name, remedy=remedy)
-                held = [known]
-                augmentation = views.beside(known.augmentation)
-                known.require_recipe(augmentation.recipe)
-            before = {raw for one in held if one.store is not None for raw in one.store.raw_paths}
-            if known.origin is not None:
-                embedding.require_fit(known.origin)
-            stats = {image.path: image.stat() for image in images}
-            for one in held if not remove else ():
-                require_little_lost(
-                    one, images, stats, ask=listing.by_name, unlisted=listing.unlisted
-                )
-            seen(listing)
-            caught_up = catch_up(
-                known,
-                embedding,
-                images,
-                stats,
-                augmentation=augmentation if views.make else NO_AUGMENTATION,
-                rescan=rescan,
-                workers=workers,
-                unit_images=unit_images,
-                progress=progress,
-            )
-            sealing = time.perf_counter()
-            stats = caught_up.stats
-            listed = [
-                Listed(stats[image.path], image.label, image.split, image.group) for image in images
-            ]
-            require_source(name, images)
-            require_rows(caught_up.known, listed)
-            wanted = {} if augmentation == NO_AUGMENTATION else {"augmentation": augmentation}
-            store = seal(caught_up.known, listed, **wanted)
-            ended = time.perf_counter()
-            store.summary = summarise(
-                store,
-                embedding,
-                caught_up.tally,
-                workers=workers,
-                removed=len(before - stats.keys()),
-                unreachable=sum(
-                    caught_up.known.last(stat.path) is not None
-                    for stat in stats.values()
-                    if not stat.stamp
-                ),
-                sealing=ended - sealing,
-                total=ended - started,
-            )
-    except KeyboardInterrupt as error:
-        kept = any(units.folder_of(path).glob("*.h5")) or path.exists()
-        raise KeyboardInterrupt(
-            "what is finished is kept, and the same command goes on from there"
-            if kept
-            else "nothing was finished yet"
-        ) from error
-    store.path = Path(out)  # as it was named, be it a link
+    with showing_progress(progress), output.named(), at_work(path, exclusive(path)):
+        output.begin()
+        _require_replaceable(path, fresh=fresh)
+        plan = planned(
+            path,
+            embedding,
+            listing,
+            views=views,
+            fresh=fresh,
+            remove=remove,
+            remedy=remedy,
+            progress=progress,
+            seen=seen,
+        )
+        output.send(plan.known.without)
+        caught_up = work(
+            plan.known,
+            plan.embedding,
+            plan.images,
+            plan.stats,
+            augmentation=plan.made,
+            rescan=rescan,
+            workers=workers,
+            executor=executor,
+            unit_images=unit_images,
+            progress=progress,
+            ending=prepare,
+        )
+        sealing = time.perf_counter()
+        stats = caught_up.stats
+        listed = [
+            Listed(stats[image.path], image.label, image.split, image.group)
+            for image in plan.images
+        ]
+        require_source(listing.name, plan.images)
+        require_rows(caught_up.known, listed)
+        wanted = {} if plan.augmentation == NO_AUGMENTATION else {"augmentation": plan.augmentation}
+        store = output.sealed(seal(caught_up.known, listed, **wanted))
+        ended = time.perf_counter()
+        store.summary = summarise(
+            store,
+            plan.embedding,
+            caught_up.tally,
+            workers=workers if executor is None else max(1, caught_up.tally.workers),
+            removed=len(plan.before - stats.keys()),
+            unreachable=sum(
+                caught_up.known.last(stat.path) is not None
+                for stat in stats.values()
+                if not stat.stamp
+            ),
+            sealing=ended - sealing,
+            total=ended - started,
+        )
     return store
 
 
-def _checked_output(out: str | os.PathLike[str], source: Named, *, fresh: bool) -> Path:
-    path = durable.require_target(Path(out), units.ENDING)
+def require_workers(workers: int) -> None:
+    """Refuse more processes than a machine has memory for, and none."""
+    if not 1 <= workers <= _MOST_WORKERS:
+        raise WrongUsage(f"workers {workers}: at least 1, and at most {_MOST_WORKERS}")
+
+
+def checked_output(out: Path, source: Named, *, fresh: bool) -> Path:
+    """The file that is going to be made, if it can be."""
+    path = durable.require_target(out, units.ENDING)
     if sources.is_source(path, source):
         raise FeatureFileError(f"{path}: is the source itself; choose another output")
+    _require_replaceable(path, fresh=fresh)
+    return path
+
+
+def _require_replaceable(path: Path, *, fresh: bool) -> None:
     if fresh and path.exists() and not replaceable(path):
         raise FeatureFileError(
             f"{path}: is not a feature file, so --fresh does not replace it; choose another output"
         )
-    return path
-
-
-def _afresh(
-    embedding: Embedding, out: Path, source: str, recipe: str, remedy: str
-) -> tuple[Known, list[Known]]:
-    """What is known for a file that is made anew, and everything of which images could be lost.
-
-    Unfinished work of other settings is left out; what a killed run with these left is still good.
-    The file that is going to be replaced counts for its images, if it can be read at all.
-    """
-    unfinished = units.verified(units.folder_of(out))
-    others = {
-        one.path.name
-        for one in unfinished
-        if not one.origin.fits(embedding.origin())
-        or (one.has_views and not one.origin.augmentation.joins(recipe))
-    }
-    known = Known(out, source=source, fresh=True, without=others, remedy=remedy, before=unfinished)
-    every = {one.path.name for one in unfinished}
-    try:
-        return known, [known, Known(out, source=source, without=every, before=unfinished)]
-    except FeatureFileError:
-        return known, [known]

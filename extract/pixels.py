@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..features.errors import SourceError
+from ..features.journal.progress import step
 from .images.decode import Undecodable, decode
 from .sources import scan
 from .sources.image import ImageReference, Unreadable
@@ -29,8 +30,14 @@ def pixels_of(source: str) -> Callable[[list[bytes]], NDArray[np.float32]]:
                 f"{source}: {len(missing)} images of the feature files are not in it, for example "
                 f"{os.fsdecode(missing[0])}; name the source that they were extracted from"
             )
-        with Threads(joblib.cpu_count(), "decode") as threads:
-            rows = list(threads.map(_row, [images[path] for path in paths]))
+        rows = []
+        with (
+            Threads(joblib.cpu_count(), "decode") as threads,
+            step("pixels", len(paths), "image") as done,
+        ):
+            for row in threads.map(_row, [images[path] for path in paths]):
+                rows.append(row)
+                done.add(1)
         return np.stack(rows)
 
     return pixels

@@ -35,7 +35,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     backbone, weights, size, precision, dtype, engine
-        As for `headstart.extract.extract`.
+        As for `headstart.extract.extract`; for int8 `weights` is a feature file of that precision.
     square : {"stretch", "crop", "pad"}, default="stretch"
         Distort an image to the square, cut its middle out, or add grey borders: the `fit` of
         `headstart.extract.extract`, whose name is that of a method here.
@@ -160,7 +160,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             size = None if self.size is None else operator.index(self.size)
         except TypeError as error:
             raise WrongUsage(f"size {self.size!r}: give a whole number of pixels") from error
-        return Request.checked(
+        request = Request.checked(
             backbone=self.backbone,
             weights=_weights(self.weights),
             size=size,
@@ -168,6 +168,8 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             precision=self.precision,
             dtype=self.dtype,
         )
+        request.require_calibrated()
+        return request
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -14,8 +14,10 @@ from .errors import (
     TrainingError,
     WrongUsage,
 )
+from .journal.progress import showing_progress
 from .provenance import Provenance
 from .store import FeatureStore, Skipped
+from .store import shards as shards
 from .verification import verify
 
 __all__ = [
@@ -31,5 +33,6 @@ __all__ = [
     "SourceError",
     "TrainingError",
     "WrongUsage",
+    "showing_progress",
     "verify",
 ]

@@ -4,8 +4,14 @@ import hashlib
 from collections.abc import Iterator
 from typing import Any, Protocol
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
+
+from . import layout
+from .journal.progress import step
+from .provenance import Provenance
+from .provenance.augmentation import NO_AUGMENTATION, Augmentation
 
 
 class Rows(Protocol):
@@ -36,7 +42,7 @@ class ArrayDigest:
     def array(self, name: str, rows: Rows) -> None:
         """Add an array or dataset of any shape, streamed in blocks along its first axis."""
         self.header(name, rows.dtype, rows.shape)
-        for block in blocks(rows):
+        for block in stepwise(rows, f"digest of {name}"):
             self.rows(block)
 
     def header(self, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
@@ -71,3 +77,32 @@ def blocks(rows: Rows, block_bytes: int = 8 << 20) -> Iterator[NDArray[Any]]:
     step = max(1, block_bytes // row_bytes)
     for start in range(0, rows.shape[0], step):
         yield rows[start : start + step]
+
+
+def stepwise(rows: Rows, what: str) -> Iterator[NDArray[Any]]:
+    """The same blocks, as a step whose progress is shown to whoever asked."""
+    with step(what, rows.shape[0] if rows.shape else 1) as done:
+        for block in blocks(rows):
+            yield block
+            done.add(len(block) if block.shape else 1)
+
+
+def content_digest(
+    file: h5py.File, provenance: Provenance, augmentation: Augmentation = NO_AUGMENTATION
+) -> str:
+    """SHA-256 over what made the rows, and the rows (hexadecimal): equal for equal runs.
+
+    Times, the environment, the ledger and the canary are left out: they may differ between two
+    such runs.
+    """
+    digest = ArrayDigest()
+    digest.text(provenance.to_json())
+    if augmentation.recipe:
+        digest.text(augmentation.to_json())
+    names = (name for _, name in layout.NAMED)
+    for name in (*(one for one in layout.PER_ROW if one != layout.STATS), *names):
+        digest.array(name, file[name])
+    stats = file[layout.STATS][()]
+    for field in ("size", "width", "height"):
+        digest.array(field, stats[field])
+    return digest.hexdigest()

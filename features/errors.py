@@ -3,10 +3,12 @@
 And how such a line is said: names of files and labels are anybody's, and streams may be gone.
 """
 
+import contextlib
 import difflib
+import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 _ACTING: Final = re.compile(
@@ -53,6 +55,17 @@ class HeadError(HeadstartError):
 
 class MissingExtra(HeadstartError):
     """A library is needed that is not installed; the message has the command to install it."""
+
+
+@contextlib.contextmanager
+def called(path: str | os.PathLike[str], name: str) -> Iterator[None]:
+    """Have errors name a file as the user does: `name`, not the `path` where we have it."""
+    try:
+        yield
+    except HeadstartError as error:
+        if name:
+            error.args = (str(error).replace(os.fspath(path), name), *error.args[1:])
+        raise
 
 
 def install_command(extra: str) -> str:

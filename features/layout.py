@@ -10,8 +10,8 @@ import numpy as np
 
 FORMAT: Final = "headstart-features"
 UNIT_FORMAT: Final = "headstart-unit"
-FORMAT_VERSION: Final = 4
-UNIT_VERSION: Final = 4
+FORMAT_VERSION: Final = 5
+UNIT_VERSION: Final = 5
 VERSIONS: Final[Mapping[str, int]] = {FORMAT: FORMAT_VERSION, UNIT_FORMAT: UNIT_VERSION}
 """The version that is written and read of each format; a file of another one is refused."""
 
@@ -28,6 +28,7 @@ DIGESTS: Final = "digests"
 STATS: Final = "stats"
 SKIPPED: Final = "skipped"
 CANARY: Final = "canary"
+GRAPH: Final = "graph"
 
 # Those with one entry per row, in the order in which they are hashed.
 PER_ROW: Final = (FEATURES, PATHS, LABELS, SPLITS, GROUPS, VIEWS, DIGESTS, STATS)
@@ -123,6 +124,9 @@ class Column:
 _VECTORS: Final = Column((None, None), ("<f4", "<f2"))
 _DIGESTS: Final = Column((None, DIGEST_BYTES), ("|u1",))
 
+OPTIONAL: Final = frozenset((GRAPH,))
+"""Datasets that are there only where they say something."""
+
 SCHEMAS: Final[Mapping[str, Mapping[str, Column]]] = {
     FORMAT: {
         FEATURES: _VECTORS,
@@ -137,6 +141,7 @@ SCHEMAS: Final[Mapping[str, Mapping[str, Column]]] = {
         STATS: Column((None,), ("stats",)),
         SKIPPED: Column((None,), ("files",)),
         CANARY: _VECTORS,
+        GRAPH: Column((None,), ("|u1",)),
     },
     UNIT_FORMAT: {
         FILES: Column((None,), ("files",)),

@@ -31,12 +31,15 @@ def foreign(file: h5py.File, expected_format: str, file_size: int) -> str:
     """
     schema = layout.SCHEMAS[expected_format]
     found = set(file)
-    if found != schema.keys():
-        return f"missing or unknown names: {_listed(found ^ schema.keys())}"
+    odd = (found ^ schema.keys()) - (layout.OPTIONAL - found)
+    if odd:
+        return f"missing or unknown names: {_listed(odd)}"
     unknown = set(file.attrs) - layout.ATTRIBUTES[expected_format]
     if unknown:
         return f"unknown attributes: {_listed(unknown)}"
     for name, column in schema.items():
+        if name not in found:
+            continue
         wrong = _what_is_wrong(file, name, column, file_size)
         if wrong:
             return f"dataset {name!r} {wrong}"

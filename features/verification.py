@@ -1,7 +1,7 @@
 """Verification: every checksum, digest and rule of a feature file; what is wrong, and where."""
 
+import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import h5py
@@ -9,21 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import layout, rules
-from .digest import ArrayDigest, blocks
-from .errors import first_line
+from .digest import content_digest, stepwise
+from .durable.remote import copies
+from .errors import FeatureFileError, first_line
 from .opening import opened, why_unreadable
-from .provenance import Provenance
-from .provenance.augmentation import ALL, NO_AUGMENTATION, Augmentation
+from .provenance import INT8
+from .provenance.augmentation import ALL
+from .provenance.graph import Graph
 from .store import FeatureStore
+from .store.shards import Shards, shards_of
 
 
-def verify(path: Path) -> list[str]:
+def verify(path: str | os.PathLike[str]) -> list[str]:
     """Check a feature file against everything that FORMAT.md promises.
 
     Parameters
     ----------
-    path : Path
-        The file.
+    path : str or path-like
+        The file, or its URL.
 
     Returns
     -------
@@ -35,7 +38,12 @@ def verify(path: Path) -> list[str]:
     FeatureFileError
         If it is missing, or not a feature file at all.
     """
-    store = FeatureStore(path)
+    if Shards.takes(path):
+        FeatureStore(path).read(layout.PATHS)  # do they fit together?
+        return [
+            f"{os.path.basename(one)}: {line}" for one in shards_of(path) for line in verify(one)
+        ]
+    store = FeatureStore(copies.local(path))  # what is wrong with it is said below
     with opened(store.path, layout.FORMAT) as file:
         found = list(_unreadable(file))
         if found:
@@ -45,13 +53,15 @@ def verify(path: Path) -> list[str]:
             array: NDArray[Any] = file[name][()]
             return array
 
-        for name in layout.SCHEMAS[layout.FORMAT]:
+        for name in (one for one in layout.SCHEMAS[layout.FORMAT] if one in file):
             found += [f"{name}: {fault}" for fault in rules.broken(name, read)]
         found += rules.broken_as_a_whole(read)
-        if not all(np.isfinite(block).all() for block in blocks(file[layout.FEATURES])):
+        values = stepwise(file[layout.FEATURES], "values")
+        if not all(np.isfinite(block).all() for block in values):
             found.append(f"{layout.FEATURES}: holds values that are not finite")
         if read(layout.VIEWS).max(initial=0) >= store.augmentation.views:
             found.append(f"{layout.VIEWS}: more than `{layout.AUGMENTATION_ATTRIBUTE}` has")
+        found += _graph(store, read)
         tested = read(layout.SPLITS) == layout.TEST
         if store.augmentation.of != ALL and read(layout.VIEWS)[tested].any():
             found.append(f"{layout.VIEWS}: images of the test split have some")
@@ -60,31 +70,19 @@ def verify(path: Path) -> list[str]:
     return found
 
 
-def content_digest(
-    file: h5py.File, provenance: Provenance, augmentation: Augmentation = NO_AUGMENTATION
-) -> str:
-    """SHA-256 over what made the rows, and the rows (hexadecimal): equal for equal runs.
-
-    Times, the environment, the ledger and the canary are left out: they may differ between two
-    such runs.
-    """
-    digest = ArrayDigest()
-    digest.text(provenance.to_json())
-    if augmentation.recipe:
-        digest.text(augmentation.to_json())
-    names = (name for _, name in layout.NAMED)
-    for name in (*(one for one in layout.PER_ROW if one != layout.STATS), *names):
-        digest.array(name, file[name])
-    stats = file[layout.STATS][()]
-    for field in ("size", "width", "height"):
-        digest.array(field, stats[field])
-    return digest.hexdigest()
+def _graph(store: FeatureStore, read: rules.Read) -> Iterator[str]:
+    if store.provenance.precision != INT8:
+        return
+    try:
+        Graph.unpacked(read(layout.GRAPH).tobytes(), store.provenance.weights_digest)
+    except FeatureFileError as error:
+        yield f"{layout.GRAPH}: is not the quantised backbone of these vectors: {error}"
 
 
 def _unreadable(file: h5py.File) -> Iterator[str]:
-    for name in layout.SCHEMAS[layout.FORMAT]:
+    for name in (one for one in layout.SCHEMAS[layout.FORMAT] if one in file):
         try:
-            for _ in blocks(file[name]):
+            for _ in stepwise(file[name], f"checksums of {name}"):
                 pass
         except (OSError, RuntimeError) as error:
             if why_unreadable(error):

@@ -182,6 +182,9 @@ def stand_in(monkeypatch, make_stub):
 
         for module in modules:
             monkeypatch.setattr(import_module(f"headstart.{module}"), "Embedding", StandIn)
+        # What is loaded ahead is a real one.
+        ahead = import_module("headstart.apply.ahead")
+        monkeypatch.setattr(ahead, "loading", lambda *_: contextlib.nullcontext())
         return made
 
     return put
@@ -200,6 +203,7 @@ def interrupt_after():
                 if len(published) == count:
                     raise KeyboardInterrupt
                 published.append(original(*arguments))
+                return published[-1]
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(units, "publish", publish)
@@ -344,3 +348,32 @@ def cli(capfd):
         return Outcome(exit_.value.code, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def served():
+    """An S3 server on this machine."""
+    import s3
+
+    with s3.serving() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def clients():
+    """Those that are open."""
+    return {}
+
+
+@pytest.fixture
+def opened_once(request, clients, monkeypatch):
+    """Have clients of the server opened once a module: that takes longer than most tests."""
+    import s3
+
+    if "anew" not in request.fixturenames:
+        s3.open_once(monkeypatch, clients)
+
+
+@pytest.fixture
+def anew():
+    """Open them each time: of a test of how they are opened."""

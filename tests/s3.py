@@ -1,8 +1,9 @@
 """A small S3 server on loopback, in a process of its own: as slow and as faulty as one asks.
 
-It speaks what listing and reading take (list-objects-v2 in pages, GET with a range, HEAD, etags),
-and costs a tenth of a millisecond an answer, so that what is measured is who asks. The truth of S3
-is tested on moto, whose answers take too long for that.
+It speaks what listing, reading and writing take (list-objects-v2 in pages, GET with a range, HEAD,
+etags; PUT in one piece or in parts, on conditions, and DELETE), and costs a tenth of a millisecond
+an answer, so that what is measured is who asks. The truth of S3 is tested on moto, whose answers
+take too long for that.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ class _Server:
         self.latency = latency
         self.faults: dict[str, list[str]] = {}
         self.answered: dict[str, int] = {}
+        self.asked: dict[str, int] = {}
+        self.parts: dict[str, dict[int, bytes]] = {}
         self.objects: dict[str, bytes] = {}
         self.at_a_time = self.most = 0
         if root is not None:
@@ -51,6 +54,8 @@ class _Server:
                     name.lower(): value
                     for name, _, value in (line.partition(": ") for line in lines[1:] if line)
                 }
+                if headers.get("expect"):
+                    writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                 body = await reader.readexactly(int(headers.get("content-length", 0)))
                 if not await self._answer(writer, method, target, headers, body):
                     break
@@ -63,6 +68,8 @@ class _Server:
             writer.write(_told(200, self._control(key, body)))
             return True
         self.answered[key] = self.answered.get(key, 0) + 1
+        asked = f"{method} {key}"
+        self.asked[asked] = self.asked.get(asked, 0) + 1
         self.at_a_time += 1
         self.most = max(self.most, self.at_a_time)
         if self.latency:
@@ -80,6 +87,15 @@ class _Server:
             return True
         if bucket != BUCKET:
             writer.write(_failed(404, "NoSuchBucket", method))
+        elif key and method in ("PUT", "POST", "DELETE"):
+            query = {name: values[0] for name, values in parse_qs(url.query, True).items()}
+            written = self._written(method, key, query, headers, body)
+            if fault == "lost":  # done, and nobody hears of it
+                writer.transport.abort()
+                return False
+            writer.write(written)
+        elif not key and method == "HEAD":
+            writer.write(_told(200, b""))
         elif not key:
             query = {name: values[0] for name, values in parse_qs(url.query).items()}
             writer.write(_told(200, self._page(query), "application/xml"))
@@ -90,6 +106,40 @@ class _Server:
             return fault != "cut"
         return True
 
+    def _written(self, method, key, query, headers, body) -> bytes:
+        upload = query.get("uploadId", "")
+        if method == "POST" and "uploads" in query:
+            upload = f"upload-{len(self.parts)}"
+            self.parts[upload] = {}
+            return _told(200, f"<R><UploadId>{upload}</UploadId></R>".encode(), "application/xml")
+        if method == "DELETE":
+            if upload:
+                self.parts.pop(upload, None)
+            else:
+                self.objects.pop(key, None)
+                self.keys = sorted(self.objects)
+            return b"HTTP/1.1 204 Said\r\nContent-Length: 0\r\n\r\n"
+        if method == "PUT" and upload:
+            self.parts[upload][int(query["partNumber"])] = body
+            return _stored(_etag(body))
+        there = self.etags.get(key) if key in self.objects else None
+        if headers.get("if-none-match") == "*" and there is not None:
+            return _failed(412, "PreconditionFailed", method, "If-None-Match")
+        wanted = headers.get("if-match", "").strip('"')
+        if wanted and there is None:
+            return _failed(404, "NoSuchKey", method)
+        if wanted and wanted != there:
+            return _failed(412, "PreconditionFailed", method, "If-Match")
+        if upload:
+            parts = self.parts.pop(upload)
+            body = b"".join(parts[number] for number in sorted(parts))
+        self.objects[key], self.etags[key] = body, _etag(body)
+        self.keys = sorted(self.objects)
+        if not upload:
+            return _stored(self.etags[key])
+        etag = f"<R><ETag>&quot;{self.etags[key]}&quot;</ETag></R>".encode()
+        return _told(200, etag, "application/xml")
+
     def _control(self, key: str, body: bytes) -> bytes:
         if key == "faults":
             self.faults = json.loads(body)
@@ -99,11 +149,14 @@ class _Server:
             name = key.removeprefix("put/")
             self.objects[name], self.etags[name] = body, _etag(body)
         elif key == "reset":
-            self.objects, self.etags, self.faults = {}, {}, {}
+            self.objects, self.etags, self.faults, self.parts = {}, {}, {}, {}
         elif key == "clear":
-            self.answered, self.most = {}, 0
+            self.answered, self.asked, self.most = {}, {}, 0
+        elif key.startswith("get/"):
+            return self.objects[key.removeprefix("get/")]
         self.keys = sorted(self.objects)
-        return json.dumps({"answered": self.answered, "most": self.most}).encode()
+        told = {"answered": self.answered, "asked": self.asked, "most": self.most}
+        return json.dumps(told | {"keys": self.keys, "parts": len(self.parts)}).encode()
 
     def _page(self, query: dict[str, str]) -> bytes:
         after = query.get("continuation-token") or query.get("start-after") or ""
@@ -165,8 +218,14 @@ def _told(status: int, body: bytes, kind: str = "application/json") -> bytes:
     return head.encode() + body
 
 
-def _failed(status: int, code: str, method: str) -> bytes:
-    body = f"<Error><Code>{code}</Code><Message>{code} was asked for</Message></Error>".encode()
+def _stored(etag: str) -> bytes:
+    return f'HTTP/1.1 200 Said\r\nETag: "{etag}"\r\nContent-Length: 0\r\n\r\n'.encode()
+
+
+def _failed(status: int, code: str, method: str, condition: str = "") -> bytes:
+    more = f"<Condition>{condition}</Condition>" if condition else ""
+    said = f"<Code>{code}</Code><Message>{code} was asked for</Message>{more}"
+    body = f"<Error>{said}</Error>".encode()
     told = _told(status, body, "application/xml")
     return told.partition(b"\r\n\r\n")[0] + b"\r\n\r\n" if method == "HEAD" else told
 
@@ -190,7 +249,10 @@ class Server:
         }
 
     def fail(self, **faults: list[str]) -> None:
-        """Let the next answers about a key (or about any, `any`) fail: 503, reset, cut, hang."""
+        """Let the next answers about a key (or about any, `any`) fail: 503, reset, cut, hang.
+
+        Of what is written, `lost` loses the answer alone.
+        """
         self.fail_keys({("*" if key == "any" else key): list(how) for key, how in faults.items()})
 
     def fail_keys(self, faults: dict[str, list[str]]) -> None:
@@ -206,6 +268,22 @@ class Server:
         """How many answers there were about each key since the last `clear`."""
         return self._ask("answered")["answered"]
 
+    def asked(self) -> dict[str, int]:
+        """The same by method and key: ``PUT pets.h5``."""
+        return self._ask("answered")["asked"]
+
+    def names(self) -> list[str]:
+        """What there is."""
+        return self._ask("answered")["keys"]
+
+    def parts(self) -> int:
+        """How many uploads in parts were begun and neither ended nor given up."""
+        return self._ask("answered")["parts"]
+
+    def get(self, key: str) -> bytes:
+        """An object."""
+        return self._sent(f"get/{quote(key)}", b"")
+
     def most(self) -> int:
         """The most answers that were waited for at a time."""
         return self._ask("answered")["most"]
@@ -218,10 +296,13 @@ class Server:
         self._ask("reset")
 
     def _ask(self, what: str, body: bytes = b"") -> dict:
+        return json.loads(self._sent(what, body))
+
+    def _sent(self, what: str, body: bytes) -> bytes:
         request = urllib.request.Request(f"{self.url}/_control/{what}", body, method="POST")
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(request, timeout=10) as answer:
-            return json.load(answer)
+            return answer.read()
 
 
 @contextlib.contextmanager
@@ -235,6 +316,25 @@ def serving(root: Path | None = None, *, latency: float = 0.0, made: int = 0) ->
         process.kill()
         process.wait()
         process.stdout.close()
+
+
+def open_once(monkeypatch, kept: dict) -> None:
+    """Have file systems of a server opened once, and `kept`."""
+    from headstart.features.durable.remote import system
+
+    opened = system.opened
+
+    def once(url, refused, *, patient):
+        if not url.startswith("s3://"):
+            return opened(url, refused, patient=patient)
+        how = patient, os.environ.get("AWS_ENDPOINT_URL")
+        if how not in kept:
+            kept[how] = opened(url, refused, patient=patient)
+        fs, _, protocols = kept[how]
+        fs.invalidate_cache()
+        return fs, fs._strip_protocol(url), protocols
+
+    monkeypatch.setattr(system, "opened", once)
 
 
 async def _main() -> None:

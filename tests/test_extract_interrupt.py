@@ -47,7 +47,7 @@ from headstart.cli import main
 import stuck_decoder
 
 pipeline.Embedding = lambda *_: stuck_decoder.Embedding()
-pipeline.run.__kwdefaults__["unit_images"] = 4
+pipeline.run.__wrapped__.__kwdefaults__["unit_images"] = 4
 if __name__ == "__main__":
     main(["extract", "photos", "-o", "pets.h5", "--workers", sys.argv[1]])
 """

@@ -23,11 +23,13 @@ from headstart.extract.sources import local
 from headstart.extract.sources.image import Unreadable
 from headstart.extract.sources.remote import reader, retry
 from headstart.extract.sources.remote import scan as remote
-from headstart.extract.sources.remote.reference import RemotePlace, stamp_of
+from headstart.extract.sources.remote.reference import RemotePlace
 from headstart.extract.sources.remote.store import Store
-from headstart.extract.sources.remote.url import is_remote, public
 from headstart.extract.work import readahead
 from headstart.extract.work.threads import Threads
+from headstart.features.durable.remote import failures
+from headstart.features.durable.remote.system import stamp_of
+from headstart.features.durable.remote.url import is_remote, public
 from headstart.features.errors import MissingExtra, SourceError
 from headstart.features.records import UNREAD
 
@@ -40,13 +42,7 @@ REQUEST = Request.checked(weights="random", size=71)
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch):
-    monkeypatch.setattr(retry, "_FIRST_WAIT", 0.001)
-
-
-@pytest.fixture(scope="module")
-def served():
-    with s3.serving() as server:
-        yield server
+    monkeypatch.setattr(failures, "_FIRST_WAIT", 0.001)
 
 
 @pytest.fixture
@@ -309,7 +305,7 @@ from headstart.cli import main
 from headstart.extract import pipeline
 
 pipeline.Embedding = lambda *_: StubEmbedding()
-pipeline.run.__kwdefaults__["unit_images"] = 4
+pipeline.run.__wrapped__.__kwdefaults__["unit_images"] = 4
 if __name__ == "__main__":
     main(["extract", "s3://photos", "-o", "pets.h5"])
 """

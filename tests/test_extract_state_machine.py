@@ -149,6 +149,7 @@ class Folder(RuleBasedStateMachine):
 def test_every_history_agrees_with_a_dictionary(make_stub, monkeypatch):
     # The child process that seals has tests of its own; here it would cost half a second a run.
     monkeypatch.setattr(child, "call", lambda function, *arguments: function(*arguments))
+    monkeypatch.setattr(child, "prepare", lambda _: None)
     Folder.make_stub = make_stub
     machine = Folder.TestCase
     machine.settings = settings(

@@ -28,6 +28,7 @@ from headstart.features import (
     ProvenanceMismatch,
     SourceError,
     WrongUsage,
+    child,
     verify,
 )
 from headstart.features.journal import units
@@ -793,3 +794,9 @@ def test_scikit_learn_is_not_imported_with_the_commands():
     assert headstart.extract.ImageEmbedder is ImageEmbedder
     with pytest.raises(AttributeError, match="has no attribute 'ImageEmbeder'"):
         _ = headstart.extract.ImageEmbeder
+
+
+def test_no_process_waits_for_a_file_that_is_not_sealed(photos, stubs, monkeypatch, tmp_path):
+    monkeypatch.setattr(child, "prepare", lambda _: pytest.fail("a process was started"))
+    paths = sorted(photos.rglob("*.png"))
+    assert len(ImageEmbedder(**SMALL, cache=tmp_path).fit_transform(paths)) == 18

@@ -201,6 +201,7 @@ CHANGES: dict[str, Callable[[h5py.File], None]] = {
             "size": (0, 10**9, "71", REMOVED),
             "dimension": (0, 7, 9, 10**12),
             "precision": ("", "int8"),
+            "weights_digest": ("", LONG, "../../other", "/other"),
             "dtype": ("float64", "object", ""),
             "backbone": (LONG, "\ud800", "None"),
             "more": ("unknown",),
@@ -217,6 +218,7 @@ HARMLESS = {
     "no rows", "empty path", "path with NUL",
     "path not UTF-8", "huge path", "negative stats", "skipped with NUL", "skipped not UTF-8",
     "backbone \ud800", "backbone None", "environment object",
+    "weights_digest ", "weights_digest ../../other", "weights_digest /other",
     *(
         f"{what} {kind}" for what in ("label", "group") for kind in
         ("names of one letter", "name empty", "name not UTF-8", "name with NUL", "name huge")

@@ -51,6 +51,7 @@ def test_a_writer_that_dies_is_a_message_and_the_work_is_kept(
         return original([command[0], "-c", program], **options)
 
     monkeypatch.setattr(subprocess, "run", kill)
+    monkeypatch.setattr(child, "prepare", lambda _: None)
     with pytest.raises(FeatureFileError, match=r"the process that wrote it was ended by SIGSEGV"):
         run(make_stub(), photos, out)
     assert out.read_bytes() == sealed
@@ -61,7 +62,8 @@ def test_a_writer_that_dies_is_a_message_and_the_work_is_kept(
 
 
 PROGRAM = """
-import resource, signal, sys
+import pickle, resource, signal, sys
+sys.path[:] = pickle.load(sys.stdin.buffer)
 from headstart.features.child import main
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
@@ -81,6 +83,7 @@ def test_a_disk_that_fills_while_sealing_leaves_the_old_file_at_every_size(
         return original([command[0], "-P", "-c", PROGRAM, str(limit)], **options)
 
     monkeypatch.setattr(subprocess, "run", limited)
+    monkeypatch.setattr(child, "prepare", lambda _: None)
     size = len(sealed)
     failures = 0
     for step in range(30):
@@ -219,3 +222,63 @@ def test_why_a_child_failed_is_heard_whatever_else_it_says(monkeypatch):
     monkeypatch.setattr(here.die_without_a_word, "__module__", "test_features_seal")
     with pytest.raises(child.ChildDied, match=r"^failed: 7$"):
         child.call(die_without_a_word)
+
+
+def answer(out, number):
+    out.write_text(f"{number} {os.getpid()} {os.environ.get('LATE')}")
+
+
+@pytest.fixture
+def answering(monkeypatch):
+    """`answer`, as another process finds it."""
+    monkeypatch.syspath_prepend(os.path.dirname(__file__))
+    monkeypatch.setattr(answer, "__module__", "test_features_seal")
+    monkeypatch.setitem(sys.modules, "test_features_seal", sys.modules[__name__])
+    yield answer
+    child.dismiss()
+
+
+def test_a_child_that_was_prepared_makes_the_one_next_call(answering, tmp_path, monkeypatch):
+    child.prepare(answering)
+    child.prepare(answering)  # the same one goes on waiting
+    monkeypatch.setenv("LATE", "yes")
+    for number, late in ((1, "None"), (2, "yes")):
+        child.call(answering, tmp_path / "said", number)
+        said = (tmp_path / "said").read_text().split()
+        assert said[::2] == [str(number), late]
+        assert int(said[1]) != os.getpid()
+
+
+@pytest.mark.parametrize("gone", ["killed", "dismissed", "of another call", "of another process"])
+def test_a_child_that_waits_no_more_is_replaced(gone, answering, tmp_path, monkeypatch):
+    child.prepare(die_without_a_word if gone == "of another call" else answering)
+    ((_, _, process),) = child._waiting
+    if gone == "killed":
+        process.kill()
+        process.wait()
+    elif gone == "dismissed":
+        child.dismiss()
+    elif gone == "of another process":
+        child._waiting[:] = [(os.getppid(), answering, process)]
+    child.call(answering, tmp_path / "said", 3)
+    assert (tmp_path / "said").read_text().split()[0] == "3"
+    assert not child._waiting
+    assert gone == "of another process" or process.poll() is not None
+    process.kill()
+    process.communicate()
+
+
+def test_no_child_waits_for_a_run_that_has_failed(photos, out, stub, monkeypatch):
+    started = []
+    original = subprocess.Popen
+
+    def start(*arguments, **options):
+        started.append(original(*arguments, **options))
+        return started[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    monkeypatch.setattr(type(stub), "submit", property(lambda _: 1 / 0))
+    with pytest.raises(ZeroDivisionError):
+        run(stub, photos, out)
+    assert len(started) == 1
+    assert started[0].poll() is not None

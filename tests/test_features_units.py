@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 import pytest
 from headstart.features import FeatureFileError, records
-from headstart.features.journal import lock, units
+from headstart.features.journal import known, lock, units
 from headstart.features.origin import Origin
 from headstart.features.records import FileStat, SeenFile
 
@@ -104,3 +104,28 @@ def test_units_of_another_version_are_refused_and_kept(publish, tmp_path):
     with pytest.raises(FeatureFileError, match=r"out\.h5\.units: unfinished work.*version 1.*same"):
         units.verified(path.parent)
     assert path.exists()
+
+
+def test_sealing_reads_no_unit_again_and_again_where_each_has_images_from_everywhere(
+    tmp_path, stub, monkeypatch
+):
+    out, shards, dimension = tmp_path / "out.h5", 10, stub.provenance.dimension
+    files = [
+        SeenFile(FileStat(f"{row:04}".encode(), 1, 2, 3), f"{row:032}".encode(), 3, 4)
+        for row in range(2000)
+    ]
+    vectors = {file.key: np.full(dimension, row, np.float32) for row, file in enumerate(files)}
+    for shard in range(shards):
+        own = files[shard::shards]
+        origin = Origin(stub.provenance, {}, stub.canary)
+        units.publish(units.folder_of(out), origin, own, {one.key: vectors[one.key] for one in own})
+    monkeypatch.setattr(known, "_BLOCK_ROWS", 100)
+    read, features = [], units.Unit.features
+    monkeypatch.setattr(units.Unit, "features", lambda unit: read.append(1) or features(unit))
+    every, wanted = known.Known(out), [file.key for file in files]
+    found = np.concatenate([every.vectors(wanted[block]) for block in every.blocks(wanted)])
+    np.testing.assert_array_equal(found[:, 0], np.arange(2000))
+    assert len(read) <= 4 * shards
+    read.clear()
+    in_order = sorted(wanted, key=lambda key: (int(key[0]) % shards, int(key[0])))
+    assert max(block.stop - block.start for block in every.blocks(in_order)) == 100

@@ -205,6 +205,7 @@ def test_every_image_of_a_folder_has_a_row_or_a_reason_and_is_embedded_once(
 ):
     # The child process that seals has tests of its own; here it would cost half a second a run.
     monkeypatch.setattr(child, "call", lambda function, *arguments: function(*arguments))
+    monkeypatch.setattr(child, "prepare", lambda _: None)
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # nor does anybody pull the plug
     run = functools.partial(pipeline.run, unit_images=4)
     outcomes = collections.Counter()
@@ -313,6 +314,7 @@ def test_a_feature_file_of_anybody_gets_an_answer_or_one_line_from_each_command(
     spent, sound, make_stub, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(child, "call", lambda function, *arguments: function(*arguments))
+    monkeypatch.setattr(child, "prepare", lambda _: None)
     path = tmp_path / "hostile.h5"
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
     commands = sorted(hostile.uses(path, sound, None))

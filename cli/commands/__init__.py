@@ -1,5 +1,9 @@
 """The commands: each parses its options, calls the library and prints what came back."""
 
+import functools
+from collections.abc import Callable
+from typing import Any
+
 import click
 
 from . import features, heads, labelling, models, reports
@@ -23,10 +27,25 @@ def headstart(debug: bool) -> None:
     """  # noqa: D301 - click's marker for a block that is not to be wrapped
 
 
+def _showing_progress(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The same command, with bars on a terminal."""
+
+    @functools.wraps(command)
+    def showing(*arguments: Any, **options: Any) -> Any:
+        from ...features import showing_progress  # help does without
+
+        with showing_progress():
+            return command(*arguments, **options)
+
+    return showing
+
+
 for _command in (
-    *(features.scan, features.extract, features.info, features.verify),
+    *(features.scan, features.extract, features.seal, features.info, features.verify),
     *(heads.train, heads.evaluate, heads.compare, heads.audit),
     *(reports.report, models.predict, models.export, models.demo),
     labelling.label,
 ):
+    if _command.callback is not None:
+        _command.callback = _showing_progress(_command.callback)
     headstart.add_command(_command)

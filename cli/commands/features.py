@@ -39,21 +39,26 @@ def scan(sources: tuple[str, ...], as_json: bool, **how: Any) -> None:
 
 @click.command(epilog=WHAT)
 @SOURCES
-@out("FILE.h5", "The feature file.")
+@out(
+    "FILE.h5",
+    "The feature file; may be in a bucket (s3://bucket/FILE.h5), or several (FILE-*-of-00016.h5).",
+)
 @choice("--backbone", "Xception", "NAME", "Any image classifier of keras.applications.")
 @choice(
     "--weights",
     "imagenet",
     "imagenet|random|FILE",
-    "Downloaded once, seeded at random, or a weights file without the top layers.",
+    "Downloaded once, seeded at random, or a weights file without the top layers (for int8 also a "
+    "feature file, for its quantised backbone).",
 )
 @number("--size", "Side of the input in pixels [default: the backbone's].")
 @choice("--fit", "stretch", "stretch|crop|pad", "How an image becomes square.")
 @choice(
     "--precision",
     "f32",
-    "f32|bf16",
-    "Arithmetic of the backbone; bf16 is about twice as fast on processors that have it.",
+    "f32|bf16|int8",
+    "Arithmetic of the backbone; bf16 is about twice as fast on processors that have it. int8 "
+    "quantises the backbone once, by these images, and keeps it in FILE.h5.",
 )
 @LABELS
 @columns
@@ -85,6 +90,23 @@ def scan(sources: tuple[str, ...], as_json: bool, **how: Any) -> None:
 )
 @number("--workers", "Processes that embed, each with its own backbone in memory.", 1)
 @click.option(
+    "--dask",
+    metavar="ADDRESS|local",
+    help="Embed on the workers of a Dask cluster, by the address of its scheduler "
+    "(tcp://HOST:8786); local starts one on this machine (extra dask).",
+)
+@click.option(
+    "--ray",
+    metavar="auto|ADDRESS",
+    help="Embed on the workers of a Ray cluster; auto: that of this machine (extra ray).",
+)
+@click.option(
+    "--shard",
+    metavar="I/N",
+    help="Embed one of N parts of the images, beside processes that embed the others, as in a job "
+    "array; `headstart seal` makes the file when all are done.",
+)
+@click.option(
     "--strict", is_flag=True, help="Exit with 1 if any image was skipped, or cannot be read."
 )
 @JSON
@@ -93,6 +115,9 @@ def extract(
     out: str,
     strict: bool,
     as_json: bool,
+    dask: str | None,
+    ray: str | None,
+    shard: str | None,
     **settings: Any,
 ) -> int:
     """Embed the images of SOURCE once, into one feature file.
@@ -101,12 +126,21 @@ def extract(
     folder, or what a list says; folders named train, val or test are its split. Run the same
     command again to go on after an interruption, or to take in new images.
     """
-    from ...extract import Listing, extract
+    from ...extract import Listing, extract, extract_shard
     from ..printing import features as printed
     from ..printing import sources as understood
 
+    given = {"--dask": dask, "--ray": ray, "--shard": shard}
+    if len(several := [name for name, value in given.items() if value is not None]) > 1:
+        raise click.UsageError(f"{' and '.join(several)} exclude each other.")
     seen: list[Listing] = []
     told = seen.append if as_json else understood.listing
+    if shard is not None:
+        part = extract_shard(sources, out, shard, progress=True, seen=told, **settings)
+        printed.shard(part, out, as_json=as_json)
+        return 1 if strict and part.skipped else 0
+    if dask is not None or ray is not None:
+        settings["executor"] = f"ray:{ray}" if dask is None else f"dask:{dask}"
     store = extract(sources, out, progress=True, seen=told, **settings)
     printed.extraction(store, as_json=as_json, source=[understood.values(one) for one in seen])
     summary = store.summary
@@ -114,13 +148,39 @@ def extract(
 
 
 @click.command()
-@click.argument("file", metavar="FILE.h5|HEAD")
+@FILE
+@JSON
+def seal(file: str, as_json: bool) -> None:
+    """Make a feature file of which `extract --shard` has embedded all parts.
+
+    If images are missing it says how many, and which shards they belong to.
+    """
+    from ...extract import seal
+    from ..printing import features as printed
+
+    printed.extraction(seal(file, progress=True), as_json=as_json)
+
+
+@click.command()
+@click.argument("file", metavar="FILE.h5|HEAD", required=False)
 @click.option("--skipped", is_flag=True, help="List the images that were skipped, and why.")
+@click.option(
+    "--system",
+    is_flag=True,
+    help="Say what this machine has instead: processor, engines, versions, caches.",
+)
 @TRUST
 @JSON
-def info(file: str, skipped: bool, trust: bool, as_json: bool) -> None:
+def info(file: str | None, skipped: bool, system: bool, trust: bool, as_json: bool) -> None:
     """Say what is in a feature file or a head."""
-    if Path(file).suffix.lower() in (".joblib", ".skops"):
+    if system and file is None and not skipped:
+        from ...extract.system import system_info
+        from ..printing import system as found
+
+        found.system(system_info(), as_json=as_json)
+    elif file is None or system:
+        raise click.UsageError("Give either a FILE.h5 or HEAD, or --system.")
+    elif Path(file).suffix.lower() in (".joblib", ".skops"):
         from ...classify import load_head
         from ..printing import heads
 
@@ -140,6 +200,6 @@ def verify(file: str, as_json: bool) -> int:
     from ...features import verify
     from ..printing import features as printed
 
-    problems = verify(Path(file))
+    problems = verify(file)
     printed.verification(file, problems, as_json=as_json)
     return 1 if problems else 0

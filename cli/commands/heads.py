@@ -51,6 +51,7 @@ def train(
     Scores come from the file's test split if it has one, else from cross-validation.
     """
     from ...classify import learning_curve, train, train_all
+    from ...classify.examples.stored import require_in_memory
     from ...classify.persistence import check_name
     from ...features import FeatureStore
     from ...pages.plots import draw, require_plots
@@ -63,6 +64,8 @@ def train(
     if page:
         require_report(page, file, out)
     store = FeatureStore(file)
+    if page:
+        require_in_memory(store, "a report")
     if head == "all":
         trained, standings = train_all(store, **how)
     else:

@@ -68,6 +68,11 @@ WHAT: Final = (
 )
 """The end of the help of every command that takes a source."""
 
+IMAGES: Final = click.option(
+    "--images",
+    metavar="SOURCE",
+    help="Where the images are now [default: where they were when the file was made].",
+)
 LABELS: Final = choice(
     "--labels", "folder", "folder|none", "Take labels from folders (or the list), or none."
 )
@@ -94,11 +99,13 @@ PLOTS: Final = click.option(
 ENGINE: Final = choice(
     "--engine",
     "auto",
-    "auto|keras|openvino",
-    "What runs the backbone; auto: Keras on a GPU, else OpenVINO if it is installed.",
+    "auto|keras|openvino|onnxruntime",
+    "What runs the backbone; auto: Keras on a GPU, else OpenVINO if it is installed, else, on "
+    "x86-64, ONNX Runtime if that is.",
 )
 WEIGHTS: Final = click.option(
     "--weights",
     metavar="FILE",
-    help="Where the backbone's weights file is now, if it has moved since the head was trained.",
+    help="Where the backbone's weights file (for int8: the feature file) is now, if it has moved "
+    "since the head was trained.",
 )

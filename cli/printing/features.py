@@ -11,9 +11,11 @@ from ...features import FeatureStore, Provenance
 from ...features.errors import count
 from ...features.layout import NO_GROUP, NO_LABEL, SPLIT_NAMES
 from ...features.provenance.augmentation import ALL
+from ...features.provenance.graph import QUANTISED
 from .text import lines, print_json
 
 if TYPE_CHECKING:  # `info` has no use for what makes a feature file
+    from ...extract.work.shards import ShardSummary
     from ...extract.work.summary import Summary
 
 _LIMITS: Final = {
@@ -36,7 +38,7 @@ def extraction(
     seconds, images = summary.seconds, count(store.images, "image")
     further = f" (with {count(summary.views, 'further view')})" if summary.views else ""
     lines(
-        f"{store.path}: {images} x {store.dimension} features, {_classes(store)}",
+        f"{store.name}: {images} x {store.dimension} features, {_classes(store)}",
         *_views(store),
         f"  embedded {summary.embedded:,}{further}, reused {summary.reused:,}, duplicates "
         f"{summary.duplicates:,}, removed {summary.removed:,}, skipped {summary.skipped:,}",
@@ -62,13 +64,29 @@ def extraction(
         advice = f": {summary.advice}" if summary.advice else ""
         lines(f"  {_LIMITS[summary.limits]} limits{advice}")
     if summary.skipped:
-        lines(f"  `headstart info {store.path} --skipped` says which images were skipped, and why")
+        lines(f"  `headstart info {store.name} --skipped` says which images were skipped, and why")
+
+
+def shard(summary: "ShardSummary", out: str, *, as_json: bool) -> None:
+    """After `extract --shard`."""
+    if as_json:
+        print_json(dataclasses.asdict(summary))
+        return
+    further = f" (with {count(summary.views, 'further view')})" if summary.views else ""
+    lines(
+        f"shard {summary.shard} of {out}: {summary.images:,} of {count(summary.of, 'image')}",
+        f"  embedded {summary.embedded:,}{further}, skipped {summary.skipped:,}; "
+        f"{summary.seconds:.1f} s",
+        f"  sealed as {summary.file}; when all shards are, '{out}' is all of them"
+        if summary.file
+        else f"  when all shards are done: headstart seal {out}",
+    )
 
 
 def store(store: FeatureStore, *, list_skipped: bool, as_json: bool) -> None:
     """After `info` on a feature file."""
     skipped = [dataclasses.asdict(one) for one in store.skipped]
-    images = store.views == 0
+    images, graph = store.views == 0, store.graph
     labels = _counts(store.labels[images], store.label_names)
     splits = _counts(store.splits[images], SPLIT_NAMES)
     grouped = int(np.count_nonzero(store.groups[images] != NO_GROUP))
@@ -87,6 +105,7 @@ def store(store: FeatureStore, *, list_skipped: bool, as_json: bool) -> None:
             "fingerprint": store.fingerprint,
             "provenance": dataclasses.asdict(store.provenance),
             "environment": store.environment,
+            "quantised": None if graph is None else graph.about,
             "skipped": len(skipped),
         }
         print_json(values | ({"skipped_files": skipped} if list_skipped else {}))
@@ -95,7 +114,7 @@ def store(store: FeatureStore, *, list_skipped: bool, as_json: bool) -> None:
         lines(*(f"{one['path']}\t{one['reason']}" for one in skipped))
         return
     lines(
-        f"{store.path}: {count(store.images, 'image')} x {store.dimension} "
+        f"{store.name}: {count(store.images, 'image')} x {store.dimension} "
         f"{store.provenance.dtype} features, {_classes(store)}",
         *_views(store),
         f"  splits: {', '.join(f'{number:,} {name}' for name, number in splits.items())}",
@@ -104,6 +123,8 @@ def store(store: FeatureStore, *, list_skipped: bool, as_json: bool) -> None:
         f"  skipped: {len(skipped):,}" + (" (--skipped lists them)" if skipped else ""),
     )
     made_by(store.provenance, store.environment)
+    if graph is not None:
+        lines(_quantised(graph.about))
     lines(f"  fingerprint: {store.fingerprint}", f"  content digest: {store.content_digest}")
 
 
@@ -114,6 +135,16 @@ def _views(store: FeatureStore) -> list[str]:
     whose = "image" if made.of == ALL else "image that is not of the test split"
     further = len(store) - store.images
     return [f"  views: {further:,} beside the images, {made.views} of each {whose}: {made.changes}"]
+
+
+def _quantised(said: Mapping[str, Any]) -> str:
+    weights = said.get("weights", {})
+    return (
+        f"  quantised: from {weights.get('path') or weights.get('kind')} weights, by "
+        f"{said.get('images')} images, with nncf {said.get('nncf')} and openvino "
+        f"{said.get('openvino')}; mean cosine to f32 {said.get('cosine')}, least "
+        f"{said.get('least')}"
+    )
 
 
 def verification(path: str, problems: Sequence[str], *, as_json: bool) -> None:
@@ -129,11 +160,16 @@ def made_by(provenance: Provenance, environment: Mapping[str, Any]) -> None:
     weights, engine = environment.get("weights", {}), environment.get("engine", "")
     lines(
         f"  made by: {provenance.backbone} at {provenance.size} pixels, {provenance.precision}, "
-        f"{provenance.fit}, {weights.get('path') or weights.get('kind')} weights "
+        f"{provenance.fit}, {_where(weights)} weights "
         f"({provenance.weights_digest[:12]}...)",
         f"  made with: headstart {environment.get('headstart')}, {engine} "
         f"{environment.get(engine)}, {environment.get('device')}, {environment.get('sealed')}",
     )
+
+
+def _where(weights: Mapping[str, Any]) -> str:
+    kind = str(weights.get("kind"))
+    return kind if kind == QUANTISED else weights.get("path") or kind
 
 
 def _classes(store: FeatureStore) -> str:

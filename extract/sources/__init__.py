@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from ...features.durable.remote.url import is_remote
 from ...features.errors import SourceError, WrongUsage
 from ..images.decode import SUFFIXES
 from . import archives, local, passed
@@ -11,7 +12,6 @@ from .image import absolute, is_image
 from .listing import Listing, Source
 from .lists import manifest
 from .place import LocalPlace
-from .remote.url import is_remote
 
 LABEL_RULES: Final = ("folder", "none")
 

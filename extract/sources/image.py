@@ -91,6 +91,12 @@ class ImageReference:
         """Where it lies in what can only be read from its start; 0 if that is so of nothing."""
         return 0
 
+    def anywhere(self) -> "ImageReference":
+        """The same for a process that works in another folder; its name in the file stays."""
+        if self.far or os.path.isabs(self.location) or not os.path.lexists(self.location):
+            return self
+        return dataclasses.replace(self, location=os.path.join(os.getcwdb(), self.location))
+
     def exists(self) -> bool:
         """Whether it is still where it was listed, be it readable or not."""
         return os.path.lexists(self.location)

@@ -2,11 +2,14 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from ...features.errors import SourceError, WrongUsage
+from ...features.errors import FeatureFileError, SourceError, WrongUsage
 from ...features.journal import units
 from ...features.journal.known import Known
+from ...features.journal.outputs import Output
 from ...features.records import UNREAD, FileStat, Listed
+from ..embedding import Embedding
 from ..sources.image import ImageReference
 
 
@@ -108,6 +111,30 @@ def require_rows(known: Known, listed: Sequence[Listed]) -> None:
             return
         first = first or file
     # A unit with vectors is of another source, or of images that cannot be read now.
-    units.discard(units.folder_of(known.out), [one for one in known.units if not one.keys])
+    useless = [one for one in known.units if not one.keys]
+    Output.at(known.out).drop(units.discard(units.folder_of(known.out), useless))
     reason = "" if first is None else f"; the first is {os.fsdecode(first.path)}: {first.reason}"
     raise SourceError(f"none of the {len(listed)} images can be used{reason}")
+
+
+def afresh(
+    embedding: Embedding, out: Path, source: str, recipe: str, remedy: str
+) -> tuple[Known, list[Known]]:
+    """What is known for a file that is made anew, and everything of which images could be lost.
+
+    Unfinished work of other settings is left out; what a killed run with these left is still good.
+    The file that is going to be replaced counts for its images, if it can be read at all.
+    """
+    unfinished = units.verified(units.folder_of(out))
+    others = {
+        one.path.name
+        for one in unfinished
+        if not one.origin.fits(embedding.origin())
+        or (one.has_views and not one.origin.augmentation.joins(recipe))
+    }
+    known = Known(out, source=source, fresh=True, without=others, remedy=remedy, before=unfinished)
+    every = {one.path.name for one in unfinished}
+    try:
+        return known, [known, Known(out, source=source, without=every, before=unfinished)]
+    except FeatureFileError:
+        return known, [known]

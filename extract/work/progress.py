@@ -4,9 +4,10 @@ import datetime
 import sys
 import threading
 import time
-from typing import Any, Final
+from typing import Final
 
 from ...features.errors import say
+from ...features.journal import progress
 
 _SECONDS_BETWEEN_LINES: Final = 15.0
 
@@ -15,8 +16,10 @@ class Progress:
     """Counts images towards a total, on standard error, or silently; from any thread."""
 
     def __init__(self, total: int, *, shown: bool) -> None:
-        terminal = _is_terminal()
-        self._bar = _bar(total) if shown and terminal else None
+        terminal = progress.is_terminal(sys.stderr)
+        self._bar = None
+        if shown and terminal:
+            self._bar = progress.Progress("", total, "image", sys.stderr)
         self._lines = shown and not terminal
         self._total, self._done = total, 0
         self._started = self._said = time.monotonic()
@@ -25,7 +28,9 @@ class Progress:
     def say(self, text: str) -> None:
         """Announce what takes a while before the first image counts."""
         if self._bar is not None:
-            with self._bar.external_write_mode(sys.stderr):
+            from tqdm import tqdm
+
+            with tqdm.external_write_mode(sys.stderr):
                 say(text)
         elif self._lines:
             say(text)
@@ -36,7 +41,7 @@ class Progress:
             return
         with self._lock:
             if self._bar is not None:
-                self._bar.update(images)
+                self._bar.add(images)
             self._done += images
             now = time.monotonic()
             if self._lines and now - self._said >= _SECONDS_BETWEEN_LINES:
@@ -48,21 +53,7 @@ class Progress:
     def close(self) -> None:
         """Take the bar away."""
         if self._bar is not None:
-            self._bar.close()
-
-
-def _bar(total: int) -> Any:
-    from tqdm import tqdm
-
-    return tqdm(total=total, unit="image", smoothing=0.05, dynamic_ncols=True, leave=False)
-
-
-def _is_terminal() -> bool:
-    # A service has no standard error, a notebook one that is no file.
-    try:
-        return bool(sys.stderr.isatty())
-    except (AttributeError, OSError, TypeError, ValueError):
-        return False
+            self._bar.end()
 
 
 class Busy:

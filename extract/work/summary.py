@@ -1,13 +1,16 @@
 """What a run did, where its time went, and what would make the next one faster."""
 
+import array
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from typing import Any, Final
 
 import joblib
+import numpy as np
 
 from ...features.errors import install_command
-from ...features.records import Key
+from ...features.layout import DIGEST_BYTES
+from ...features.records import UNREAD, FileStat, Key, SeenFile
 from ...features.store import FeatureStore
 from .. import machine
 from ..backbones.request import Request
@@ -44,7 +47,7 @@ class Summary:
     unreachable: int
     """Of those reused or duplicate: images that could not be read now, whose vectors are kept."""
     weights: str
-    """``"imagenet"``, ``"random"`` or the weights file."""
+    """``"imagenet"``, ``"random"``, ``"quantised"`` or the weights file."""
     engine: str
     """What ran the backbone; empty if nothing had to be embedded."""
     seconds: dict[str, float]
@@ -64,11 +67,32 @@ class Summary:
     """What follows from that; may be empty."""
 
 
+@dataclasses.dataclass(frozen=True)
+class ShardSummary:
+    """What a shard did."""
+
+    shard: str
+    """Such as ``"3/8"``."""
+    images: int
+    """Those that are its own."""
+    of: int
+    """All images of the source."""
+    embedded: int
+    """Distinct contents that went through the backbone."""
+    views: int
+    """Further, augmented views that did."""
+    skipped: int
+    """Of its images: those that cannot be used."""
+    seconds: float
+    file: str = ""
+    """Of one that is a file of its own: its name."""
+
+
 class Tally:
     """What the units of a run came to."""
 
     def __init__(self) -> None:
-        self.embedded: set[bytes] = set()
+        self._embedded: list[bytes] = []  # of each unit, joined: there may be millions
         self.views: set[Key] = set()
         self.decoded = 0
         self.environment: Mapping[str, Any] = {}
@@ -77,7 +101,7 @@ class Tally:
 
     def add(self, done: Done) -> None:
         """Count a unit."""
-        self.embedded.update(done.embedded)
+        self._embedded.append(b"".join(done.embedded))
         self.views.update(done.views)
         self.decoded += done.decoded
         self.environment = done.environment or self.environment
@@ -85,8 +109,25 @@ class Tally:
         self._seconds["decode"] += done.decode_seconds
         self._seconds["write"] += done.write_seconds
         before = self._workers.get(done.worker, done)
-        if done.busy_seconds >= before.busy_seconds:  # the clocks of a worker run on
+        # The clocks of a worker run on, and units may be heard of in another order.
+        if done.worker and done.busy_seconds >= before.busy_seconds:
             self._workers[done.worker] = done
+
+    @property
+    def embedded(self) -> set[bytes]:
+        """Digests of the contents that went through the backbone as they are."""
+        size = DIGEST_BYTES
+        return {unit[at : at + size] for unit in self._embedded for at in range(0, len(unit), size)}
+
+    @property
+    def workers(self) -> int:
+        """How many made them."""
+        return len(self._workers)
+
+    @property
+    def cores(self) -> int:
+        """How many these have together; 0 if none said."""
+        return sum(one.cores for one in self._workers.values())
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -97,6 +138,31 @@ class Tally:
             "embed": sum(one.busy_seconds for one in workers),
             "waiting": sum(one.idle_seconds for one in workers),
         }
+
+
+class Found:
+    """What units said of their images: no more than a few bytes are kept of each."""
+
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
+        self._said = array.array("q")
+
+    def add(self, done: Done, stats: MutableMapping[bytes, FileStat]) -> None:
+        """Take note of a unit, and in `stats` of images that were others than when listed."""
+        self._tally.add(done)
+        for file in done.files:
+            self._said.append(hash((file.path, file.digest)))
+            if stats.get(file.path) != file.stat:
+                stats[file.path] = file.stat
+
+    def lost(self, kept: Iterable[SeenFile | None]) -> int:
+        """How many of them are not among the files that are `kept`."""
+        there = array.array("q")
+        for file in kept:
+            if file is not None:  # what could not be read may be known from before
+                there.append(hash((file.path, file.digest)))
+                there.append(hash((file.path, UNREAD)))
+        return int(np.count_nonzero(~np.isin(np.array(self._said), np.array(there))))
 
 
 def summarise(
@@ -123,7 +189,8 @@ def summarise(
         name: round(count / seconds[name], 1) if seconds[name] else 0.0
         for name, count in counts.items()
     }
-    limits = limiting(seconds, workers, joblib.cpu_count()) if embedded + views else ""
+    cores = tally.cores or joblib.cpu_count()
+    limits = limiting(seconds, workers, cores) if embedded + views else ""
     return Summary(
         images=images + skipped,
         embedded=embedded,
@@ -139,6 +206,25 @@ def summarise(
         rates=rates,
         limits=limits,
         advice=advice(limits, embedding.request, tally.environment, rates["decode"]),
+    )
+
+
+def together(parts: Sequence[Summary]) -> Summary:
+    """What several runs did, one after the other."""
+    numbers = ("images", "embedded", "views", "reused", "duplicates", "removed", "skipped")
+    longest = max(parts, key=lambda one: one.seconds["total"])
+    seconds, rates = dict.fromkeys(longest.seconds, 0.0), {}
+    for name in seconds:
+        seconds[name] = round(sum(one.seconds[name] for one in parts), 3)
+    for name in longest.rates:
+        done = sum(one.rates[name] * one.seconds[name] for one in parts)
+        rates[name] = round(done / seconds[name], 1) if seconds[name] else 0.0
+    return dataclasses.replace(
+        longest,
+        **{name: sum(getattr(one, name) for one in parts) for name in (*numbers, "unreachable")},
+        engine=next((one.engine for one in parts if one.engine), ""),
+        seconds=seconds,
+        rates=rates,
     )
 
 
@@ -177,9 +263,12 @@ def advice(
             f"{KEPT * request.size} pixels is decoded faster every time"
         )
     faster = []
-    if limits == "embed" and environment.get("device") == "CPU" and not machine.installed(OPENVINO):
+    engine = environment.get("engine")
+    on_cpu = engine == OPENVINO or environment.get("device") == "CPU"
+    if limits == "embed" and on_cpu and not machine.installed(OPENVINO):
         faster.append(f"the openvino engine is faster on a CPU: {install_command(OPENVINO)}")
-    on_cpu = environment.get("engine") == OPENVINO or environment.get("device") == "CPU"
     if limits == "embed" and on_cpu and request.precision == "f32" and machine.has_bf16():
         faster.append("--precision bf16 is about twice as fast on this CPU, into a file of its own")
+    elif limits == "embed" and on_cpu and request.precision == "f32" and machine.has_int8():
+        faster.append("--precision int8 is faster on this CPU, into a file of its own")
     return "; ".join(faster)

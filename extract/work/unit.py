@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...features.child import once
-from ...features.journal import units
+from ...features.journal import marks, units
 from ...features.journal.known import Known
+from ...features.journal.outputs import Output
 from ...features.origin import Origin
 from ...features.provenance.augmentation import NO_AUGMENTATION, Augmentation
 from ...features.records import Key, SeenFile
@@ -29,6 +30,8 @@ from .threads import Threads
 
 _SUBMITTED_AHEAD: Final = 32
 """Images waiting inside the engine, so that it goes on while a thread writes a unit (20 ms)."""
+
+References = Sequence[ImageReference]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +53,20 @@ class Job:
     begun: bool = False
     """Whether a process has begun it: before, nothing is loaded for it."""
     run: str = dataclasses.field(default_factory=lambda: secrets.token_hex(8))
+    mark: str = ""
+    """Of a run whose workers its end does not end: the name of its mark, see `journal.marks`; what
+    they make is kept as long as that is there."""
+    of: Output | None = None
+    """What `out` is of in the process where the job was made, which fills it in."""
+
+    def __post_init__(self) -> None:
+        if self.of is None:
+            object.__setattr__(self, "of", Output.at(self.out))
+
+    @property
+    def output(self) -> Output:
+        """Where units go."""
+        return self.of or Output.at(self.out)
 
 
 @dataclasses.dataclass
@@ -64,6 +81,10 @@ class Done:
     """Further views that did."""
     environment: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Where they did; empty if there are none."""
+    unit: str = ""
+    """The name of what is published."""
+    cores: int = 0
+    """Of the worker."""
     decoded: int = 0
     read_seconds: float = 0.0
     decode_seconds: float = 0.0
@@ -76,12 +97,15 @@ class Done:
 
 def begin(job: Job) -> Origin:
     """Load the backbone of the run, check it by the test images, and return its origin."""
-    return _worker(job).origin
+    return _worker(job).fitting(job.origin)
 
 
-def make(job: Job, references: Sequence[ImageReference]) -> Done:
-    """Read, decode and embed images, and publish them as one unit."""
-    return _worker(job).make(job, references)
+def make(job: Job, references: Sequence[ImageReference], lost: Sequence[SeenFile] = ()) -> Done:
+    """Read, decode and embed images, and publish them as one unit.
+
+    It records those that are `lost`, too.
+    """
+    return _worker(job).make(job, references, lost)
 
 
 class NotBegun(Exception):
@@ -91,12 +115,18 @@ class NotBegun(Exception):
 class Worker:
     """One process's part in a run; several threads may each make a unit of it.
 
-    `progress` is told of every few images that are done.
+    `progress` is told of every few images that are done; `left` says which of the images that it is
+    given are still to be done.
     """
 
     def __init__(
-        self, job: Job, known: Known, progress: Callable[[int], None] = lambda _: None
+        self,
+        job: Job,
+        known: Known,
+        progress: Callable[[int], None] = lambda _: None,
+        left: Callable[[References], References] = lambda every: every,
     ) -> None:
+        self._left = left
         self._job = job
         self._known = known
         self._progress = progress
@@ -104,36 +134,56 @@ class Worker:
         self._name = f"{os.getpid()}-{job.run}"
         self._met: set[Key] = set()
         self._busy = Busy()
-        self._stopped = False
+        self._stopped = self._fits = False
         self._calls: set[Future[NDArray[np.float32]]] = set()
         self._failed: list[Future[NDArray[np.float32]]] = []
         self._feeding = threading.Lock()  # one unit at a time hands its images to the engine
-        threads = job.embedding.tuning.share or joblib.cpu_count()
-        self._decoders = Threads(threads, "decode")
+        self._cores = job.embedding.tuning.share or joblib.cpu_count()
+        self._decoders = Threads(self._cores, "decode")
 
     @once
     def origin(self) -> Origin:
-        """What vectors computed here come from, refused if they do not fit those of the run."""
-        made = self._embedding.origin(self._job.source)
-        if self._job.origin is not None:
-            self._job.origin.require(made)
-        return made
+        """What vectors computed here come from."""
+        return self._embedding.origin(self._job.source)
 
-    def make(self, job: Job, references: Sequence[ImageReference]) -> Done:
+    def fitting(self, run: Origin | None) -> Origin:
+        """The same, refused if it does not fit that of the run, which others may have begun."""
+        if run is not None and not self._fits:
+            run.require(self.origin)
+            self._fits = True
+        return self.origin
+
+    def make(
+        self, job: Job, references: Sequence[ImageReference], lost: Sequence[SeenFile] = ()
+    ) -> Done:
         """Make one unit; see the function `make`."""
-        done = Done(self._name)
+        met: set[Key] = set()
+        try:
+            return self._made(job, references, lost, met)
+        except BaseException:
+            self._met -= met  # it may be made again
+            raise
+
+    def _made(
+        self,
+        job: Job,
+        references: Sequence[ImageReference],
+        lost: Sequence[SeenFile],
+        met: set[Key],
+    ) -> Done:
+        done = Done(self._name, files=list(lost), cores=self._cores)
         looked = look_ahead(
-            references,
+            self._left(references),
             self._known,
             self._embedding.request,
             self._decoders,
             job.augmentation,
         )
         with self._feeding:
-            calls = list(self._fed(job, looked, done))
+            calls = list(self._fed(job, looked, done, met))
         vectors: dict[Key, NDArray[np.floating]] = {}
         for keys, call in calls:
-            _ = self.origin  # what does not fit is not kept
+            self.fitting(job.origin)  # what does not fit is not kept
             vectors |= zip(keys, self._embedding.stored(call.result()), strict=True)
         if not vectors and all(self._known.seen(file.stat) == file for file in done.files):
             return done  # read again, and found to be what was known
@@ -145,8 +195,13 @@ class Worker:
             done.environment = {**self.origin.environment, "extracted": now}
             origin = dataclasses.replace(origin, environment=done.environment)
         origin = dataclasses.replace(origin, augmentation=job.augmentation)
+        marks.require(job.out, job.mark)
         started = time.perf_counter()
-        units.publish(units.folder_of(job.out), origin, done.files, vectors, job.turn)
+        path = units.publish(
+            units.folder_of(job.output.path), origin, done.files, vectors, job.turn
+        )
+        job.output.push(path)
+        done.unit = os.path.basename(str(path))
         done.write_seconds = time.perf_counter() - started
         done.load_seconds = self._embedding.load_seconds
         done.busy_seconds, done.idle_seconds = self._busy.seconds()
@@ -163,7 +218,7 @@ class Worker:
             self._decoders.shutdown(wait=True, cancel_futures=True)
 
     def _fed(
-        self, job: Job, looked: Iterable[Looked], done: Done
+        self, job: Job, looked: Iterable[Looked], done: Done, met: set[Key]
     ) -> Iterator[tuple[list[Key], Future[NDArray[np.float32]]]]:
         """Hand what is new to the engine, a call at a time; count everything."""
         pixels: dict[Key, NDArray[np.uint8]] = {}
@@ -183,21 +238,22 @@ class Worker:
                 if not job.begun:
                     raise NotBegun
                 self._met.add(key)
+                met.add(key)
                 pixels[key] = of_view
                 if len(pixels) >= self._embedding.engine.batch:
-                    yield list(pixels), self._submit(pixels, images)
+                    yield list(pixels), self._submit(job, pixels, images)
                     pixels, images = {}, 0
         if pixels:
-            yield list(pixels), self._submit(pixels, images)
+            yield list(pixels), self._submit(job, pixels, images)
         else:
             self._progress(images)
 
     def _submit(
-        self, pixels: Mapping[Key, NDArray[np.uint8]], images: int
+        self, job: Job, pixels: Mapping[Key, NDArray[np.uint8]], images: int
     ) -> Future[NDArray[np.float32]]:
         # The test images go first; that they fit is known soon after, or before anything is kept.
         if all(call.done() for call in self._embedding.canary_calls):
-            _ = self.origin
+            self.fitting(job.origin)
         self._room.acquire()
         for failed in self._failed:
             failed.result()  # raises
@@ -232,6 +288,12 @@ def _worker(job: Job) -> Worker:
         return workers[job.run]
     with _choosing:
         if job.run not in workers:
-            known = Known(job.out, source=job.source, fresh=job.fresh, without=job.without)
+            known = Known(
+                job.output.path,
+                source=job.source,
+                fresh=job.fresh,
+                without=job.without,
+                read_units=not job.mark,
+            )
             workers[job.run] = Worker(job, known)
         return workers[job.run]

@@ -2,7 +2,7 @@
 
 import collections
 import dataclasses
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +20,13 @@ from .units import Unit
 
 REMEDY: Final = "Choose another output, or replace this one (--fresh; in Python fresh=True)."
 
+_BLOCK_ROWS: Final = 1024
+"""Vectors of 2,048 float32 are 8 MB then: few reads, little memory."""
+_OFTEN: Final = 4
+"""Reading a unit of 2 MB takes 3 ms; no unit is to be read more often than this on average, unless
+blocks would be larger than the following."""
+_BLOCK_BYTES: Final = 256 << 20
+
 
 class Known:
     """Everything that earlier runs computed for one output file.
@@ -27,7 +34,8 @@ class Known:
     Files that were seen in another source under the same names are not taken for those of `source`,
     though vectors of equal bytes are. With `fresh` the sealed file is left out of account; only its
     units count, but for those named by `without`. Units that were verified `before` are not read
-    again. Units and sealed file that were made differently are refused.
+    again. Units and sealed file that were made differently are refused. Without `read_units` none
+    are: there may be thousands, and a process that only makes more of them can do without.
     """
 
     def __init__(
@@ -39,6 +47,7 @@ class Known:
         without: Collection[str] = (),
         remedy: str = REMEDY,
         before: Sequence[Unit] = (),
+        read_units: bool = True,
     ) -> None:
         self.out = out
         self.source = source
@@ -46,7 +55,7 @@ class Known:
         self.without = without
         self.remedy = remedy
         self.store = FeatureStore(out) if out.exists() and not fresh else None
-        found = units.verified(units.folder_of(out), before)
+        found = units.verified(units.folder_of(out), before) if read_units else []
         self.units = [unit for unit in found if unit.path.name not in without]
         self.superseded = [unit for unit in found if unit.path.name in without]
         if self.origin is not None:
@@ -217,6 +226,23 @@ class Known:
             if sources[number] != self.source
         }
 
+    def blocks(self, keys: Sequence[Key]) -> Iterator[slice]:
+        """Slices of `keys` whose vectors are best read together, by `vectors`.
+
+        A unit is read whole for every block that needs anything of it. Where units have images
+        from everywhere, as those of shards do, blocks are larger, so that none is read too often.
+        """
+        if self.origin is None:
+            return
+        provenance = self.origin.provenance
+        bytes_each = provenance.dimension * np.dtype(provenance.dtype).itemsize
+        numbers = np.array([self._places[key][0] for key in keys])
+        rows, most = _BLOCK_ROWS, _OFTEN * len(np.unique(numbers))
+        while rows * bytes_each < _BLOCK_BYTES and _reads(numbers, rows) > most:
+            rows *= 2
+        for start in range(0, len(keys), rows):
+            yield slice(start, min(start + rows, len(keys)))
+
     def vectors(self, keys: Sequence[Key]) -> NDArray[np.floating]:
         """The vectors of `keys`, (len(keys), D), in that order.
 
@@ -235,3 +261,10 @@ class Known:
             else:
                 found[here] = self.units[number].features()[places[here, 1]]
         return found
+
+
+def _reads(numbers: NDArray[np.integer], rows: int) -> int:
+    """How often units are read, if so many rows are taken at once."""
+    # What has a number below zero is in the sealed file, of which single rows are read.
+    blocks = (numbers[start : start + rows] for start in range(0, len(numbers), rows))
+    return sum(int(np.count_nonzero(np.unique(block) >= 0)) for block in blocks)

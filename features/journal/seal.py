@@ -12,17 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import child, durable, layout
+from ..digest import content_digest
 from ..errors import FeatureFileError
 from ..opening import opened
 from ..provenance.augmentation import NO_AUGMENTATION, Augmentation
 from ..records import Key, Listed, SeenFile, keys, table
 from ..store import FeatureStore
-from ..verification import content_digest, verify
-from . import units
+from ..verification import verify
+from . import graphs, shards, units
 from .known import Known
-
-# 1,024 rows of 2,048 float32 are 8 MB: few reads, little memory.
-_BLOCK_ROWS = 1024
+from .outputs import Output
+from .progress import step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,12 +35,17 @@ class _Rows:
     without: Collection[str]
     augmentation: Augmentation
     arrays: Mapping[str, NDArray[Any]]
-    """Every dataset but `features` and `canary`, by name."""
+    """Every dataset but `features`, `canary` and `graph`, by name."""
 
     @property
     def keys(self) -> list[Key]:
         """Of the vector of each row."""
         return keys(self.arrays[layout.DIGESTS], self.arrays[layout.VIEWS])
+
+
+def prepare() -> None:
+    """Start the process that will write the file; `seal` need not wait for that later."""
+    child.prepare(_write)
 
 
 def seal(
@@ -51,15 +56,23 @@ def seal(
     Images of which nothing is known are left out, so a caller embeds them first; those that cannot
     be read now keep the row that they had. If the file would hold what it holds already, it is left
     alone. Of each image the views of `augmentation` are kept that are known, and no others. At
-    least one image must be known. On any error the old file is untouched and the units
-    are kept.
+    least one image must be known. The file goes to the URL that `known.out` is worked on for. On
+    any error the old file is untouched and the units are kept.
     """
     rows = _rows(known, sorted(listing, key=lambda image: image.stat.path), augmentation)
     store = known.store
     if store is None or not _holds(store, rows):
         _write_in_child(known, rows)
         store = FeatureStore(known.out)
-    units.discard(units.folder_of(known.out), [*known.units, *known.superseded])
+    output = Output.at(known.out)
+    output.upload()
+    made = [*known.units, *known.superseded]
+    settled = output.settled(made, {*rows.keys})
+    dropped = units.discard(units.folder_of(known.out), settled)
+    if len(settled) == len(made):
+        dropped += graphs.discard(known.out)
+    output.drop(dropped)
+    shards.discard(known.out)
     return store
 
 
@@ -139,14 +152,20 @@ def _write_in_child(known: Known, rows: _Rows) -> None:
         child.call(_write, rows)
     except child.ChildDied as error:
         raise durable.cannot_write(known.out, f"the process that wrote it {error}") from error
+    except BaseException:
+        durable.sweep(known.out.parent, known.out.name)  # it may have been killed at its work
+        raise
 
 
 def _bytes_needed(known: Known, rows: _Rows) -> int:
-    row_bytes = 0 if known.origin is None else known.origin.canary[0].nbytes
+    row_bytes, graph = 0, 0
+    if known.origin is not None:
+        row_bytes = known.origin.canary[0].nbytes
+        graph = len(graphs.packed_for(known.out, known.origin.provenance))
     vectors = len(rows.arrays[layout.DIGESTS]) * row_bytes
     # Each dataset's last chunk may be nearly empty.
     slack = min((len(rows.arrays) + 2) * layout.CHUNK_BYTES, vectors + (1 << 16))
-    return vectors + sum(array.nbytes for array in rows.arrays.values()) + slack
+    return vectors + graph + sum(array.nbytes for array in rows.arrays.values()) + slack
 
 
 def _require_as_sealed(known: Known) -> None:
@@ -172,6 +191,7 @@ def _write(rows: _Rows) -> None:
         )
     _require_as_sealed(known)
     provenance = origin.provenance
+    graph = np.frombuffer(graphs.packed_for(rows.out, provenance), np.uint8)
     sealed = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     try:
         with durable.replacing(rows.out) as temporary:
@@ -185,13 +205,17 @@ def _write(rows: _Rows) -> None:
                     environment,
                 )
                 layout.set_text(file, layout.FINGERPRINT_ATTRIBUTE, provenance.fingerprint)
-                for name, array in {**rows.arrays, layout.CANARY: origin.canary}.items():
+                single: dict[str, NDArray[Any]] = {layout.CANARY: origin.canary}
+                if len(graph):
+                    single[layout.GRAPH] = graph
+                for name, array in {**rows.arrays, **single}.items():
                     layout.create(file, name, array.shape, array.dtype)[...] = array
                 shape, dtype = (len(wanted), provenance.dimension), np.dtype(provenance.dtype)
                 features = layout.create(file, layout.FEATURES, shape, dtype)
-                for start in range(0, len(wanted), _BLOCK_ROWS):
-                    block = wanted[start : start + _BLOCK_ROWS]
-                    features[start : start + len(block)] = known.vectors(block)
+                with step("sealing", len(wanted)) as done:
+                    for block in known.blocks(wanted):
+                        features[block] = known.vectors(wanted[block])
+                        done.add(block.stop - block.start)
                 digest = content_digest(file, provenance, rows.augmentation)
                 layout.set_text(file, layout.CONTENT_DIGEST_ATTRIBUTE, digest)
             wrong = verify(temporary)

@@ -8,7 +8,7 @@ units in hand: one for each worker process, two without workers. FORMAT.md descr
 import contextlib
 import hashlib
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -160,10 +160,30 @@ def verified(folder: Path, before: Iterable[Unit] = ()) -> list[Unit]:
     return sorted(found, key=lambda unit: unit.turn)
 
 
-def discard(folder: Path, unwanted: Iterable[Unit]) -> None:
-    """Delete units, and whatever is damaged among the others in `folder`."""
-    for unit in unwanted:
-        unit.path.unlink(missing_ok=True)
+def of_files(
+    folder: Path, turn: int, paths: Collection[bytes], passed_over: set[str]
+) -> Unit | None:
+    """The unit of a run that is of just these files; None if there is none.
+
+    Names that are `passed_over` are not looked at; those of other runs are added to them.
+    """
+    for path in sorted(folder.glob("*.h5")):
+        if path.name in passed_over:
+            continue
+        with contextlib.suppress(FeatureFileError):
+            found = Unit(path)
+            if found.turn != turn:
+                passed_over.add(path.name)
+            elif {file.path for file in found.files} == paths:
+                return found
+    return None
+
+
+def discard(folder: Path, unwanted: Iterable[Unit]) -> list[str]:
+    """Delete units, and whatever is damaged among the others in `folder`; the names of all."""
+    names = [unit.path.name for unit in unwanted]
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
     for path in folder.glob("*.h5"):
         try:
             Unit(path)
@@ -172,6 +192,8 @@ def discard(folder: Path, unwanted: Iterable[Unit]) -> None:
         except FeatureFileError:
             with contextlib.suppress(OSError):  # a folder, for one: not ours
                 path.unlink()
+                names.append(path.name)
+    return names
 
 
 def _content_digest(origin: Origin, arrays: Mapping[str, NDArray[Any]]) -> str:

@@ -95,6 +95,7 @@ def attempt(helpers, photos: Path, out: Path, phase: str, fault: str, number: in
 
     def action() -> tuple[int, bytes]:
         sealed = (fault, number) if phase == "seal" else ("off", 0)
+        child.prepare = lambda _: None
         child.subprocess.run = sealing_in_fork(*sealed, out.parent)
         said = io.StringIO()
         code = embedded = 0

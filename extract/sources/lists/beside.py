@@ -5,9 +5,9 @@ import functools
 import os
 import unicodedata
 
+from ....features.durable.remote.url import is_address
 from .. import tree
 from ..image import ImageReference, tidy
-from ..remote.url import is_address
 
 _Names = dict[str, list[bytes]]
 

@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any
 
+from ....features.durable.remote import failures
+from ....features.durable.remote.system import stamp_of
+from ....features.durable.remote.url import WEB, public
 from ..image import Unreadable
 from ..listing import Listing
-from . import retry
 from .folder import about_unstamped, unknown_stamp
-from .reference import RemoteReference, stamp_of
+from .reference import RemoteReference
 from .store import Store
-from .url import WEB, public
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,7 +32,7 @@ class AskedReference(RemoteReference):
             info = self.answer.result()
             stamp = stamp_of(info) or unknown_stamp()
         except Unreadable as error:  # reading it will say why
-            gone = retry.status_of(error.__cause__ or error) in (404, 410)
+            gone = failures.status_of(error.__cause__ or error) in (404, 410)
             stamp = 0 if gone else unknown_stamp()
         return RemoteReference(
             self.path,

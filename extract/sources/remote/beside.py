@@ -5,13 +5,14 @@ import posixpath
 import re
 import unicodedata
 
+from ....features.durable.remote.system import stamp_of
+from ....features.durable.remote.url import WEB, is_address
 from .. import tree
 from ..image import ImageReference
 from .address import asked, asked_of
 from .folder import files, unknown_stamp
-from .reference import RemoteReference, stamp_of
+from .reference import RemoteReference
 from .store import Store
-from .url import WEB, is_address
 
 
 class RemoteBeside:

@@ -6,15 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
 
+from ....features.durable.remote import failures
+from ....features.durable.remote.system import stamp_of
+from ....features.durable.remote.url import WEB
 from ....features.errors import SourceError
 from .. import passed, tree
 from ..image import LONGEST_PATH, Unreadable
 from ..listing import Listing
-from . import retry
 from .reader import attempted
-from .reference import RemoteReference, stamp_of
+from .reference import RemoteReference
 from .store import Store
-from .url import WEB
 
 _File = tuple[str, bytes, str, Mapping[str, Any]]
 """Relative path, the same as bytes, what the file system calls it, and what it says of it."""
@@ -71,26 +72,7 @@ def cannot(store: Store, error: BaseException) -> SourceError:
     if isinstance(error, SourceError):
         return error
     cause = error.__cause__ or error if isinstance(error, Unreadable) else error
-    names = {kind.__name__ for kind in type(cause).__mro__}
-    status = retry.status_of(cause)
-    if "NoCredentialsError" in names or "DefaultCredentialsError" in names:
-        what = (
-            "no credentials were found; give them as for the library itself (for s3:// "
-            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or FSSPEC_S3_ANON=true for "
-            "what is public)"
-        )
-    elif status == 404:
-        what = "there is no such bucket, folder or file (404); check the spelling"
-    elif status in (401, 403):
-        what = f"{retry.told(cause)}; check the credentials, and the rights that they give"
-    elif retry.passing(cause):
-        what = (
-            f"not reached: {retry.told(cause)}; check the network and the address, then run the "
-            f"same command again"
-        )
-    else:
-        what = f"cannot be listed: {retry.told(cause)}"
-    return SourceError(f"{store.name}: {what}")
+    return SourceError(f"{store.name}: {failures.why(cause, 'cannot be listed')}")
 
 
 def folder(store: Store) -> Listing:
@@ -176,7 +158,7 @@ def _referenced(
             if isinstance(info, Unreadable):
                 # Linked and not there: as a link to nowhere. Of what cannot be told now, reading
                 # will say why.
-                gone = retry.status_of(info.__cause__ or info) in (404, 410)
+                gone = failures.status_of(info.__cause__ or info) in (404, 410)
                 info, stamp = {}, 0 if gone else unknown_stamp()
             else:
                 stamp = stamp_of(info)

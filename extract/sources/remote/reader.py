@@ -6,26 +6,20 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from http import HTTPStatus
 from typing import Any, Final, TypeVar
-from urllib.request import getproxies
 
+from ....features.durable.remote.failures import passing
+from ....features.durable.remote.system import AT_A_TIME, web_options
+from ....features.durable.remote.url import S3
 from . import retry
 from .signed import Addresses
-from .url import S3
 
 _T = TypeVar("_T")
-
-AT_A_TIME: Final = 64
-"""Requests that are under way together, of one file system. With 20 ms to the server that is 3,200
-images a second, which no processor decodes; s3fs itself has 10."""
-
 
 _SAFE: Final = ("memory", "hf")
 """File systems that are not asynchronous, and may be asked by several threads at a time."""
 
 _PLAIN_READS: Final = 8
 """How many reads have to work only without a signed address until none is tried any more."""
-
-_CONNECT_IN, _ANSWER_IN = 10, 30  # seconds; s3fs has 5 and 15 of its own
 
 
 def attempted(call: Callable[[], _T]) -> _T:
@@ -123,7 +117,7 @@ class Reader:
                 address = await self._addresses.of(path)
                 data = bytes(await self._opener()._cat_file(address, start=start, end=end))
             except Exception as error:  # s3fs will say it better
-                if retry.passing(error):
+                if passing(error):
                     raise
             else:
                 self._worked += 1
@@ -147,20 +141,3 @@ def _may_sign(fs: Any) -> bool:
     """Whether signed addresses may be read: not what the reader pays for, or has the key of."""
     plain = not (getattr(fs, "req_kw", None) or getattr(fs, "version_aware", False))
     return plain and not getattr(fs, "s3_additional_kwargs", None) and hasattr(fs, "_url")
-
-
-def web_options() -> dict[str, Any]:
-    """How the file system of the web is opened."""
-    import aiohttp
-
-    limit = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_IN, sock_read=_ANSWER_IN)
-    return {
-        "client_kwargs": {
-            "timeout": limit,
-            # The proxies of the environment, as botocore and requests; aiohttp looks for them in
-            # another thread, twice a request.
-            "trust_env": not {"http", "https", "all"}.isdisjoint(getproxies()),
-            "headers": {"Accept-Encoding": "identity"},
-        },
-        "simple_links": False,
-    }

@@ -1,12 +1,9 @@
 """A file on a server, as it was listed: an image, or an archive of them."""
 
 import dataclasses
-import hashlib
 import io
-from collections.abc import Mapping
 from concurrent.futures import Future
-from datetime import datetime
-from typing import IO, TYPE_CHECKING, Any, ClassVar, Final
+from typing import IO, TYPE_CHECKING, ClassVar, Final
 
 from ....features.records import AGAIN, FileStat
 from ..image import MAX_BYTES, ImageReference, Unreadable
@@ -15,33 +12,10 @@ from .store import Store
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-_CONTENT: Final = (
-    "etag generation versionid md5hash contentmd5 contenthash digest crc32c sha blobid oid checksum"
-).split()
-"""What file systems call that which changes with the content, without capitals and `_` and `-`."""
-
-_TIMES: Final = "lastmodified mtime updated modified modify created ctime".split()
-
 SMALLEST_BLOCK, _LARGEST_BLOCK = 1 << 18, 1 << 23
 """Bytes fetched at a time: a photograph, or as much as comes in 0.1 s on a good line."""
 
 AS_A_WHOLE: Final = "the server sends files only as a whole, and this one is read in parts"
-
-
-def stamp_of(info: Mapping[str, Any]) -> int:
-    """What changes with a file, in 64 bits; 0 if the server says neither etag nor time."""
-    plain = {name.lower().replace("_", "").replace("-", ""): info[name] for name in info}
-    for names in (_CONTENT, _TIMES):
-        said = [(name, _text(plain[name])) for name in names if plain.get(name)]
-        if said:
-            digest = hashlib.sha256(repr((info.get("size"), said)).encode()).digest()
-            return int.from_bytes(digest[:8], "little") or 1
-    return 0
-
-
-def _text(value: Any) -> str:
-    # A time is told in the time zone of whoever asks.
-    return str(value.timestamp()) if isinstance(value, datetime) else str(value)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

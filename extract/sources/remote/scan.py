@@ -4,6 +4,8 @@ import itertools
 import os
 from collections.abc import Mapping, Sequence
 
+from ....features.durable.remote.system import require_known
+from ....features.durable.remote.url import URL, public
 from ....features.errors import SourceError, WrongUsage
 from ...images.decode import SUFFIXES
 from .. import archives, tree
@@ -15,7 +17,6 @@ from .address import AskedReference, asked, settled
 from .beside import RemoteBeside
 from .reference import AS_A_WHOLE, SMALLEST_BLOCK, RemotePlace
 from .store import Store, anew
-from .url import URL, public
 
 
 def listed(name: str, columns: Mapping[str, str]) -> Listing:
@@ -30,7 +31,7 @@ def listed(name: str, columns: Mapping[str, str]) -> Listing:
     """
     anew()
     name = URL.sub(lambda found: found[0].lower(), name, count=1)
-    _require_known(name)
+    require_known(name, SourceError)
     path = _target(name)
     if path.casefold().endswith(tuple(map(os.fsdecode, manifest.ENDINGS))):
         return _list(name, path, columns)
@@ -55,7 +56,7 @@ def files(names: Sequence[str]) -> Listing:
         return archives.listed("/".join(level[0] for level in same), list(map(_place, every)))
     images: dict[bytes, AskedReference] = {}
     for name in names:
-        _require_known(name)
+        require_known(name, SourceError)
         if not tree.is_image_name(_target(name).rpartition("/")[2]):
             raise SourceError(
                 f"{public(name)}: not an image by its name ({' '.join(sorted(SUFFIXES))}); only "
@@ -78,21 +79,6 @@ def _target(name: str) -> str:
     target = next(part for part in name.split("::") if "://" in part)
     web = target.casefold().startswith(("http://", "https://"))
     return target.partition("?")[0].partition("#")[0] if web else target
-
-
-def _require_known(name: str) -> None:
-    try:
-        from fsspec.registry import known_implementations, registry
-    except ImportError:
-        Store(name).listing  # noqa: B018 - says what to install
-        raise
-    found = URL.match(name)
-    protocol = found[1].casefold() if found else ""
-    if protocol not in known_implementations and protocol not in registry:
-        raise SourceError(
-            f"{public(name)}: {protocol}:// is no protocol that is known; such are s3://, gs://, "
-            f"az:// and https://"
-        )
 
 
 def _place(name: str) -> RemotePlace:

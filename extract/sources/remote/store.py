@@ -3,19 +3,17 @@
 import asyncio
 import dataclasses
 import functools
-import logging
 import os
-import re
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Final, TypeVar
 
-from ....features.errors import MissingExtra, SourceError, install_command
+from ....features.durable.remote import system
+from ....features.durable.remote.url import EXTRA, WEB, public
+from ....features.errors import SourceError
 from ..image import Unreadable
-from . import retry
-from .reader import AT_A_TIME, Reader, attempted, web_options
-from .url import EXTRA, S3, WEB, public
+from .reader import Reader, attempted
 
 _T = TypeVar("_T")
 
@@ -131,52 +129,5 @@ def _shared(url: str) -> bool:
 
 @functools.lru_cache(maxsize=64)
 def _open(url: str, use: str, process: int) -> Reader:  # noqa: ARG001 - none outlives a fork
-    shown = public(url)
-    try:
-        import fsspec.config
-        import fsspec.core
-    except ImportError as error:
-        raise MissingExtra(
-            f"{shown}: fsspec is not installed, which opens it; {install_command('remote')}"
-        ) from error
-    # Those of libraries that nobody configured would go to standard error, over the progress bar.
-    for name in ("s3fs", "gcsfs", "aiobotocore", "botocore", "asyncio", "fsspec"):
-        logging.getLogger(name).addHandler(logging.NullHandler())
-    protocols = tuple(re.findall(r"(?:^|::)([A-Za-z][A-Za-z0-9+.-]*)(?=://|::|$)", url))
-    options: dict[str, dict[str, Any]] = {}
-    for protocol in protocols:
-        given = fsspec.config.conf.get(protocol, {})
-        if protocol in S3:
-            own: dict[str, Any] = {"max_pool_connections": AT_A_TIME}
-            if use == "read":  # `Tries` tries again; five times five tries would be a minute
-                own["retries"] = {"max_attempts": 0}
-            if not given.get("anon"):
-                own["signature_version"] = "s3v4"  # the older one opens no encrypted objects
-            options[protocol] = {"config_kwargs": own | given.get("config_kwargs", {})}
-        elif protocol in WEB:
-            options[protocol] = {**_given_web(), **given}
-    try:
-        fs, root = fsspec.core.url_to_fs(url, skip_instance_cache=True, **options)
-    except ImportError as error:
-        raise _missing(shown, protocols[0] if protocols else "", error) from error
-    except (ValueError, TypeError, OSError) as error:
-        raise SourceError(f"{shown}: cannot be opened: {retry.told(error)}") from error
-    if set(protocols) & {*S3}:
-        fs.retries = 1  # of listings botocore tries each page five times, for up to 15 s
-    return Reader(fs, root, protocols)
-
-
-def _given_web() -> dict[str, Any]:
-    try:
-        return web_options()
-    except ImportError:
-        return {}  # url_to_fs says so
-
-
-def _missing(shown: str, protocol: str, error: ImportError) -> MissingExtra:
-    if protocol in EXTRA:
-        return MissingExtra(
-            f"{shown}: the library that opens {protocol}:// is not installed; "
-            f"{install_command('remote')}"
-        )
-    return MissingExtra(f"{shown}: {retry.told(error)}; python3 -m pip installs it")
+    # `Tries` tries reads again; five times five tries would be a minute.
+    return Reader(*system.opened(url, SourceError, patient=use != "read"))

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import re
 from collections.abc import Iterator
@@ -12,13 +13,17 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from . import durable, layout
-from .child import once
-from .durable.table import in_html
-from .errors import FeatureFileError, count, listed
-from .opening import opened, origin_of, text_attribute, whole
-from .origin import HasOrigin, Origin
-from .records import AGAIN, Key, SeenFile, keys, seen_files
+from .. import durable, layout
+from ..child import once
+from ..digest import content_digest
+from ..durable.remote import copies
+from ..durable.remote.url import is_remote, public
+from ..durable.table import in_html
+from ..errors import FeatureFileError, called, count, listed
+from ..opening import opened, origin_of, text_attribute, whole
+from ..origin import INT8, HasOrigin, Origin
+from ..provenance.graph import Graph, at_home
+from ..records import AGAIN, Key, SeenFile, keys, seen_files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,10 +56,16 @@ class FeatureStore(HasOrigin):
     Parameters
     ----------
     path : str or path-like
-        A file that ``headstart extract`` sealed.
+        A file that ``headstart extract`` sealed; or ``pets-*-of-00016.h5``, which stands for 16
+        files that are read as one (`shards`); or the URL of either (``s3://bucket/pets.h5``): that
+        is read by a copy in the cache, which is fetched again when the file there has changed.
 
     Attributes
     ----------
+    path : Path
+        Where the file is read.
+    url : str
+        That of the file, without passwords; empty for one on this machine.
     summary : Any
         What the run that made the file did, as `headstart.extract.extract` reports it; None if the
         file was just opened.
@@ -62,7 +73,9 @@ class FeatureStore(HasOrigin):
     Raises
     ------
     FeatureFileError
-        If the file is missing, of another kind or version, or damaged.
+        If the file is missing, of another kind or version, or damaged; if it cannot be fetched.
+    MissingExtra
+        If the library that opens a URL is not installed.
 
     Examples
     --------
@@ -72,12 +85,45 @@ class FeatureStore(HasOrigin):
     """
 
     summary: Any = None
+    url: str = ""
+
+    def __new__(cls, path: str | os.PathLike[str] = "", *_: Any, **__: Any) -> "FeatureStore":
+        """One of a kind that takes such a name, if there is one."""
+        kinds = [kind for kind in cls.__subclasses__() if kind.takes(path)]
+        return super().__new__(kinds[0] if kinds else cls)
+
+    @classmethod
+    def takes(cls, path: str | os.PathLike[str]) -> bool:  # noqa: ARG003
+        """Whether names of this kind stand for something else than a file."""
+        return False
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        if isinstance(path, str) and is_remote(path):
+            self.path, self.url = copies.local(path), public(path)
+        else:
+            self.path = Path(path)
+        with called(self.path, self.url):
+            self._open()
+            if self.url and not copies.is_sound(self.path):
+                self._require_as_sealed()
+                copies.note_sound(self.path)
+
+    def _open(self) -> None:
+        path = self.path
         self._state = durable.state(self.path)
         with opened(self.path, layout.FORMAT) as file:
-            self.origin: Origin = origin_of(file, str(self.path))
+            self.origin: Origin = at_home(origin_of(file, self.name), self.url or self.path)
+            quantised = self.provenance.precision == INT8
+            if (layout.GRAPH in file) != quantised:
+                what = (
+                    "its quantised backbone is missing"
+                    if quantised
+                    else (f"it holds a quantised backbone, though its precision is not {INT8}")
+                )
+                raise FeatureFileError(
+                    f"{path}: damaged: {what}; put a sound copy of the file in its place, or make "
+                    f"it again with --fresh"
+                )
             if text_attribute(file, layout.FINGERPRINT_ATTRIBUTE) != self.fingerprint:
                 raise FeatureFileError(f"{path}: damaged: fingerprint and provenance disagree")
             self.content_digest = text_attribute(file, layout.CONTENT_DIGEST_ATTRIBUTE)
@@ -94,13 +140,27 @@ class FeatureStore(HasOrigin):
                 f"{path}: damaged: its vectors are of another length or type than it says"
             )
 
+    def _require_as_sealed(self) -> None:
+        with opened(self.path, layout.FORMAT, sound=self._state) as file:
+            digest = content_digest(file, self.provenance, self.augmentation)
+        if digest != self.content_digest:
+            raise FeatureFileError(
+                f"{self.path}: damaged: its rows are not those that were sealed; put a sound copy "
+                f"of the file in its place, or make it again with --fresh"
+            )
+
+    @property
+    def name(self) -> str:
+        """What the user calls the file: its path, or its URL."""
+        return self.url or str(self.path)
+
     def __len__(self) -> int:
         return int(self._rows)
 
     def __repr__(self) -> str:
         groups = f", {len(self.group_names)} groups" if self.group_names else ""
         return (
-            f"FeatureStore({str(self.path)!r}: {len(self)} rows x {self.dimension}, "
+            f"FeatureStore({self.name!r}: {len(self)} rows x {self.dimension}, "
             f"{len(self.label_names)} labels{groups})"
         )
 
@@ -116,7 +176,7 @@ class FeatureStore(HasOrigin):
         ]
         if self.group_names:
             rows.insert(4, ("groups", f"{len(self.group_names):,}"))
-        return in_html(str(self.path), rows)
+        return in_html(self.name, rows)
 
     @property
     def fingerprint(self) -> str:
@@ -177,6 +237,26 @@ class FeatureStore(HasOrigin):
         """How many rows are images themselves rather than augmented views of one."""
         return int(np.count_nonzero(self.views == 0))
 
+    @property
+    def graph(self) -> Graph | None:
+        """The quantised backbone that made the vectors, where their precision is int8.
+
+        Raises
+        ------
+        FeatureFileError
+            If it is missing or damaged.
+        """
+        if self.provenance.precision != INT8:
+            return None
+        packed = self.read(layout.GRAPH).tobytes()
+        try:
+            return Graph.unpacked(packed, self.provenance.weights_digest)
+        except FeatureFileError as error:
+            raise FeatureFileError(
+                f"{self.name}: damaged: its quantised backbone cannot be used: {error}; put a "
+                f"sound copy of the file in its place, or make it again with --fresh"
+            ) from error
+
     def read(self, name: str) -> NDArray[Any]:
         """A whole dataset by its name in the file.
 
@@ -187,23 +267,30 @@ class FeatureStore(HasOrigin):
             opened: its rows would not match those read before.
         """
         with self._opened() as file:
-            return whole(file, name, str(self.path))
+            return whole(file, name, self.name)
 
     def read_features(self, rows: NDArray[np.intp]) -> NDArray[np.floating]:
         """The vectors of `rows` (increasing, no row twice), without reading all the others."""
         with self._opened() as file:
             features = file[layout.FEATURES]
-            first, last = int(rows[0]), int(rows[-1]) + 1
-            # HDF5 picks single rows slowly; a span with few gaps is read whole instead.
-            if last - first <= 4 * len(rows):
-                span: NDArray[np.floating] = features[first:last]
-                return span[rows - first]
-            picked: NDArray[np.floating] = features[rows]
+            if int(rows[-1]) - int(rows[0]) < len(rows):
+                span: NDArray[np.floating] = features[int(rows[0]) : int(rows[-1]) + 1]
+                return span
+            # HDF5 picks single rows slowly, and reads whole chunks whatever is picked from them.
+            picked = np.empty((len(rows), self.dimension), features.dtype)
+            chunks = rows // features.chunks[0]
+            starts = np.flatnonzero(np.diff(chunks, prepend=-1))
+            for start, end in itertools.pairwise([*starts.tolist(), len(rows)]):
+                own = rows[start:end]
+                picked[start:end] = features[int(own[0]) : int(own[-1]) + 1][own - own[0]]
             return picked
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[h5py.File]:
-        with opened(self.path, layout.FORMAT, sound=self._state) as file:
+        with (
+            called(self.path, self.url),
+            opened(self.path, layout.FORMAT, sound=self._state) as file,
+        ):
             if text_attribute(file, layout.CONTENT_DIGEST_ATTRIBUTE) != self.content_digest:
                 raise FeatureFileError(
                     f"{self.path}: it was replaced since it was opened; open it again"

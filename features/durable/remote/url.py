@@ -15,6 +15,7 @@ URL: Final = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]+::)*([A-Za-z][A-Za-z0-9+.-]+
 """With its last protocol, as URLs are chained: ``zip://::s3://bucket/a.zip``."""
 
 _LOCAL: Final = ("file", "local")
+_SQUASHED: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/[^/]")
 _ADDRESS: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://[^/]")
 
 _SECRET: Final = re.compile(
@@ -26,6 +27,12 @@ def is_remote(name: str) -> bool:
     """Whether a source is a URL, of this machine's own files excepted (``file://``)."""
     found = URL.match(name)
     return found is not None and found[1].casefold() not in _LOCAL and not os.path.lexists(name)
+
+
+def is_squashed(name: str | os.PathLike[str]) -> bool:
+    """Whether a path was a URL before it became a Path: ``s3:/bucket/pets.h5``."""
+    found = None if isinstance(name, str) else _SQUASHED.match(os.fsdecode(name))
+    return found is not None and not os.path.lexists(f"{found[1]}:")
 
 
 def is_address(cell: str) -> bool:

@@ -1,0 +1,1 @@
+"""Files on servers: whatever fsspec opens, by its URL."""
