@@ -82,6 +82,7 @@ def test_every_command_and_snippet_of_the_tour_runs(
         ("prediction", "README.md"),
         ("conversion", "docs/extraction.md"),
         ("clusters", "docs/scale.md"),
+        ("beyond_memory", "docs/scale.md"),
     ],
 )
 def test_the_figures_are_those_of_the_committed_benchmark(name, page, monkeypatch):
@@ -90,7 +91,7 @@ def test_the_figures_are_those_of_the_committed_benchmark(name, page, monkeypatc
     spec = importlib.util.spec_from_file_location(name, root / f"{name}.py")
     benchmark = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(benchmark)
-    (results,) = sorted((root / "results").glob(f"{name}-*.json"))
+    (results,) = sorted((root / "results").glob(f"{name.replace('_', '-')}-*.json"))
     text = (root.parent / page).read_text(encoding="utf-8")
     assert benchmark.table(json.loads(results.read_text())) in text
 
