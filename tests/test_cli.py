@@ -443,6 +443,8 @@ def test_the_cache_is_shown_and_cleared_as_text_and_as_json(cli, tmp_path, monke
 def test_a_cache_that_cannot_be_read_is_said_in_one_line(cli, tmp_path, monkeypatch):
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
     (tmp_path / "cache").write_text("in the way")
-    for command in (("cache",), ("cache", "--clear"), ("cache", "--json")):
-        line = cli(*command).failure()
-        assert line == f"headstart: {tmp_path / 'cache'}: cannot be read: Not a directory"
+    problem = f"{tmp_path / 'cache'}: cannot be read: Not a directory"
+    for command in (("cache",), ("cache", "--clear")):
+        assert cli(*command).failure() == f"headstart: {problem}"
+    done = cli("cache", "--json")
+    assert (done.code, json.loads(done.out)["problems"]) == (1, [problem])

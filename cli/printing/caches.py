@@ -45,7 +45,7 @@ def contents(found: Contents, *, as_json: bool) -> None:
         lines(f"{found.folder}: {size(found.bytes)}", *table(header, rows))
         if any(kind.in_use < len(kind.items) for kind in held.values()):
             lines("  headstart cache --clear removes what is not in use")
-    else:
+    elif not found.problems:
         lines(f"{found.folder}: empty")
     _require_none(found.problems)
 
@@ -54,7 +54,7 @@ def cleared(done: Cleared, *, as_json: bool) -> None:
     """After `cache --clear`."""
     if as_json:
         print_json(dataclasses.asdict(done))
-    else:
+    elif done.removed or done.kept or not done.problems:
         lines(
             f"{done.folder}: {count(done.removed, 'item')} removed, {size(done.freed)} freed",
             *(f"  kept: {one}" for one in done.kept),
