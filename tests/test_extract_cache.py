@@ -381,8 +381,8 @@ def test_reading_a_graph_is_a_use_of_it(home, converting):
     assert time.time() - cache.contents().kinds["graphs"].last_used < 100
 
 
-def test_an_image_embedder_uses_its_vectors_and_finds_others_cleared(
-    home, stand_in, photos, another_process
+def test_the_vectors_of_an_image_embedder_are_in_use_as_long_as_it_may_be_asked(
+    home, stand_in, photos
 ):
     stand_in("extract.vector_cache")
     embedder = ImageEmbedder(weights="random", size=71)

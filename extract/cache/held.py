@@ -147,7 +147,7 @@ def clear() -> Cleared:
         If there is no such folder, since the user has no home.
     """
     found = contents()
-    problems, kept, left = list(found.problems), [], set()
+    problems, kept, left = list(found.problems), list[str](), set[str]()
     for name in _KINDS:
         for item in found.kinds[name].items:
             reason = "in use"

@@ -156,7 +156,8 @@ def forget(known: Collection[Path]) -> None:
         for mark in sorted(folder(USED).iterdir()):
             if mark not in marks:
                 with _claimed(mark) as free, contextlib.suppress(OSError):
-                    _ = free and mark.rmdir()
+                    if free:
+                        mark.rmdir()
 
 
 def _mark(path: Path) -> Path | None:
@@ -173,7 +174,9 @@ def _mark(path: Path) -> Path | None:
 @contextlib.contextmanager
 def _claimed(mark: Path) -> Iterator[bool]:
     """Whether nobody uses what `mark` stands for, nor begins to as long as this lasts."""
-    last = descriptor = locked = None
+    last: float | None = None
+    descriptor: int | None = None
+    locked: bool | None = None
     with contextlib.suppress(OSError):
         last = mark.stat().st_mtime
     with contextlib.suppress(OSError):
