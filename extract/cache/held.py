@@ -194,10 +194,9 @@ def trim(most: int = MOST_GRAPHS) -> None:
 def size(path: str | os.PathLike[str]) -> int:
     """Bytes of a file, or of all files in a folder; what vanishes meanwhile is not counted."""
     whole = os.fspath(path)
+    files: Iterable[str] = [whole]
     if os.path.isdir(whole) and not os.path.islink(whole):
         files = (os.path.join(place, name) for place, _, names in os.walk(whole) for name in names)
-    else:
-        files = iter([whole])
     total = 0
     for file in files:
         try:
