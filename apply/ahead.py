@@ -37,6 +37,7 @@ class Ahead:
         self._origin = _read(self._note)
         if self._origin is None:
             return
+        cache.use(self._note)
         embedding = Embedding.of(self._origin, weights=weights, engine=engine)
         # Nothing is worth waiting for that takes TensorFlow: it may not be needed after all.
         if engines.ready(embedding.request, engine):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..features.child import after_fork
-from ..features.errors import BackboneError, first_line
+from ..features.errors import BackboneError, first_line, reinstall_command
 
 _BF16_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 """As Linux names them in /proc/cpuinfo; ``bf16`` is that of Arm."""
@@ -105,8 +105,8 @@ def _import_engine(library: str, needed: str) -> Any:
     except Exception as error:  # of a shared library that is missing: OSError or ImportError
         raise BrokenEngine(
             f"{_NAMES[library]} is installed and cannot be imported: {first_line(error)}; use "
-            f"--engine keras, or install it again with: python3 -m pip install --force-reinstall "
-            f"{library}"
+            f"--engine keras, or install it again with: "
+            f"{reinstall_command(library)}"
         ) from error
     return module
 
@@ -148,8 +148,8 @@ def _broken_keras(error: Exception) -> BackboneError:
         setting = str(_keras_json())  # a value that Keras does not know
     if setting is None:
         return BackboneError(
-            f"Keras cannot be imported: {why}; install it and its backend again with: python3 -m "
-            f"pip install --force-reinstall keras tensorflow"
+            f"Keras cannot be imported: {why}; install it and its backend again with: "
+            f"{reinstall_command('keras', 'tensorflow')}"
         )
     remedy = "set it to tensorflow" if setting.startswith("KERAS_BACKEND") else "mend or delete it"
     return BackboneError(f"Keras cannot be imported as {setting} wants it: {why}; {remedy}")

@@ -147,15 +147,8 @@ def _caches() -> dict[str, Cache]:
 
 
 def _sized(folder: Path) -> Cache:
-    total = 0
-    for place, _, names in os.walk(folder):
-        for name in names:
-            try:
-                total += os.lstat(os.path.join(place, name)).st_size
-            except OSError:  # somebody is at work there
-                continue
     try:
         entries = sum(not name.startswith(".") for name in os.listdir(folder))
     except OSError:
         entries = 0
-    return Cache(str(folder), entries, total)
+    return Cache(str(folder), entries, cache.size(folder))

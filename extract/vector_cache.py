@@ -64,6 +64,7 @@ class VectorCache:
 
     def vectors(self, images: Sequence[ImageReference]) -> NDArray[np.floating]:
         """The vectors of `images`, (n, D), in that order; an image may be there several times."""
+        cache.use(self.file)
         stats = {image.path: image.stat() for image in images}
         with self._explained():
             # What is remembered may lack what other processes have added: then it is read anew.

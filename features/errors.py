@@ -20,6 +20,31 @@ what turns the direction of writing round, and bytes of file names that are cont
 _NO_TEXT: Final = re.compile("[\ud800-\udfff]")
 """Bytes of file names that are no text, and halves of characters of UTF-16."""
 
+PACKAGES: Final = {
+    "dask": ("distributed>=2024.8",),
+    "heif": ("pillow-heif>=1.8",),
+    "hf": ("datasets>=3.0",),
+    "int8": ("nncf>=2.19", "openvino>=2025.4"),
+    "keras": ("keras>=3.8", "tensorflow>=2.18"),
+    "onnx": ("onnx>=1.17", "onnxruntime>=1.20", "tf2onnx>=1.17"),
+    "openvino": ("openvino>=2025.4",),
+    "pages": ("jinja2>=3.1", "starlette>=1.9", "uvicorn>=0.34"),
+    "plots": ("matplotlib>=3.8",),
+    "ray": ("ray>=2.40",),
+    "remote": (
+        *("aiobotocore>=2.16", "aiohttp>=3.10.11", "fsspec>=2025.9", "gcsfs>=2025.9"),
+        "s3fs>=2025.9",
+    ),
+    "tfds": (
+        *("tensorflow-datasets>=4.9.7", "tensorflow-metadata>=1.16"),
+        "importlib_resources>=6.0",
+    ),
+}
+"""What each extra installs, as pyproject.toml has it, for a checkout that pip knows nothing of.
+
+``keras`` is no extra: it is what every installation has.
+"""
+
 
 class HeadstartError(Exception):
     """Anything a user can fix: catch this one to catch them all."""
@@ -69,8 +94,25 @@ def called(path: str | os.PathLike[str], name: str) -> Iterator[None]:
 
 
 def install_command(extra: str) -> str:
-    """The command that installs an extra of this package; pip finds it in what is installed."""
-    return f'python3 -m pip install "headstart[{extra}]"'
+    """The command that installs what an extra does, and that by the extra.
+
+    The first is right wherever headstart came from. By the extra it is the same where pip has
+    installed headstart; elsewhere pip would take a package of that name from its index.
+    """
+    return (
+        f"python3 -m pip install {_quoted(PACKAGES[extra])}; the same where pip installed "
+        f'headstart: python3 -m pip install "headstart[{extra}]"'
+    )
+
+
+def reinstall_command(*libraries: str) -> str:
+    """The command that mends libraries which are installed and broken."""
+    bounds = {one.split(">=")[0]: one for needed in PACKAGES.values() for one in needed}
+    return f"python3 -m pip install --force-reinstall {_quoted(bounds[name] for name in libraries)}"
+
+
+def _quoted(needed: Iterable[str]) -> str:
+    return " ".join(f'"{one}"' for one in needed)
 
 
 def first_line(error: BaseException | str) -> str:

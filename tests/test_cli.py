@@ -413,3 +413,38 @@ def test_compare_says_which_images_it_misses(trained, cli):
     line = failed(cli("compare", "pets.h5", "--pixels", "photos/red"))
     assert "images of the feature files are not in it" in line
     assert "only one feature file" in failed(cli("compare", "pets.h5"), code=2)
+
+
+def test_the_cache_is_shown_and_cleared_as_text_and_as_json(cli, tmp_path, monkeypatch):
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
+    assert cli("cache").out == f"{tmp_path / 'cache'}: empty\n"
+    cleared = f"{tmp_path / 'cache'}: 0 items removed, 0 bytes freed\n"
+    assert cli("cache", "--clear").out == cleared
+    graph = tmp_path / "cache" / "graphs" / "Xception-299-0123456789abcdef"
+    graph.mkdir(parents=True)
+    (graph / "graph.bin").write_bytes(bytes(84_000_000))
+    os.utime(graph, (1_700_000_000, 1_700_000_000))
+    first, header, row, advice = cli("cache").out.splitlines()
+    assert first == f"{tmp_path / 'cache'}: 84.0 MB"
+    assert header.split() == ["items", "size", "in", "use", "last", "used", "unused", "since"]
+    assert row.split()[:2] == ["graphs:", "backbones,"]
+    assert row.split()[-6:-2] == ["1", "84.0", "MB", "0"]
+    assert row.split()[-1].startswith("2023-11-1")
+    assert "--clear" in advice
+    values = json.loads(cli("cache", "--json").out)
+    (item,) = values["kinds"]["graphs"]["items"]
+    assert (item["bytes"], item["last_used"]) == (84_000_000, "2023-11-14T22:13:20+00:00")
+    assert values["bytes"] == 84_000_000
+    values = json.loads(cli("cache", "--clear", "--json").out)
+    assert (values["removed"], values["freed"], values["kept"]) == (1, 84_000_000, [])
+    assert not graph.exists()
+
+
+def test_a_cache_that_cannot_be_read_is_said_in_one_line(cli, tmp_path, monkeypatch):
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "cache").write_text("in the way")
+    problem = f"{tmp_path / 'cache'}: cannot be read: Not a directory"
+    for command in (("cache",), ("cache", "--clear")):
+        assert cli(*command).failure() == f"headstart: {problem}"
+    done = cli("cache", "--json")
+    assert (done.code, json.loads(done.out)["problems"]) == (1, [problem])

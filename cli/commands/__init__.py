@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from . import features, heads, labelling, models, reports
+from . import caches, features, heads, labelling, models, reports
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -44,7 +44,7 @@ for _command in (
     *(features.scan, features.extract, features.seal, features.info, features.verify),
     *(heads.train, heads.evaluate, heads.compare, heads.audit),
     *(reports.report, models.predict, models.export, models.demo),
-    labelling.label,
+    *(labelling.label, caches.cache),
 ):
     if _command.callback is not None:
         _command.callback = _showing_progress(_command.callback)

@@ -32,6 +32,17 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], indent: int = 2)
     ]
 
 
+def size(number: float) -> str:
+    """Bytes as people read them: ``960 bytes``, ``1.5 kB``, ``84.0 MB``, ``5.0 GB``."""
+    if number < 1000:
+        return f"{number:.0f} bytes"
+    for unit in ("kB", "MB", "GB"):
+        number /= 1000
+        if number < 999.95:
+            return f"{number:.1f} {unit}"
+    return f"{number / 1000:,.1f} TB"
+
+
 def percent(share: float) -> str:
     """A share of one, as people read it."""
     return f"{100 * share:.1f}%"

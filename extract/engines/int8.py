@@ -27,6 +27,7 @@ from ...features.errors import (
     WrongUsage,
     first_line,
     install_command,
+    reinstall_command,
 )
 from ...features.journal import graphs
 from ...features.journal.outputs import Output
@@ -188,7 +189,7 @@ def _import_nncf() -> Any:
     except Exception as error:
         raise BackboneError(
             f"nncf is installed and cannot be imported: {first_line(error)}; install it again "
-            f"with: python3 -m pip install --force-reinstall nncf"
+            f"with: {reinstall_command('nncf')}"
         ) from error
     finally:
         logging.setLoggerClass(kind)  # it makes one of its own that of the whole process

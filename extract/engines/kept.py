@@ -1,7 +1,7 @@
 """Graphs converted for an engine, kept in a folder of the user's cache.
 
 Converting takes seconds and needs TensorFlow; reading the result takes neither. The folder can be
-deleted at any time.
+deleted at any time; it is kept from growing for ever by `cache.trim`.
 """
 
 import contextlib
@@ -67,6 +67,7 @@ class Graphs:
         place = self._place(request)
         if not os.path.isdir(place):
             return None
+        cache.use(place)
         try:
             return self._read(place, request)
         except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
@@ -129,6 +130,7 @@ class Graphs:
                     _reason(error),
                 )
         found = self.cached(request)
+        cache.trim()
         return dataclasses.replace(backbone, graph=model) if found is None else found
 
     def _place(self, request: Request) -> Path:

@@ -64,7 +64,7 @@ _UPGRADE: Final = "this Pillow cannot read it: python3 -m pip install -U pillow"
 NOT_HERE: Final = {
     AVIF: ("AVIF", _UPGRADE),
     JPEG_2000: ("JPEG 2000", _UPGRADE),
-    HEIF: ("HEIC", f"install the extra: {install_command('heif')}"),
+    HEIF: ("HEIC", f"install what decodes it: {install_command('heif')}"),
 }
 """What an image is whose format may be decoded and is not, and what to do about it."""
 

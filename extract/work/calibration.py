@@ -233,6 +233,7 @@ def _place(request: Request, known_by: str) -> Path:
 def _cached(place: Path) -> Graph | None:
     with contextlib.suppress(OSError, FeatureFileError):
         data = place.read_bytes()
+        cache.use(place)
         return Graph.unpacked(data[64:], data[:64].decode("ascii", "replace"))
     return None
 
@@ -243,3 +244,5 @@ def _cache(place: Path, graph: Graph) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.unlink(missing_ok=True)
         durable.publish(place, graph.digest.encode("ascii") + graph.packed())
+        cache.use(place)
+    cache.trim()

@@ -265,10 +265,10 @@ def advice(
     faster = []
     engine = environment.get("engine")
     on_cpu = engine == OPENVINO or environment.get("device") == "CPU"
-    if limits == "embed" and on_cpu and not machine.installed(OPENVINO):
-        faster.append(f"the openvino engine is faster on a CPU: {install_command(OPENVINO)}")
     if limits == "embed" and on_cpu and request.precision == "f32" and machine.has_bf16():
         faster.append("--precision bf16 is about twice as fast on this CPU, into a file of its own")
     elif limits == "embed" and on_cpu and request.precision == "f32" and machine.has_int8():
         faster.append("--precision int8 is faster on this CPU, into a file of its own")
+    if limits == "embed" and on_cpu and not machine.installed(OPENVINO):
+        faster.append(f"the openvino engine is faster on a CPU: {install_command(OPENVINO)}")
     return "; ".join(faster)

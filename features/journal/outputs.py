@@ -33,7 +33,7 @@ _UNIT: Final = re.compile(r"[0-9a-f]{32}\.h5")
 _PLACE: Final = re.compile(r"(?:([0-9]+)-of-([0-9]+)/)?[0-9a-f]{32}\.h5|[0-9a-f]{64}\.graph")
 """What is ours in the folder of units at a URL; each shard has a folder in it."""
 
-_THERE: Final = ".there"
+THERE: Final = ".there"
 """File of a mirror: names of the units and graphs that have been seen at the URL."""
 
 
@@ -113,7 +113,7 @@ class Output:
             folder.mkdir(exist_ok=True)
             for name in before - places.keys():  # sealed, or given up, by a run elsewhere
                 (folder / name).unlink(missing_ok=True)
-            with durable.written(self.path.parent / _THERE) as temporary:
+            with durable.written(self.path.parent / THERE) as temporary:
                 temporary.write_text("".join(f"{name}\n" for name in sorted(places)))
             self._taken(places)
             _begun[self.path] = _Begun(there, durable.state(self.path), {*places}, places)
@@ -227,11 +227,11 @@ class Output:
 
     def _there(self) -> set[str]:
         with contextlib.suppress(OSError):
-            return set((self.path.parent / _THERE).read_text().splitlines())
+            return set((self.path.parent / THERE).read_text().splitlines())
         return set()
 
     def _remember(self, name: str) -> None:
-        with open(self.path.parent / _THERE, "a") as file:
+        with open(self.path.parent / THERE, "a") as file:
             file.write(f"{name}\n")
 
     def _listed(self) -> dict[str, str]:

@@ -32,6 +32,7 @@ def home(url: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise durable.cannot_write(folder, error) from error
+    caches.use(folder)
     return folder
 
 

@@ -1,15 +1,31 @@
-"""Where things that can be computed again are kept, and under which names.
+"""Where things that can be computed again are kept, and under which names; what is there.
 
-The folder can be deleted at any time.
+The folder can be deleted at any time; `clear` leaves what is in use.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
 
-from ..features.durable.caches import folder as folder
-from .backbones.request import Request
-from .backbones.weights import RANDOM, RANDOM_SCHEME
+from ...features.durable.caches import folder as folder
+from ...features.durable.caches import use as use
+from ..backbones.request import Request
+from ..backbones.weights import RANDOM, RANDOM_SCHEME
+from .held import Cleared, Contents, Item, Kind, clear, contents, size, trim
+
+__all__ = [
+    "Cleared",
+    "Contents",
+    "Item",
+    "Kind",
+    "clear",
+    "contents",
+    "folder",
+    "name",
+    "size",
+    "trim",
+    "use",
+]
 
 
 def name(request: Request, more: Mapping[str, object]) -> str:
