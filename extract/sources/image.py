@@ -17,6 +17,10 @@ MAX_BYTES: Final = 1 << 30
 LONGEST_PATH: Final = 4096
 """Bytes; as long as Linux takes. Every row of a feature file has room for the longest."""
 
+AT_ONCE: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+"""How a file is opened that may have become a FIFO meanwhile, on which open() would wait; Windows
+changes the ends of lines in what is not said to be binary."""
+
 _MIX: Final = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F)
 """Odd, so that a change of one number always shows in the sum; large, so that one of several does.
 (Those of splitmix64 and xxHash.)"""
@@ -32,10 +36,9 @@ def read(location: bytes) -> tuple[bytes, os.stat_result]:
     A file that is missing, forbidden, not regular, too large or changed meanwhile is `Unreadable`.
     """
     try:
-        # Opening is an action for some devices, so only regular files are opened. What takes the
-        # place of one meanwhile could be a FIFO, on which open() waits without O_NONBLOCK.
+        # Opening is an action for some devices, so only regular files are opened.
         _require_regular(os.stat(location))
-        descriptor = os.open(location, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        descriptor = os.open(location, AT_ONCE)
     except OSError as error:
         raise Unreadable(f"cannot be opened: {error.strerror}") from error
     with open(descriptor, "rb") as file:
@@ -156,9 +159,13 @@ def is_image(file: bytes) -> bool:
 
 
 def tidy(path: bytes, folder: bytes = b"") -> bytes:
-    """One name for an image, however its path is spelt, unless it climbs out of a link."""
-    short = os.path.normpath(path)
-    if b".." not in path.split(os.fsencode(os.sep)):
+    """One name for an image, however its path is spelt, unless it climbs out of a link.
+
+    It has slashes on every system: the name of an image in a feature file is the same on each.
+    """
+    path = _slashed(path)
+    short = _slashed(os.path.normpath(path))
+    if b".." not in path.split(b"/"):
         return short
     # Where `link` leads to a folder, `link/..` is not what normpath takes it for.
     given, meant = os.path.join(folder, path), os.path.join(folder, short)
@@ -167,3 +174,7 @@ def tidy(path: bytes, folder: bytes = b"") -> bytes:
     except OSError:
         same = not os.path.lexists(given)
     return short if same else path
+
+
+def _slashed(path: bytes) -> bytes:
+    return path.replace(os.fsencode(os.sep), b"/")

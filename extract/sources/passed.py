@@ -8,6 +8,7 @@ from typing import Final
 
 from ..images import foreign
 from ..images.decode import SUFFIXES
+from .image import AT_ONCE
 
 _SNIFFED: Final = 20
 """Files of each unknown suffix whose first bytes are looked at."""
@@ -95,7 +96,7 @@ def _head_of(location: bytes) -> bytes:
     try:
         if not stat.S_ISREG(os.stat(location).st_mode):  # opening is an action for some devices
             return b""
-        descriptor = os.open(location, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        descriptor = os.open(location, AT_ONCE)
     except OSError:
         return b""
     try:

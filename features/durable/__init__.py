@@ -253,9 +253,11 @@ def state(path: Path) -> tuple[int, int, int] | None:
 
 def sync(path: Path) -> None:
     """Flush a file or a folder to the disk (folders only where the system can open them)."""
-    if path.is_dir() and os.name == "nt":
+    windows = os.name == "nt"
+    if windows and path.is_dir():
         return
-    descriptor = os.open(path, os.O_RDONLY)
+    # Windows flushes only what may be written.
+    descriptor = os.open(path, os.O_RDWR if windows else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

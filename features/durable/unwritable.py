@@ -36,6 +36,8 @@ def cannot_write(
         remedy = f"make space on the disk and {remedy}"
     elif reason in map(os.strerror, _NOT_THERE):
         remedy = "choose another output"
+        if os.name == "nt":  # where a file that some program has open cannot be replaced
+            remedy = f"close it where it is open, or {remedy}"
     if work_kept:
         return FeatureFileError(
             f"{path}: cannot be written: {reason}. What was there before and the finished work are "

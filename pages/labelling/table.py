@@ -113,7 +113,7 @@ def _references(source: str) -> dict[bytes, ImageReference]:
 
 
 def _from(folder: bytes, path: bytes) -> str:
-    inside = path.startswith(folder.rstrip(b"/") + b"/")
+    inside = path.startswith(os.path.join(folder, b""))
     return os.fsdecode(os.path.relpath(path, folder) if inside else path)
 
 

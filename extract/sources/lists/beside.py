@@ -1,6 +1,7 @@
 """Where the images of a list lie: in its folder, or in one of those in it."""
 
 import collections
+import contextlib
 import functools
 import os
 import unicodedata
@@ -46,9 +47,10 @@ class Beside:
                 )
             given = found[0] if found else given
         path = tidy(given, self._folder)
-        if os.path.isabs(path) and path == os.path.normpath(path):
-            inside = os.path.relpath(path, os.path.abspath(self._folder))
-            path = path if inside.startswith(b"..") else inside
+        if os.path.isabs(path) and b".." not in path.split(b"/"):
+            with contextlib.suppress(ValueError):  # on another drive of Windows
+                inside = tidy(os.path.relpath(path, os.path.abspath(self._folder)))
+                path = path if inside.startswith(b"..") else inside
         return ImageReference(path, os.path.join(self._folder, given), label, split)
 
     def _is_there(self, path: bytes) -> bool:
