@@ -15,7 +15,7 @@ from .errors import (
     WrongUsage,
 )
 from .journal.progress import showing_progress
-from .provenance import Provenance
+from .provenance import Given, Provenance
 from .store import FeatureStore, Skipped
 from .store import shards as shards
 from .verification import verify
@@ -24,6 +24,7 @@ __all__ = [
     "BackboneError",
     "FeatureFileError",
     "FeatureStore",
+    "Given",
     "HeadError",
     "HeadstartError",
     "MissingExtra",

@@ -5,7 +5,7 @@ import datetime
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import h5py
 import numpy as np
@@ -24,6 +24,8 @@ from .known import Known
 from .outputs import Output
 from .progress import step
 
+_MORE: Final = "…".encode()
+
 
 @dataclasses.dataclass(frozen=True)
 class _Rows:
@@ -35,7 +37,7 @@ class _Rows:
     without: Collection[str]
     augmentation: Augmentation
     arrays: Mapping[str, NDArray[Any]]
-    """Every dataset but `features`, `canary` and `graph`, by name."""
+    """Every dataset but `features`, `canary` and `graph`, by name; `texts` if there are some."""
 
     @property
     def keys(self) -> list[Key]:
@@ -87,11 +89,11 @@ def _rows(known: Known, listing: Sequence[Listed], augmentation: Augmentation) -
             wanted = range(augmentation.of_split(image.split))
             lacking = known.lacking(seen.digest, len(wanted))
             found += [(image, seen, view) for view in wanted if view not in lacking]
-    labels, label_names = _coded([image.label for image, _, _ in found])
-    groups, group_names = _coded([image.group for image, _, _ in found])
+    labels, label_names = coded([image.label for image, _, _ in found])
+    groups, group_names = coded([image.group for image, _, _ in found])
     digests = b"".join(seen.digest for _, seen, _ in found)
     arrays: dict[str, NDArray[Any]] = {
-        layout.PATHS: _fixed([seen.path for _, seen, _ in found]),
+        layout.PATHS: fixed([seen.path for _, seen, _ in found]),
         layout.LABELS: labels,
         layout.LABEL_NAMES: label_names,
         layout.SPLITS: np.array(
@@ -107,6 +109,8 @@ def _rows(known: Known, listing: Sequence[Listed], augmentation: Augmentation) -
         ),
         layout.SKIPPED: table(skipped),
     }
+    if any(image.text for image, _, _ in found):
+        arrays[layout.TEXTS] = fixed([shortened(image.text or "") for image, _, _ in found])
     return _Rows(known.out, known.source, known.fresh, known.without, augmentation, arrays)
 
 
@@ -115,6 +119,8 @@ def _holds(store: FeatureStore, rows: _Rows) -> bool:
         return False
     if store.augmentation != rows.augmentation:
         return False
+    if store.has_texts != (layout.TEXTS in rows.arrays):
+        return False
     stored = {name: store.read(name) for name in rows.arrays}
     return all(
         stored[name].dtype == array.dtype and np.array_equal(stored[name], array)
@@ -122,16 +128,26 @@ def _holds(store: FeatureStore, rows: _Rows) -> bool:
     )
 
 
-def _coded(values: Sequence[str | None]) -> tuple[NDArray[np.int32], NDArray[np.bytes_]]:
+def coded(values: Sequence[str | None]) -> tuple[NDArray[np.int32], NDArray[np.bytes_]]:
     """The number of the name that each value is, and the names, sorted by bytes."""
     given = [None if value is None else _bytes(value) for value in values]
     names = sorted({value for value in given if value is not None})
     codes: dict[bytes | None, int] = {name: code for code, name in enumerate(names)}
-    return np.array([codes.get(one, layout.NO_NAME) for one in given], np.int32), _fixed(names)
+    return np.array([codes.get(one, layout.NO_NAME) for one in given], np.int32), fixed(names)
 
 
-def _fixed(values: Sequence[bytes]) -> NDArray[np.bytes_]:
+def fixed(values: Sequence[bytes]) -> NDArray[np.bytes_]:
+    """Bytes in an array, each with the room that the longest takes."""
     return np.array(values, dtype=f"S{max(map(len, values), default=1) or 1}")
+
+
+def shortened(text: str) -> bytes:
+    """A text as it is kept: UTF-8, whole characters of it up to `layout.MOST_TEXT` bytes."""
+    data = text.replace("\0", "").encode("utf-8", "replace")
+    if len(data) <= layout.MOST_TEXT:
+        return data
+    room = layout.MOST_TEXT - len(_MORE)
+    return data[:room].decode("utf-8", "ignore").encode("utf-8") + _MORE
 
 
 def _bytes(name: str) -> bytes:
@@ -160,8 +176,9 @@ def _write_in_child(known: Known, rows: _Rows) -> None:
 def _bytes_needed(known: Known, rows: _Rows) -> int:
     row_bytes, graph = 0, 0
     if known.origin is not None:
-        row_bytes = known.origin.canary[0].nbytes
-        graph = len(graphs.packed_for(known.out, known.origin.provenance))
+        provenance = known.origin.provenance
+        row_bytes = provenance.dimension * np.dtype(provenance.dtype).itemsize
+        graph = len(graphs.packed_for(known.out, provenance))
     vectors = len(rows.arrays[layout.DIGESTS]) * row_bytes
     # Each dataset's last chunk may be nearly empty.
     slack = min((len(rows.arrays) + 2) * layout.CHUNK_BYTES, vectors + (1 << 16))
