@@ -302,7 +302,7 @@ def test_an_encoder_that_never_works_says_what_it_said(out):
     def wrong(items):
         return items.shape
 
-    with pytest.raises(BackboneError, match="failed on 32 items in a row; .*AttributeError"):
+    with pytest.raises(BackboneError, match=r"failed on 32 items in a row; .*AttributeError"):
         embed(wrong, [f"t{number}" for number in range(40)], out, **STATED)
     with pytest.raises(SourceError) as caught:
         embed(wrong, ["a", "b"], out, **STATED)
@@ -346,7 +346,7 @@ def test_an_encoder_that_gives_other_vectors_than_before_is_refused(counting, ou
         return [1.01 * vector_of(text) for text in texts]
 
     for given in (TEXTS, TEXTS[::-1]):  # known ones first, and last
-        with pytest.raises(ProvenanceMismatch, match="relative distance 0.0099, at most 0.001"):
+        with pytest.raises(ProvenanceMismatch, match=r"relative distance 0.0099, at most 0.001"):
             embed(shifted, given, out, batch_size=4, **STATED)
         assert out.read_bytes() == before
         assert not units.folder_of(out).exists()
@@ -604,7 +604,7 @@ def test_a_transformer_that_is_not_fitted_or_cannot_be_told_apart_is_refused(out
     with pytest.raises(WrongUsage, match="this TfidfVectorizer is not fitted yet"):
         embed(TfidfVectorizer(), WORDS, out)
     unnamed = FunctionTransformer(lambda texts: [[len(text)] for text in texts])
-    with pytest.raises(WrongUsage, match="lambda.* has no lasting name, .* revision=") as caught:
+    with pytest.raises(WrongUsage, match=r"lambda.* has no lasting name, .* revision=") as caught:
         embed(unnamed, WORDS, out)
     one_line(caught)
     assert len(embed(unnamed, WORDS, out, revision="1")) == len(WORDS)
@@ -727,7 +727,7 @@ def test_of_the_tokens_of_a_text_the_mean_is_taken_over_those_that_there_are(out
         np.testing.assert_allclose(rows(store)[text], expected, rtol=1e-5, atol=1e-6)
     with pytest.raises(ProvenanceMismatch, match="settings of Functional differ, in preprocessor"):
         embed(model, texts, out, preprocessor=Tokens(3))
-    with pytest.raises(WrongUsage, match="preprocessor: a function does not say .*settings="):
+    with pytest.raises(WrongUsage, match=r"preprocessor: a function does not say .*settings="):
         embed(model, texts, out, preprocessor=tokens)
     stated = embed(
         model,
