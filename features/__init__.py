@@ -15,6 +15,7 @@ from .errors import (
     WrongUsage,
 )
 from .journal.progress import showing_progress
+from .journal.writing import Written, write
 from .provenance import Given, Provenance
 from .store import FeatureStore, Skipped
 from .store import shards as shards
@@ -33,7 +34,9 @@ __all__ = [
     "Skipped",
     "SourceError",
     "TrainingError",
+    "Written",
     "WrongUsage",
     "showing_progress",
     "verify",
+    "write",
 ]

@@ -190,5 +190,5 @@ class HasOrigin:
 
 
 def _shorten(value: object) -> str:
-    text = str(value)
+    text = str(value) or "empty"
     return text[:12] + "..." if len(text) == 64 else text

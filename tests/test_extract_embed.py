@@ -393,14 +393,14 @@ def test_a_file_of_images_is_refused_by_its_kind(counting, out, make_store):
         embed(counting, TEXTS, store.path, **STATED)
 
 
-def test_most_of_a_file_is_not_let_go_of_unasked(counting, out):
+def test_no_vector_is_let_go_of_unasked(counting, out):
     embed(counting, TEXTS, out, **STATED)
     for few in (TEXTS[:5], iter(TEXTS[:5])):
-        with pytest.raises(WrongUsage, match="25 of the 30 vectors known for it are of no item"):
+        with pytest.raises(WrongUsage, match="25 of its 30 vectors are of no item of this call"):
             embed(counting, few, out, **STATED)
         assert len(FeatureStore(out)) == 30
-    assert embed(counting, TEXTS[:20], out, **STATED).summary.removed == 10
-    assert len(embed(counting, TEXTS[:5], out, remove=True, **STATED)) == 5
+    store = embed(counting, TEXTS[:5], out, remove=True, **STATED)
+    assert (len(store), store.summary.removed) == (5, 25)
 
 
 def test_one_call_at_a_time_works_on_a_file(counting, out):
@@ -481,7 +481,8 @@ def test_files_are_known_by_their_content_and_read_again_only_if_they_changed(
     paths[1].write_text("longer now")
     (tmp_path / "copy.txt").write_text("aaa")
     asked.clear()
-    store = embed(encode, [*paths, tmp_path / "copy.txt", tmp_path / "none.txt"], out, **STATED)
+    more = [*paths, tmp_path / "copy.txt", tmp_path / "none.txt"]
+    store = embed(encode, more, out, remove=True, **STATED)  # of what was in b.txt
     assert [path.name for path in asked] == ["a.txt", "c.txt", "b.txt"]  # two to compare by
     assert rows(store)[str(tmp_path / "copy.txt")].tolist() == [3, ord("a")]
     (skipped,) = store.skipped

@@ -1,6 +1,5 @@
 """Items, one after the other -> published units; what is known is not embedded again."""
 
-import datetime
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from ...features.journal.known import Known
 from ...features.journal.outputs import Output
 from ...features.layout import MOST_TEXT
 from ...features.origin import Origin
+from ...features.provenance.environment import now
 from ...features.records import AGAIN, UNREAD, Key, Listed, SeenFile
 from ..work.progress import Progress
 from .answers import Asking, Failure
@@ -157,10 +157,9 @@ class Making:
         if not ending and not self._asking.proven:
             return
         self._asking.require_alive()
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         origin = Origin(
             self._encoder.given(dimension, self._dtype),
-            {**self._environment, "extracted": now},
+            {**self._environment, "extracted": now()},
             np.empty((0, dimension), self._dtype),
         )
         files = [self._found(file) for file in self._files]

@@ -4,7 +4,7 @@ import dataclasses
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
@@ -17,9 +17,9 @@ from ...features.journal.outputs import Output
 from ...features.journal.progress import showing_progress
 from ...features.journal.seal import prepare, seal
 from ...features.layout import FEATURE_DTYPES
+from ...features.provenance.environment import versions
 from ...features.store import FeatureStore
 from ...features.store.shards import Shards
-from ..machine import versions
 from ..pipeline import checked_output
 from ..work.losses import require_rows
 from ..work.plan import at_work
@@ -125,7 +125,7 @@ def embed(
     fresh : bool, default=False
         Make the file anew, with no vector of the one that is there: of another encoder, or damaged.
     remove : bool, default=False
-        Let go of vectors that no item of this call has, even if they are more than half of all.
+        Let go of vectors that no item of this call has.
     progress : bool, default=False
         Show a progress bar on standard error.
 
@@ -176,12 +176,10 @@ def embed(
         output.begin()
         known = _known(path, made, dtype, fresh=fresh)
         output.send(known.without)
-        before, rows = known.contents(), set() if known.store is None else known.store.raw_paths
+        sealed = known.store
         given = Items(
             items, known, ids=ids, labels=labels, splits=splits, groups=groups, digest=digest
         )
-        if given.total is not None and not remove:
-            _require_little_lost(known, len(before), len(before) - given.total)
         asking = Asking(
             made.call,
             dtype,
@@ -209,8 +207,8 @@ def embed(
                 f"none of the {len(making.listed)} items can be used; the first is "
                 f"{making.first_failure}"
             )
-        if not remove:
-            _require_little_lost(known, len(before), len(before - making.contents))
+        if sealed is not None and not remove:
+            _require_none_lost(sealed, making.contents)
         store = output.sealed(seal(_complete(known, making, output), making.listed))
         now = {one.stat.path for one in making.listed}
         distinct = {key[0] for key in store.keys}
@@ -220,7 +218,7 @@ def embed(
             reused=len(distinct - making.embedded),
             duplicates=len(store) - len(distinct),
             skipped=len(store.skipped_files),
-            removed=sum(one not in now for one in rows),
+            removed=0 if sealed is None else sum(one not in now for one in sealed.raw_paths),
             seconds={
                 "total": round(time.perf_counter() - started, 3),
                 "embed": round(making.seconds, 3),
@@ -263,12 +261,14 @@ def _environment(made: Encoder) -> dict[str, Any]:
     }
 
 
-def _require_little_lost(known: Known, of: int, lost: int) -> None:
-    if lost > of / 2:
+def _require_none_lost(sealed: FeatureStore, contents: Collection[bytes]) -> None:
+    """Refuse to let go of vectors, as of images that are named one by one, unless that is asked."""
+    lost = [row for row, (digest, _) in enumerate(sealed.keys) if digest not in contents]
+    if lost:
         raise WrongUsage(
-            f"{known.out}: {lost:,} of the {of:,} vectors known for it are of no item of this call "
-            f"and would be removed; give those items too, choose another output, or have them "
-            f"removed by remove=True"
+            f"{sealed.name}: {len(lost):,} of its {len(sealed):,} vectors are of no item of this "
+            f"call, such as that of {sealed.paths[lost[0]]!r:.80}, and would be lost; give those "
+            f"items too, choose another output, or let go of them by remove=True"
         )
 
 
