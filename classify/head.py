@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..features.durable.table import in_html
 from ..features.errors import HeadError, WrongUsage, count, listed
 from ..features.origin import HasOrigin, Origin
-from ..features.provenance import Provenance
+from ..features.provenance import checked
 from ..features.provenance.augmentation import Augmentation
 from ..features.store import FeatureStore
 from . import persistence, soundness
@@ -100,7 +100,7 @@ class Head(HasOrigin):
         names, made = self.label_names, self.provenance
         return (
             f"Head({self.name}, {len(names)} classes: {first_names(names)}; "
-            f"{made.backbone} {made.size} px; {self.scores.summary}; "
+            f"{made.maker.replace(' at ', ' ')}; {self.scores.summary}; "
             f"{sum(self.training_counts.values()):,} images)"
         )
 
@@ -110,7 +110,7 @@ class Head(HasOrigin):
             (count(len(self.label_names), "class"), listed(self.label_names)),
             ("accuracy", f"{in_percent(scores.accuracy, scores.interval)} {scores.how}"),
             ("always the commonest class", f"{scores.baseline:.1%}"),
-            ("features", f"{made.backbone} at {made.size} px"),
+            ("features", made.maker),
             ("trained on", count(sum(self.training_counts.values()), "image")),
         ]
         return in_html(f"{self.name} head", rows)
@@ -242,7 +242,7 @@ class Head(HasOrigin):
             # As arrays: skops writes every number outside of one as an object of its own.
             "training_counts": np.array([*self.training_counts.values()], np.int64),
             "scores": self.scores.to_arrays(),
-            "canary_probabilities": soundness.probabilities(pipeline, origin.canary),
+            "canary_probabilities": soundness.tested(pipeline, origin.canary),
         }
         persistence.write(Path(path), pipeline, metadata)
 
@@ -287,7 +287,7 @@ def _from_metadata(pipeline: Any, metadata: dict[str, Any]) -> Head:
     names = metadata["label_names"]
     values["training_counts"] = dict(zip(names, metadata["training_counts"].tolist(), strict=True))
     values["origin"] = Origin(
-        Provenance(**metadata["provenance"]),
+        checked(metadata["provenance"]),
         metadata["environment"],
         metadata["canary"],
         THIS_HEAD,

@@ -12,15 +12,18 @@ from .work.shards import ShardSummary, extract_shard, seal
 from .work.summary import Summary
 
 if TYPE_CHECKING:
+    from .encoders.run import Embedded, embed
     from .system import System, system_info
     from .transformer import ImageEmbedder
 
 __all__ = [
+    "Embedded",
     "ImageEmbedder",
     "Listing",
     "ShardSummary",
     "Summary",
     "System",
+    "embed",
     "extract",
     "extract_shard",
     "scan",
@@ -39,4 +42,8 @@ def __getattr__(name: str) -> Any:
         from . import system
 
         return getattr(system, name)
+    if name in ("Embedded", "embed"):
+        from .encoders import run
+
+        return getattr(run, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

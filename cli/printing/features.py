@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ...features import FeatureStore, Provenance
+from ...features import FeatureStore
 from ...features.errors import count
 from ...features.layout import NO_GROUP, NO_LABEL, SPLIT_NAMES
+from ...features.provenance import Given, Made
 from ...features.provenance.augmentation import ALL
 from ...features.provenance.graph import QUANTISED
 from .text import lines, print_json
@@ -42,7 +43,7 @@ def extraction(
         *_views(store),
         f"  embedded {summary.embedded:,}{further}, reused {summary.reused:,}, duplicates "
         f"{summary.duplicates:,}, removed {summary.removed:,}, skipped {summary.skipped:,}",
-        f"  {store.provenance.backbone} at {store.provenance.size} pixels, "
+        f"  {store.provenance.maker.removesuffix('px')}pixels, "
         f"{summary.weights} weights" + (f", {summary.engine} engine" if summary.engine else ""),
     )
     if summary.embedded or summary.views:
@@ -155,8 +156,14 @@ def verification(path: str, problems: Sequence[str], *, as_json: bool) -> None:
     lines(*(f"{path}: {problem}" for problem in problems or ["sound"]))
 
 
-def made_by(provenance: Provenance, environment: Mapping[str, Any]) -> None:
+def made_by(provenance: Made, environment: Mapping[str, Any]) -> None:
     """What made vectors; a head has the same as a file."""
+    if isinstance(provenance, Given):
+        lines(
+            f"  made by: {provenance.maker}, settings {provenance.settings}, as is said of them",
+            f"  given to: headstart {environment.get('headstart')}, {environment.get('sealed')}",
+        )
+        return
     weights, engine = environment.get("weights", {}), environment.get("engine", "")
     lines(
         f"  made by: {provenance.backbone} at {provenance.size} pixels, {provenance.precision}, "
