@@ -4,7 +4,8 @@
     python3 speech.py sounds --preset whisper_tiny_en
 
 `sounds` has a folder of .wav files for each class, of any rate, width and number of channels. A
-preset is a name, which keras-hub downloads, or a folder. No sound is ever embedded twice.
+preset is a name, which keras-hub downloads, or a folder; without one Whisper is tiny, with random
+weights and a window of two seconds. No sound is ever embedded twice.
 """
 
 import argparse
@@ -27,17 +28,13 @@ def sound(path, rate):
     if samples.dtype.kind in "ui":  # 8 bits have no sign, and silence in their middle
         half = 2.0 ** (8 * samples.itemsize - 1)
         samples = samples / half - (samples.dtype.kind == "u")
-    if samples.ndim == 2:
-        samples = samples.mean(axis=1)
+    samples = samples.reshape(len(samples), -1).mean(axis=1)
     common = math.gcd(own, rate)
     return resample_poly(samples, rate // common, own // common).astype(np.float32)
 
 
 def pooled(mel, model=None):
-    """Paths -> (N, D): the mean over the time that each sound lasts, in which padding has no part.
-
-    `mel` makes frames of log-mel, and a model, if there is one, other frames of those.
-    """
+    """Paths -> (N, D): the mean of the frames while a sound lasts; padding has no part in it."""
     whole = mel.num_samples  # of the window: what is shorter is padded, what is longer cut off
 
     def encode(paths):
@@ -53,28 +50,30 @@ def pooled(mel, model=None):
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("folder", type=Path, help="with a folder of .wav files for each class")
-parser.add_argument("--preset", default="whisper_tiny_en", help="a Whisper of keras-hub")
+parser.add_argument("--preset", help="a Whisper of keras-hub")
 asked = parser.parse_args()
 paths = sorted(asked.folder.glob("*/*.wav"))
-labels = [path.parent.name for path in paths]
-
-# Whisper writes down what it hears; only the part that listens is used.
-whisper = keras_hub.models.WhisperBackbone.from_preset(asked.preset)
-mel = keras_hub.layers.AudioConverter.from_preset(asked.preset)
-heard = whisper.output["encoder_sequence_output"]
-model = keras.Model(whisper.input["encoder_features"], heard)
-names = ("num_mels", "num_fft_bins", "stride", "sampling_rate", "max_audio_length")
-settings = {name: getattr(mel, name) for name in names}
-encoders = {
-    "mean-spectrum": (pooled(mel), "1"),
-    Path(asked.preset).name: (pooled(mel, model), joblib.hash(model.get_weights())),
-}
+if asked.preset:
+    whisper = keras_hub.models.WhisperBackbone.from_preset(asked.preset)
+    mel = keras_hub.layers.AudioConverter.from_preset(asked.preset)
+else:
+    keras.utils.set_random_seed(0)
+    sizes = {"num_layers": 2, "num_heads": 2, "hidden_dim": 64, "intermediate_dim": 128}
+    whisper = keras_hub.models.WhisperBackbone(2, **sizes, max_encoder_sequence_length=200)
+    mel = keras_hub.layers.WhisperAudioConverter(max_audio_length=2)
+# Whisper writes down what it hears; only the part that hears is used.
+model = keras.Model(whisper.input["encoder_features"], whisper.output["encoder_sequence_output"])
+weights = joblib.hash(model.get_weights())
+said = {"seconds": mel.max_audio_length, "bands": mel.num_mels}  # what else changes a vector
+given = {"labels": [path.parent.name for path in paths], "settings": said}
 stores = [
-    embed(encode, paths, f"{name}.h5", labels=labels, name=name, revision=made, settings=settings)
-    for name, (encode, made) in encoders.items()
+    embed(pooled(mel), paths, "mean-spectrum.h5", name="mean-spectrum", revision="1", **given),
+    embed(pooled(mel, model), paths, "whisper.h5", name="whisper", revision=weights, **given),
 ]
-print(compare(stores))
+
+for one in compare(stores).standings:
+    behind = "behind the best by {:.1%} ({:.1%} to {:.1%})".format(*one.behind)
+    print(f"{one.name}: {one.accuracy:.1%} right, {behind}")
 for store in stores:
-    head = train(store)
-    print(head)
-    head.save(f"{store.name}.joblib")
+    print(head := train(store))
+    head.save(Path(store.name).with_suffix(".joblib"))

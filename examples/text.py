@@ -4,75 +4,77 @@
     python3 text.py reviews.csv --preset bert_base_en_uncased gpt2_base_en
 
 The list has columns `text` and `label`; without one, paragraphs of five pages of Python's reference
-are told apart. A preset is a name, which keras-hub downloads, or a folder. Without any, WordLlama,
-whose vectors come with its package, stands beside TF-IDF alone. No text is ever embedded twice.
+are told apart. Presets are names, which keras-hub downloads, or folders; without any, BERT and
+GPT-2 are tiny, with random weights, and show what that is worth. No text is ever embedded twice.
 """
 
 import argparse
 import csv
+import json
 from importlib.metadata import version
 from pathlib import Path
 from pydoc_data.topics import topics
 
-import joblib
 import keras
-import keras_hub
-import numpy as np
+import keras_hub.models as hub
 import wordllama
 from headstart.classify import compare, train
 from headstart.extract import embed
 from sklearn.feature_extraction.text import TfidfVectorizer
+from tokenizers import ByteLevelBPETokenizer
 
-PAGES = ("customization", "debugger", "formatstrings", "string-methods", "typesmapping")
 LENGTH = 128  # tokens of a text; what is longer is cut off
+PAGES = ("customization", "debugger", "formatstrings", "string-methods", "typesmapping")
+TINY = {"num_layers": 2, "num_heads": 2, "hidden_dim": 64, "intermediate_dim": 128}
 
 
-def pooled(backbone, tokenizer, length=LENGTH):
-    """Texts -> (N, D): the mean over the tokens of each, in which padding has no part."""
-    start, end, pad = tokenizer.start_token_id, tokenizer.end_token_id, tokenizer.pad_token_id
-    pack = keras_hub.layers.StartEndPacker(length, start, end, pad, return_padding_mask=True)
-    tokens = backbone.output  # of GPT-2; BERT has a vector of the whole text beside them
-    tokens = tokens["sequence_output"] if isinstance(tokens, dict) else tokens
-    mean = keras.layers.GlobalAveragePooling1D()(tokens, mask=backbone.input["padding_mask"])
-    model = keras.Model(backbone.input, mean)
+def named(presets):
+    """Backbones with weights that have learned, each with what makes tokens of a text."""
+    for preset in presets:
+        backbone = hub.Backbone.from_preset(preset)
+        writes = isinstance(backbone, hub.GPT2Backbone)
+        kind = hub.CausalLMPreprocessor if writes else hub.TextClassifierPreprocessor
+        yield Path(preset).name, backbone, kind.from_preset(preset, sequence_length=LENGTH)
 
-    def encode(texts):
-        ids, real = pack(tokenizer(list(texts)))
-        given = {"token_ids": ids, "padding_mask": real, "segment_ids": np.zeros(ids.shape, int)}
-        return model.predict_on_batch({name: given[name] for name in backbone.input})
 
-    return encode
+def tiny(texts, words):
+    """The same with random weights, and tokens that are words, or pieces of words, of the texts."""
+    keras.utils.set_random_seed(0)
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
+    bert = hub.BertTextClassifierPreprocessor(hub.BertTokenizer(tokens, lowercase=True), LENGTH)
+    yield "random-bert", hub.BertBackbone(len(tokens), **TINY), bert
+    pairs = ByteLevelBPETokenizer()
+    pairs.train_from_iterator(texts, 1000, show_progress=False, special_tokens=["<|endoftext|>"])
+    tokens, merges = pairs.get_vocab(), json.loads(pairs.to_str())["model"]["merges"]
+    gpt2 = hub.GPT2Tokenizer(tokens, [" ".join(pair) for pair in merges])
+    preprocessor = hub.GPT2CausalLMPreprocessor(gpt2, LENGTH)
+    yield "random-gpt2", hub.GPT2Backbone(len(tokens), **TINY), preprocessor
 
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("list", nargs="?", help="a CSV file with columns text and label")
-parser.add_argument("--preset", nargs="*", default=(), help="backbones of keras-hub")
+parser.add_argument("--preset", nargs="*", help="backbones of keras-hub")
 asked = parser.parse_args()
 pairs = [(text, page) for page in PAGES for text in topics[page].split("\n\n") if len(text) > 80]
 if asked.list:
     with open(asked.list, newline="", encoding="utf-8-sig") as file:
         pairs = [(row["text"], row["label"]) for row in csv.DictReader(file)]
-texts, labels = map(list, zip(*pairs, strict=True))
+texts, labels = zip(*pairs, strict=True)
 
-# An encoder takes a list of texts. Beside it stands what else its vectors depend on.
 tfidf = TfidfVectorizer(max_features=2000, sublinear_tf=True).fit(texts)  # it sees no label
-shipped = Path(wordllama.__file__).parent  # by itself it does not find the tokenizer there
-llama = wordllama.WordLlama.load(cache_dir=shipped, disable_download=True)
-encoders = {
-    "tf-idf": (tfidf.transform, joblib.hash((tfidf.vocabulary_, tfidf.idf_)), {}),
-    "wordllama": (llama.embed, version("wordllama"), {}),
-}
-for preset in asked.preset:
-    backbone = keras_hub.models.Backbone.from_preset(preset)
-    tokenizer = keras_hub.tokenizers.Tokenizer.from_preset(preset)
-    weights = joblib.hash((backbone.get_weights(), list(tokenizer.get_vocabulary())))
-    encoders[Path(preset).name] = pooled(backbone, tokenizer), weights, {"length": LENGTH}
-stores = [
-    embed(encode, texts, f"{name}.h5", labels=labels, name=name, revision=made, settings=settings)
-    for name, (encode, made, settings) in encoders.items()
-]
-print(compare(stores))
+stores = [embed(tfidf, texts, "tf-idf.h5", labels=labels)]
+here = Path(wordllama.__file__).parent  # where its tokenizer is, and it does not look by itself
+llama = wordllama.WordLlama.load(cache_dir=here, disable_download=True)
+said = {"name": "wordllama", "revision": version("wordllama")}  # a function does not say it
+stores.append(embed(llama.embed, texts, "wordllama.h5", labels=labels, **said))
+backbones = named(asked.preset) if asked.preset else tiny(texts, sorted(tfidf.vocabulary_))
+for name, backbone, preprocessor in backbones:
+    # The mean over the tokens of a text, without those that only fill it up to LENGTH.
+    stores.append(embed(backbone, texts, f"{name}.h5", labels=labels, preprocessor=preprocessor))
+
+for one in compare(stores).standings:
+    behind = "behind the best by {:.1%} ({:.1%} to {:.1%})".format(*one.behind)
+    print(f"{one.name}: {one.accuracy:.1%} right, {behind}")
 for store in stores:
-    head = train(store)
-    print(head)
-    head.save(f"{store.name}.joblib")
+    print(head := train(store))
+    head.save(Path(store.name).with_suffix(".joblib"))
