@@ -2,6 +2,7 @@
 
 import re
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -157,9 +158,10 @@ def _digest_of(thing: Any, *, stated: bool) -> str:
     import keras
 
     try:
-        config = keras.saving.serialize_keras_object(thing)
+        with warnings.catch_warnings(action="ignore"):  # of lambdas, which are not loaded here
+            config = keras.saving.serialize_keras_object(thing)
         return state.digest([_canonical(config), [list(_learned(one)) for one in _parts(thing)]])
-    except (Unstable, NotImplementedError, TypeError, ValueError) as error:
+    except (Unstable, NotImplementedError, OSError, TypeError, ValueError) as error:
         if stated:
             return ""
         raise Unstable(f"the configuration of {type(thing).__name__} cannot be read") from error
