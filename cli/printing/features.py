@@ -76,8 +76,8 @@ def written(store: FeatureStore, notes: Sequence[str], *, as_json: bool) -> None
         return
     lines(
         *(f"  note: {note}" for note in notes),
-        f"{store.name}: {count(summary.examples, 'example')} x {store.dimension} features, "
-        f"{_classes(store)}",
+        f"{store.name}: {count(summary.examples, store.provenance.noun)} x {store.dimension} "
+        f"features, {_classes(store)}",
         f"  new {summary.new:,}, there already {summary.kept:,}, removed {summary.removed:,}, with "
         f"the vector of another {summary.duplicates:,}; {summary.seconds:.1f} s",
     )
@@ -131,7 +131,7 @@ def store(store: FeatureStore, *, list_skipped: bool, as_json: bool) -> None:
         lines(*(f"{one['path']}\t{one['reason']}" for one in skipped))
         return
     lines(
-        f"{store.name}: {count(store.images, 'image')} x {store.dimension} "
+        f"{store.name}: {count(store.images, store.provenance.noun)} x {store.dimension} "
         f"{store.provenance.dtype} features, {_classes(store)}",
         *_views(store),
         f"  splits: {', '.join(f'{number:,} {name}' for name, number in splits.items())}",

@@ -16,7 +16,7 @@ from .parquet import VECTOR, Parquet
 
 _log = logging.getLogger("headstart")
 
-_KINDS: Final = (".npy", ".parquet", ".h5", ".hdf5")
+_KINDS: Final = (".npy", ".npz", ".parquet", ".h5", ".hdf5")
 
 
 def _log_notes(name: str, notes: Sequence[str]) -> None:
@@ -140,7 +140,7 @@ def _opened(
         raise SourceError(
             f"{path}: vectors come as .npy, .parquet or .h5; save them as one of these"
         )
-    opened = files.of_npy(path) if ending == ".npy" else files.of_hdf5(path, dataset)
+    opened = files.of_npy(path) if ending in (".npy", ".npz") else files.of_hdf5(path, dataset)
     if said is None and _without_vector(columns):
         raise WrongUsage("columns: there is no list that could have them; name it by --list")
     with opened as array:
