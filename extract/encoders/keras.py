@@ -180,9 +180,10 @@ def _learned(thing: Any) -> Iterator[Any]:
     """Vocabularies are in no configuration and no weight: they are saved beside both."""
     if callable(getattr(thing, "get_vocabulary", None)):
         yield [str(one) for one in thing.get_vocabulary()]
-    for name in ("merges", "proto"):
-        if getattr(thing, name, None) is not None:
-            yield getattr(thing, name)
+    if getattr(thing, "merges", None) is not None:  # in a list of Keras's own kind
+        yield [str(one) for one in thing.merges]
+    if getattr(thing, "proto", None) is not None:
+        yield thing.proto
 
 
 def _canonical(config: Any) -> Any:
