@@ -104,31 +104,30 @@ def write_texts(path, count=25):
 
 
 @needs_both
-def test_paragraphs_of_the_reference_become_heads_and_are_embedded_once(run, monkeypatch):
+def test_real_vectors_tell_pages_of_the_reference_apart_far_better_than_a_guess(run):
+    """So they do what they shall; backbones with random weights need not."""
     defined, printed = run("text.py")
     dimensions = {"tf-idf": 2000, "wordllama": 256, "random-bert": 64, "random-gpt2": 64}
-    scores = {}
     for name, dimension in dimensions.items():
         store = FeatureStore(f"{name}.h5")
         assert len(store) == len(defined["texts"]) > 200
         assert store.features.shape[1] <= dimension
         head = load_head(f"{name}.joblib")
         assert head.label_names == list(defined["PAGES"])
-        assert f"{name}.h5: {head.scores.accuracy:.1%} right, behind the best by" in printed
-        scores[name] = head.scores
-    for name in ("tf-idf", "wordllama"):
-        assert scores[name].interval[0] > scores[name].baseline + 0.2
-    import keras
-
-    monkeypatch.setattr(keras.Model, "predict_on_batch", None)
-    assert run("text.py")[1] == printed
+        assert f"{name}.h5: " in printed
+        if "random" not in name:
+            assert head.scores.interval[0] > head.scores.baseline + 0.2
 
 
 @needs_both
-def test_a_text_has_the_mean_of_its_own_tokens_whatever_it_is_padded_to(run, tmp_path, presets):
+def test_a_text_has_the_mean_of_its_own_tokens_and_is_embedded_once(
+    run, tmp_path, presets, monkeypatch
+):
     """Each alone and unpadded, through the backbone itself, has the vector of the example."""
     folders = presets / "tiny-bert", presets / "tiny-gpt2"
-    run("text.py", write_texts(tmp_path / "texts.csv"), "--preset", *folders)
+    asked = write_texts(tmp_path / "texts.csv"), "--preset", *folders
+    _, printed = run("text.py", *asked)
+    import keras
     import keras_hub
 
     for folder in folders:
@@ -146,6 +145,9 @@ def test_a_text_has_the_mean_of_its_own_tokens_whatever_it_is_padded_to(run, tmp
             mean = np.asarray(tokens)[0].mean(axis=0)
             np.testing.assert_allclose(store.features[row], mean, atol=1e-4)
         assert np.ptp(store.features[:], axis=0).max() > 0.1
+
+    monkeypatch.setattr(keras.Model, "predict_on_batch", None)
+    assert run("text.py", *asked)[1] == printed
 
 
 def tone(seconds, start, end, rate=RATE, seed=0):
