@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .pipeline import extract
 from .sources import scan
 from .sources.listing import Listing
+from .sources.vectors import import_vectors
 from .work.shards import ShardSummary, extract_shard, seal
 from .work.summary import Summary
 
@@ -26,6 +27,7 @@ __all__ = [
     "embed",
     "extract",
     "extract_shard",
+    "import_vectors",
     "scan",
     "seal",
     "system_info",

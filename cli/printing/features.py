@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ...features import FeatureStore
+from ...features import FeatureStore, Written
 from ...features.errors import count
 from ...features.layout import NO_GROUP, NO_LABEL, SPLIT_NAMES
 from ...features.provenance import Given, Made
@@ -68,6 +68,22 @@ def extraction(
         lines(f"  `headstart info {store.name} --skipped` says which images were skipped, and why")
 
 
+def written(store: FeatureStore, notes: Sequence[str], *, as_json: bool) -> None:
+    """After `import`."""
+    summary: Written = store.summary
+    if as_json:
+        print_json(dataclasses.asdict(summary) | {"out": store.name, "notes": list(notes)})
+        return
+    lines(
+        *(f"  note: {note}" for note in notes),
+        f"{store.name}: {count(summary.examples, store.provenance.noun)} x {store.dimension} "
+        f"features, {_classes(store)}",
+        f"  new {summary.new:,}, there already {summary.kept:,}, removed {summary.removed:,}, with "
+        f"the vector of another {summary.duplicates:,}; {summary.seconds:.1f} s",
+    )
+    made_by(store.provenance, store.environment)
+
+
 def shard(summary: "ShardSummary", out: str, *, as_json: bool) -> None:
     """After `extract --shard`."""
     if as_json:
@@ -115,7 +131,7 @@ def store(store: FeatureStore, *, list_skipped: bool, as_json: bool) -> None:
         lines(*(f"{one['path']}\t{one['reason']}" for one in skipped))
         return
     lines(
-        f"{store.name}: {count(store.images, 'image')} x {store.dimension} "
+        f"{store.name}: {count(store.images, store.provenance.noun)} x {store.dimension} "
         f"{store.provenance.dtype} features, {_classes(store)}",
         *_views(store),
         f"  splits: {', '.join(f'{number:,} {name}' for name, number in splits.items())}",

@@ -91,6 +91,11 @@ class Provenance(Recorded):
         return "backbone"
 
     @property
+    def noun(self) -> str:
+        """What a row is of."""
+        return "image"
+
+    @property
     def graph_digest(self) -> str:
         """SHA-256 of the quantised graph that a file of such vectors carries; "" if it has none."""
         return self.weights_digest if self.precision == INT8 else ""

@@ -114,6 +114,11 @@ class Given(Recorded):
         """What `maker` is."""
         return "encoder"
 
+    @property
+    def noun(self) -> str:
+        """What a row is of."""
+        return "example"
+
 
 def canonical(settings: Mapping[str, Any]) -> str:
     """Settings as canonical JSON: sorted keys, no spaces, ASCII.

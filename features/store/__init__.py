@@ -169,7 +169,7 @@ class FeatureStore(HasOrigin):
     def _repr_html_(self) -> str:
         made = self.provenance
         rows = [
-            ("images", f"{self.images:,} ({len(self):,} rows)"),
+            (f"{made.noun}s", f"{self.images:,} ({len(self):,} rows)"),
             ("skipped", f"{len(self.skipped_files):,}"),
             ("numbers of a vector", f"{self.dimension:,}"),
             (count(len(self.label_names), "label"), listed(self.label_names)),
