@@ -180,9 +180,10 @@ def _learned(thing: Any) -> Iterator[Any]:
     """Vocabularies are in no configuration and no weight: they are saved beside both."""
     if callable(getattr(thing, "get_vocabulary", None)):
         yield [str(one) for one in thing.get_vocabulary()]
-    for name in ("merges", "proto"):
-        if getattr(thing, name, None) is not None:
-            yield getattr(thing, name)
+    for name in ("merges", "proto"):  # of tokenizers by pairs of bytes, and by SentencePiece
+        found = getattr(thing, name, None)
+        if found is not None:
+            yield found if isinstance(found, str | bytes) else [str(one) for one in found]
 
 
 def _canonical(config: Any) -> Any:
