@@ -96,6 +96,14 @@ class Provenance(Recorded):
         return "image"
 
     @property
+    def remedy(self) -> str:
+        """What to do where a file does not fit a head of such vectors."""
+        return (
+            "Extract the images again with the settings and library versions of the head "
+            "(`headstart info HEAD`), or train a head on this file."
+        )
+
+    @property
     def graph_digest(self) -> str:
         """SHA-256 of the quantised graph that a file of such vectors carries; "" if it has none."""
         return self.weights_digest if self.precision == INT8 else ""

@@ -71,6 +71,10 @@ class Recorded:
         """SHA-256 of the quantised graph that a file of such vectors carries; "" if it has none."""
         return ""
 
+    def worded(self, text: str) -> str:
+        """A sentence on images, as one on what the rows are of."""
+        return text
+
     @classmethod
     def _fault(cls, values: object) -> str:
         """Why values cannot be the fields of this kind; "" if they can."""
