@@ -38,7 +38,7 @@ class Spool:
     """The vectors of the feature file `out` and of its units, all of one origin.
 
     With `fresh` the sealed file does not count, nor do units that were made otherwise; else they
-    are refused. Without `sealed` neither does the file, whatever it is.
+    are refused.
 
     Raises
     ------
