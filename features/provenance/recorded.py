@@ -8,6 +8,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final, Self
 
+from numpy.typing import NDArray
+
 from ..errors import FeatureFileError
 from ..layout import FEATURE_DTYPES
 
@@ -60,6 +62,10 @@ class Recorded:
         if fault:
             raise unreadable(fault)
         return cls(**values)  # type: ignore[arg-type]
+
+    def takes(self, canary: NDArray[Any]) -> bool:
+        """Whether (C, D) vectors of test images can be of this provenance; there may be none."""
+        return canary.shape[1] == self.dimension and canary.dtype == self.dtype
 
     @property
     def fingerprint(self) -> str:
