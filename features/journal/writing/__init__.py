@@ -167,7 +167,7 @@ def write(
         spool = Spool(path, origin, fresh=fresh)
         removed = 0 if spool.store is None else _removed(spool.store, rows, allowed=remove)
         digests, new = spooled(spool, rows, found)
-        store = _sealed(spool, rows.columns | {layout.DIGESTS: digests}, fresh=fresh)
+        store = _sealed(spool, {**rows.columns, layout.DIGESTS: digests}, fresh=fresh)
         output.upload()
         _discard(path, output)
         store = output.sealed(store)
