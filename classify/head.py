@@ -28,10 +28,6 @@ from .scores.seen import Seen
 from .solver.rows import Matrix, Stored, passes
 
 THIS_HEAD: Final = "this head"
-REMEDY: Final = (
-    "Extract the images again with the settings and library versions of the head (`headstart info "
-    "HEAD`), or train a head on this file."
-)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
@@ -101,7 +97,7 @@ class Head(HasOrigin):
         return (
             f"Head({self.name}, {len(names)} classes: {first_names(names)}; "
             f"{made.maker.replace(' at ', ' ')}; {self.scores.summary}; "
-            f"{sum(self.training_counts.values()):,} images)"
+            f"{sum(self.training_counts.values()):,} {made.noun}s)"
         )
 
     def _repr_html_(self) -> str:
@@ -111,7 +107,7 @@ class Head(HasOrigin):
             ("accuracy", f"{in_percent(scores.accuracy, scores.interval)} {scores.how}"),
             ("always the commonest class", f"{scores.baseline:.1%}"),
             ("features", made.maker),
-            ("trained on", count(sum(self.training_counts.values()), "image")),
+            ("trained on", count(sum(self.training_counts.values()), made.noun)),
         ]
         return in_html(f"{self.name} head", rows)
 
@@ -286,12 +282,13 @@ def _from_metadata(pipeline: Any, metadata: dict[str, Any]) -> Head:
     values = {name: metadata[name] for name in _kept()}
     names = metadata["label_names"]
     values["training_counts"] = dict(zip(names, metadata["training_counts"].tolist(), strict=True))
+    provenance = checked(metadata["provenance"])
     values["origin"] = Origin(
-        checked(metadata["provenance"]),
+        provenance,
         metadata["environment"],
         metadata["canary"],
         THIS_HEAD,
-        REMEDY,
+        provenance.remedy,
         Augmentation.checked(metadata["augmentation"]),
     )
     values["novelty"] = Novelty(**metadata["novelty"])

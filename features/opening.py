@@ -27,7 +27,6 @@ from numpy.typing import NDArray
 from . import durable, layout, rules
 from .errors import FeatureFileError, first_line
 from .origin import Origin, environment_fault
-from .provenance import IMAGES
 from .provenance import read as read_provenance
 from .provenance.augmentation import Augmentation
 
@@ -200,10 +199,8 @@ def origin_of(file: h5py.File, name: str) -> Origin:
     except FeatureFileError as error:
         raise FeatureFileError(f"{name}: damaged or foreign: {error}") from error
     canary = whole(file, layout.CANARY, name)
-    if canary.shape[1] != provenance.dimension or canary.dtype != provenance.dtype:
-        raise FeatureFileError(f"{name}: damaged or foreign: its canary is not of such vectors")
-    if not len(canary) and provenance.kind == IMAGES:
-        raise FeatureFileError(f"{name}: damaged or foreign: its canary is empty")
+    if not provenance.takes(canary):
+        raise FeatureFileError(f"{name}: damaged or foreign: its canary is empty, or of others")
     return Origin(provenance, environment, canary, name, augmentation=views)
 
 

@@ -617,16 +617,14 @@ def test_the_digest_of_a_fitted_transformer_is_the_same_in_every_process():
         "from test_extract_embed import *; encoder = fitted(); encoder.transform(WORDS);"
         "print(described(encoder).settings['fitted'])"
     )
-    here = described(fitted()).settings["fitted"]
-    for seed in "12":
-        done = subprocess.run(
-            [sys.executable, "-c", program],
-            capture_output=True,
-            text=True,
-            check=True,
-            env=os.environ | {"PYTHONHASHSEED": seed},
-        )
-        assert done.stdout.strip() == here
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONHASHSEED": "1"},  # other orders of sets
+    )
+    assert done.stdout.strip() == described(fitted()).settings["fitted"]
 
 
 def dense(units=3, seed=0):
@@ -738,6 +736,38 @@ def test_of_the_tokens_of_a_text_the_mean_is_taken_over_those_that_there_are(out
         settings={"preprocessor": "lengths of words"},
     )
     np.testing.assert_array_equal(stated.features, store.features)
+
+
+def test_a_backbone_of_keras_hub_is_an_encoder_with_its_preprocessor(out):
+    keras_hub = pytest.importorskip("keras_hub")
+    import keras
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "dog", "sat", "ran"]
+
+    def preprocessor(vocabulary):
+        tokenizer = keras_hub.models.BertTokenizer(vocabulary=vocabulary, lowercase=True)
+        return keras_hub.models.BertTextClassifierPreprocessor(tokenizer, sequence_length=8)
+
+    keras.utils.set_random_seed(0)
+    bert = keras_hub.models.BertBackbone(
+        vocabulary_size=len(words),
+        num_layers=1,
+        num_heads=2,
+        hidden_dim=8,
+        intermediate_dim=16,
+        max_sequence_length=8,
+    )
+    texts = ["the cat sat", "the dog", "the cat ran the dog ran"]
+    store = embed(bert, texts, out, preprocessor=preprocessor(words), batch_size=2)
+    inputs = preprocessor(words)(texts)
+    inputs = inputs[0] if isinstance(inputs, tuple) else inputs
+    tokens = keras.ops.convert_to_numpy(bert(inputs)["sequence_output"])
+    there = keras.ops.convert_to_numpy(inputs["padding_mask"]).astype(bool)
+    for text, vectors, mask in zip(texts, tokens, there, strict=True):
+        expected = vectors[mask].mean(axis=0)
+        np.testing.assert_allclose(rows(store)[text], expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ProvenanceMismatch, match="settings of BertBackbone differ, in preproc"):
+        embed(bert, texts, out, preprocessor=preprocessor([*words[:-1], "slept"]))
 
 
 def test_a_model_without_weights_yet_or_of_several_answers_is_refused_in_one_line(out):

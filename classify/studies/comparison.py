@@ -184,7 +184,7 @@ def compare(
         images=len(rows),
         folds=len(cut),
         majority=float(counts.max() / len(rows)),
-        notes=tuple(notes),
+        notes=tuple(map(stores[-1].provenance.worded, notes)),
     )
 
 

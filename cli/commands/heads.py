@@ -114,7 +114,7 @@ def evaluate(
         if plots:
             drawn = draw(plots, f"{loaded.name} on {file}, {scores.basis}", scores)
     finally:
-        printed.evaluation(loaded.name, scores, seconds, drawn, as_json=as_json)
+        printed.evaluation(loaded, scores, seconds, drawn, as_json=as_json)
 
 
 @click.command()

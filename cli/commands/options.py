@@ -1,7 +1,7 @@
 """Options that several commands have, and short ways to declare the others."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
@@ -46,7 +46,7 @@ OF_EXAMPLES: Final = {
 """Of a list of examples that are no images."""
 
 
-def columns_of(texts: Mapping[str, str]) -> Callable[[Command], Command]:
+def columns_of(texts: dict[str, str]) -> Callable[[Command], Command]:
     """An option for each column of a list, with its help; they come as one mapping, `columns`."""
 
     def given(command: Command) -> Command:

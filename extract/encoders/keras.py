@@ -180,10 +180,10 @@ def _learned(thing: Any) -> Iterator[Any]:
     """Vocabularies are in no configuration and no weight: they are saved beside both."""
     if callable(getattr(thing, "get_vocabulary", None)):
         yield [str(one) for one in thing.get_vocabulary()]
-    if getattr(thing, "merges", None) is not None:  # in a list of Keras's own kind
-        yield [str(one) for one in thing.merges]
-    if getattr(thing, "proto", None) is not None:
-        yield thing.proto
+    for name in ("merges", "proto"):  # of tokenizers by pairs of bytes, and by SentencePiece
+        found = getattr(thing, name, None)
+        if found is not None:
+            yield found if isinstance(found, str | bytes) else [str(one) for one in found]
 
 
 def _canonical(config: Any) -> Any:

@@ -208,4 +208,5 @@ class Making:
         a, b = ours.astype(np.float64), theirs.astype(np.float64)
         if a.shape != b.shape:
             return float("inf")
-        return float(np.linalg.norm(a - b) / max(np.linalg.norm(b), np.linalg.norm(a), _TINY))
+        longest = max(float(np.linalg.norm(a)), float(np.linalg.norm(b)), _TINY)
+        return float(np.linalg.norm(a - b)) / longest

@@ -99,7 +99,7 @@ def _array(array: np.ndarray[Any, Any], above: tuple[int, ...]) -> bytes:
 
 
 def _name(value: Any) -> str:
-    name = getattr(value, "__qualname__", None) or getattr(value, "__name__", "")
+    name = str(getattr(value, "__qualname__", "") or getattr(value, "__name__", ""))
     if "<" in name or not name:
         raise Unstable(f"a part of it, {name or 'a ' + type(value).__name__}, has no lasting name")
     return f"{getattr(value, '__module__', '')}.{name}"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar, Final, TypeAlias
+from typing import Any, ClassVar, Final, TypeAlias
+
+from numpy.typing import NDArray
 
 from .given import GIVEN as GIVEN
 from .given import Given as Given
@@ -94,6 +96,18 @@ class Provenance(Recorded):
     def noun(self) -> str:
         """What a row is of."""
         return "image"
+
+    @property
+    def remedy(self) -> str:
+        """What to do where a file does not fit a head of such vectors."""
+        return (
+            "Extract the images again with the settings and library versions of the head "
+            "(`headstart info HEAD`), or train a head on this file."
+        )
+
+    def takes(self, canary: NDArray[Any]) -> bool:
+        """Whether (C, D) vectors of test images can be of this provenance."""
+        return len(canary) > 0 and super().takes(canary)
 
     @property
     def graph_digest(self) -> str:

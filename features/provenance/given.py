@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
@@ -12,6 +13,7 @@ from ..errors import WrongUsage
 from .recorded import LONGEST, Recorded
 
 GIVEN: Final = "given"
+_IMAGE: Final = re.compile(r"(?<![\w-])image(?=s?\b)")
 NO_SETTINGS: Final = "{}"
 MOST_SETTINGS: Final = 20_000
 """Characters: an attribute of HDF5 has 65,536 bytes, and the JSON of it is quoted once more."""
@@ -118,6 +120,19 @@ class Given(Recorded):
     def noun(self) -> str:
         """What a row is of."""
         return "example"
+
+    @property
+    def remedy(self) -> str:
+        """What to do where a file does not fit a head of such vectors."""
+        return (
+            "Have the vectors made by the encoder of the head (`headstart info HEAD`), or train a "
+            "head on this file."
+        )
+
+    def worded(self, text: str) -> str:
+        """A sentence on images, as one on what the rows are of."""
+        text = text.replace("files of the same bytes", "examples of equal vectors")
+        return _IMAGE.sub("example", text)
 
 
 def canonical(settings: Mapping[str, Any]) -> str:

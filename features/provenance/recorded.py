@@ -8,6 +8,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final, Self
 
+from numpy.typing import NDArray
+
 from ..errors import FeatureFileError
 from ..layout import FEATURE_DTYPES
 
@@ -61,6 +63,10 @@ class Recorded:
             raise unreadable(fault)
         return cls(**values)  # type: ignore[arg-type]
 
+    def takes(self, canary: NDArray[Any]) -> bool:
+        """Whether (C, D) vectors of test images can be of this provenance; there may be none."""
+        return canary.shape[1] == self.dimension and canary.dtype == self.dtype
+
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the canonical JSON (hexadecimal)."""
@@ -70,6 +76,10 @@ class Recorded:
     def graph_digest(self) -> str:
         """SHA-256 of the quantised graph that a file of such vectors carries; "" if it has none."""
         return ""
+
+    def worded(self, text: str) -> str:
+        """A sentence on images, as one on what the rows are of."""
+        return text
 
     @classmethod
     def _fault(cls, values: object) -> str:

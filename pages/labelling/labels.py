@@ -267,7 +267,7 @@ def checked_classes(classes: Iterable[str] | str | None) -> list[str]:
     return found
 
 
-def brief(name: str) -> str:
+def in_line(name: str) -> str:
     """A name or a text as the page shows it: of one line, and written in one direction."""
     name = " ".join(name.split("\n"))
     short = name if len(name) <= _LONGEST_SHOWN else name[: _LONGEST_SHOWN - 1] + "…"

@@ -15,7 +15,7 @@ from ..pictures import texts_of
 from . import queues
 from .findings import BELIEFS, DOUBTS, GROUPS, PLACES, STRANGENESS, Findings
 from .journal import Journal
-from .labels import MOST_CLASSES, Labels, brief, checked_class
+from .labels import MOST_CLASSES, Labels, checked_class, in_line
 
 MOST_TOLD: Final = 2000
 """Images that one answer has."""
@@ -99,8 +99,8 @@ class Session:
                     f"images drawn at random (◇) were predicted right before they had a label"
                 )
             return {
-                "file": brief(self.store.path.name),
-                "classes": [brief(name) for name in labels.names],
+                "file": in_line(self.store.path.name),
+                "classes": [in_line(name) for name in labels.names],
                 "counts": labels.counts(),
                 "images": len(labels.codes),
                 "unlabelled": int(np.count_nonzero(labels.codes < 0)),
@@ -268,7 +268,7 @@ class Session:
             told = {
                 "image": image,
                 "digest": labels.digests[image][:DIGITS],
-                "path": brief(self.paths[image]),
+                "path": in_line(self.paths[image]),
                 "label": int(labels.codes[image]),
                 "drawn": draws and labels.is_drawn(image, queue),
             }
@@ -283,7 +283,7 @@ class Session:
             if groups is not None:
                 told["group"] = int(groups[image])
             if self._texts is not None:
-                told["text"] = brief(self._texts.text(int(self.rows[image])))
+                told["text"] = in_line(self._texts.text(int(self.rows[image])))
             yield told
 
     def _matching(self, search: str) -> NDArray[np.bool_]:

@@ -27,7 +27,7 @@ from ..outputs import Output
 from ..progress import showing_progress
 from . import vectors as given
 from .rows import Rows
-from .spool import Spool, spooled
+from .spool import Spool, spooled, whole
 
 _MADE_BY: Final = ("encoder", "revision", "settings", "settings_digest")
 
@@ -132,8 +132,9 @@ def write(
     >>> import numpy as np
     >>> from headstart.features import write
     >>> vectors = np.random.default_rng(0).normal(size=(3, 8))
-    >>> store = write("texts.h5", vectors, ["a", "b", "c"], made_by={"encoder": "mine"})
-    ... # doctest: +SKIP
+    >>> made_by = {"encoder": "mine", "revision": "1"}
+    >>> write("texts.h5", vectors, ["a", "b", "c"], made_by=made_by)  # doctest: +SKIP
+    FeatureStore('texts.h5': 3 rows x 8, 0 labels)
     """
     started = time.perf_counter()
     rows = Rows.of(ids, labels, splits, groups, texts)
@@ -166,11 +167,11 @@ def write(
         spool = Spool(path, origin, fresh=fresh)
         removed = 0 if spool.store is None else _removed(spool.store, rows, allowed=remove)
         digests, new = spooled(spool, rows, found)
-        store = _sealed(spool, rows.columns | {layout.DIGESTS: digests}, fresh=fresh)
+        store = _sealed(spool, {**rows.columns, layout.DIGESTS: digests}, fresh=fresh)
         output.upload()
         _discard(path, output)
         store = output.sealed(store)
-    distinct = len(np.unique(store.digests, axis=0))
+    distinct = len(np.unique(whole(digests)))
     store.summary = Written(
         examples=len(rows),
         new=new,

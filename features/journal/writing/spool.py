@@ -4,6 +4,7 @@
 only copied that would be most of the memory; here it is a hundred bytes.
 """
 
+import functools
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,7 +39,7 @@ class Spool:
     """The vectors of the feature file `out` and of its units, all of one origin.
 
     With `fresh` the sealed file does not count, nor do units that were made otherwise; else they
-    are refused. Without `sealed` neither does the file, whatever it is.
+    are refused.
 
     Raises
     ------
@@ -135,7 +136,7 @@ def spooled(spool: Spool, rows: Rows, found: Vectors) -> tuple[NDArray[np.uint8]
     with step("vectors", len(rows)) as done:
         for own, block in found.blocks(rows.order):
             at = place[own]
-            vectors = stored(block, made.dtype, lambda k, at=at: rows.name(int(at[k])))
+            vectors = stored(block, made.dtype, functools.partial(_called, rows, at))
             digests[at] = _digests(vectors)
             lacking = np.flatnonzero(~spool.has(digests[at]))
             new += len(lacking)
@@ -148,6 +149,11 @@ def spooled(spool: Spool, rows: Rows, found: Vectors) -> tuple[NDArray[np.uint8]
     while pending:
         pending = _published(spool, pending, most)
     return digests, new
+
+
+def _called(rows: Rows, at: NDArray[np.intp], k: int) -> str:
+    """The id of the k-th vector of a block, whose rows are `at`."""
+    return rows.name(int(at[k]))
 
 
 def _published(
@@ -164,7 +170,7 @@ def _published(
 
 def _digests(vectors: NDArray[np.floating]) -> NDArray[np.uint8]:
     """(n, D) vectors -> (n, 32): the SHA-256 of each."""
-    size, data = vectors.strides[0], memoryview(vectors).cast("B")
+    size, data = vectors.strides[0], vectors.data.cast("B")
     every = b"".join(
         hashlib.sha256(data[start : start + size]).digest() for start in range(0, len(data), size)
     )

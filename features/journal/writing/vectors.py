@@ -99,7 +99,8 @@ class _Array:
         """Have a mapped file take no memory: what was read of it counts as long as it is mapped."""
         mapped = getattr(self._vectors, "_mmap", None)
         # One that is written to, or has changes of its own, may not be forgotten.
-        if getattr(self._vectors, "mode", "") == "r" and hasattr(mapped, "madvise"):
+        kept = getattr(self._vectors, "mode", "") != "r"
+        if mapped is not None and not kept and hasattr(mapped, "madvise"):
             from mmap import MADV_DONTNEED  # which Windows lacks
 
             mapped.madvise(MADV_DONTNEED)
