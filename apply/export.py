@@ -17,6 +17,7 @@ from ..extract.images.synthetic import synthetic_images
 from ..features import durable
 from ..features.errors import HeadError, say
 from ..features.origin import INT8
+from ..features.provenance import Provenance
 from .predict import given
 
 if TYPE_CHECKING:
@@ -86,21 +87,21 @@ def export(
     out = Path(out)
     durable.require_target(out)
     trained, origin = given(head, trust=trust)
-    _require_f32(trained, origin.name)  # before a library is loaded that writes models
+    provenance = origin.of_images("be one model with a backbone")
+    _require_f32(provenance, origin.name)  # before a library is loaded that writes models
     fused.require_writable(out)
     layer = _layer(trained, origin.name)
     embedding = Embedding.of(origin, weights=weights, engine=engine)
     if progress:
         say(f"building {embedding.request} ...")
     embedding.origin()  # refused if it does not fit the head
-    provenance = trained.provenance
     images = synthetic_images(_COMPARED, _SEED, provenance.size, provenance.fit)
     expected = trained.predict(embedding.embed(images)).probabilities
     # A name that every library takes, whatever that of `out` is.
     with durable.written(out) as temporary, durable.folder_beside(out) as folder:
         written = folder / f"model{out.suffix.lower()}"
         unit = {} if layer.before is None else {"before": layer.before}
-        model = fused.write(written, embedding.request, layer, _about(trained), **unit)
+        model = fused.write(written, embedding.request, layer, _about(trained, provenance), **unit)
         difference = float(np.abs(model(images) - expected).max())
         if not difference <= _ALLOWED:
             reason = ""
@@ -140,8 +141,8 @@ def _layer(head: Head, name: str) -> DenseLayer:
     return layer
 
 
-def _require_f32(head: Head, name: str) -> None:
-    precision = head.provenance.precision
+def _require_f32(provenance: Provenance, name: str) -> None:
+    precision = provenance.precision
     if precision == "f32":
         return
     why = "which every runtime rounds differently, so that the probabilities would differ"
@@ -153,21 +154,21 @@ def _require_f32(head: Head, name: str) -> None:
     )
 
 
-def _about(head: Head) -> dict[str, Any]:
+def _about(head: Head, provenance: Provenance) -> dict[str, Any]:
     """What the file says of itself."""
     return {
         "labels": head.label_names,
         "input": {
-            "size": head.provenance.size,
-            "fit": head.provenance.fit,
-            "resize": head.provenance.resize,
+            "size": provenance.size,
+            "fit": provenance.fit,
+            "resize": provenance.resize,
             "pixels": "uint8 RGB, (N, size, size, 3)",
         },
         "head": head.name,
         "accuracy": head.scores.accuracy,
         "basis": head.scores.basis,
-        "provenance": dataclasses.asdict(head.provenance),
-        "fingerprint": head.provenance.fingerprint,
+        "provenance": dataclasses.asdict(provenance),
+        "fingerprint": provenance.fingerprint,
         "training_digest": head.training_digest,
         "headstart": version("headstart"),
     }

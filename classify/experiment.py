@@ -154,6 +154,7 @@ class Experiment:
 
     def score(self, probabilities: NDArray[np.float64], *notes: str) -> Scores:
         """Score the probabilities of the scored rows."""
+        every = [*self.notes, *self._mix, *self._views, *notes]
         cross_validated = f"{len(self.folds)}-fold cross-validation"
         return score(
             self.scored,
@@ -161,7 +162,7 @@ class Experiment:
             self.names,
             majority=self.names[int(np.bincount(self.codes).argmax())],
             basis=cross_validated if self.test is None else "test split",
-            notes=[*self.notes, *self._mix, *self._views, *notes],
+            notes=list(map(self.store.provenance.worded, every)),
         )
 
     @property

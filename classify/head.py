@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..features.durable.table import in_html
 from ..features.errors import HeadError, WrongUsage, count, listed
 from ..features.origin import HasOrigin, Origin
-from ..features.provenance import Provenance
+from ..features.provenance import checked
 from ..features.provenance.augmentation import Augmentation
 from ..features.store import FeatureStore
 from . import persistence, soundness
@@ -28,10 +28,6 @@ from .scores.seen import Seen
 from .solver.rows import Matrix, Stored, passes
 
 THIS_HEAD: Final = "this head"
-REMEDY: Final = (
-    "Extract the images again with the settings and library versions of the head (`headstart info "
-    "HEAD`), or train a head on this file."
-)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
@@ -100,8 +96,8 @@ class Head(HasOrigin):
         names, made = self.label_names, self.provenance
         return (
             f"Head({self.name}, {len(names)} classes: {first_names(names)}; "
-            f"{made.backbone} {made.size} px; {self.scores.summary}; "
-            f"{sum(self.training_counts.values()):,} images)"
+            f"{made.maker.replace(' at ', ' ')}; {self.scores.summary}; "
+            f"{sum(self.training_counts.values()):,} {made.noun}s)"
         )
 
     def _repr_html_(self) -> str:
@@ -110,8 +106,8 @@ class Head(HasOrigin):
             (count(len(self.label_names), "class"), listed(self.label_names)),
             ("accuracy", f"{in_percent(scores.accuracy, scores.interval)} {scores.how}"),
             ("always the commonest class", f"{scores.baseline:.1%}"),
-            ("features", f"{made.backbone} at {made.size} px"),
-            ("trained on", count(sum(self.training_counts.values()), "image")),
+            ("features", made.maker),
+            ("trained on", count(sum(self.training_counts.values()), made.noun)),
         ]
         return in_html(f"{self.name} head", rows)
 
@@ -242,7 +238,7 @@ class Head(HasOrigin):
             # As arrays: skops writes every number outside of one as an object of its own.
             "training_counts": np.array([*self.training_counts.values()], np.int64),
             "scores": self.scores.to_arrays(),
-            "canary_probabilities": soundness.probabilities(pipeline, origin.canary),
+            "canary_probabilities": soundness.tested(pipeline, origin.canary),
         }
         persistence.write(Path(path), pipeline, metadata)
 
@@ -286,12 +282,13 @@ def _from_metadata(pipeline: Any, metadata: dict[str, Any]) -> Head:
     values = {name: metadata[name] for name in _kept()}
     names = metadata["label_names"]
     values["training_counts"] = dict(zip(names, metadata["training_counts"].tolist(), strict=True))
+    provenance = checked(metadata["provenance"])
     values["origin"] = Origin(
-        Provenance(**metadata["provenance"]),
+        provenance,
         metadata["environment"],
         metadata["canary"],
         THIS_HEAD,
-        REMEDY,
+        provenance.remedy,
         Augmentation.checked(metadata["augmentation"]),
     )
     values["novelty"] = Novelty(**metadata["novelty"])

@@ -15,11 +15,11 @@ import platformdirs
 
 from ..features import durable
 from ..features.errors import HeadError, first_line
-from . import soundness
 from .heads import archive, makeup
+from .heads.metadata import FIELDS
 
 FORMAT: Final = "headstart-head"
-FORMAT_VERSION: Final = 6
+FORMAT_VERSION: Final = 7
 JOBLIB: Final = ".joblib"
 SKOPS: Final = ".skops"
 SUFFIXES: Final = (JOBLIB, SKOPS)
@@ -216,7 +216,7 @@ def _load_skops(data: bytes, *, trusted: bool) -> Any:
     import skops.io
 
     if not trusted:
-        archive.require_ours(data, soundness.FIELDS)
+        archive.require_ours(data, FIELDS)
         return skops.io.loads(data, trusted=sorted(archive.TYPES))
     return skops.io.loads(data, trusted=skops.io.get_untrusted_types(data=data))
 

@@ -16,7 +16,7 @@ from ..features.store import FeatureStore
 from .crossfit import CrossFit, cross_fit
 from .examples.stored import beyond_memory, require_in_memory
 from .experiment import Experiment
-from .head import REMEDY, THIS_HEAD, Head
+from .head import THIS_HEAD, Head
 from .heads import AUTO, CHEAP, RECIPES, recipe_of
 from .heads.prediction import predicted
 from .heads.recipe import Recipe, Task
@@ -271,7 +271,7 @@ def _head(
     return Head(
         pipeline=learned.pipeline,
         name=learned.recipe.name,
-        origin=store.origin.called(THIS_HEAD, REMEDY),
+        origin=store.origin.called(THIS_HEAD, store.provenance.remedy),
         training_digest=store.content_digest,
         training_images=np.unique(examples.identities),
         training_counts=dict(zip(experiment.names, counts, strict=True)),

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..classify import Head, compare, train_all
 from ..extract import extract
-from ..extract.pixels import pixels_of
+from ..extract.backbones.pixels import pixels_of
 from ..features import BackboneError, FeatureStore, HeadstartError
 from .printing import features, heads, sources
 from .printing.text import lines, percent

@@ -52,6 +52,7 @@ class Embedding:
         engine: str = engines.AUTO,
     ) -> "Embedding":
         """The embedding that made `origin`, not loaded yet; `weights` says where they are now."""
+        made = origin.of_images("embed images, or be exported")
         recorded = origin.environment.get("weights", {})
         if weights is None and not recorded:
             raise BackboneError(
@@ -61,7 +62,7 @@ class Embedding:
         source = (
             WeightsSource.recorded(recorded) if weights is None else WeightsSource.named(weights)
         )
-        request = Request.repeating(origin.provenance, source)
+        request = Request.repeating(made, source)
         request.require_calibrated()
         origin.require_declared(request.declared())
         embedding = cls(request, engine)

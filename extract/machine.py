@@ -11,12 +11,12 @@ import platform
 import sys
 import threading
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
 from ..features.child import after_fork
 from ..features.errors import BackboneError, first_line, reinstall_command
+from ..features.provenance.environment import versions as versions
 
 _BF16_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 """As Linux names them in /proc/cpuinfo; ``bf16`` is that of Arm."""
@@ -195,15 +195,6 @@ with contextlib.suppress(OSError):  # only Linux tells
         _leave_behind()
 
 
-def versions(*libraries: str) -> dict[str, str]:
-    """Versions of installed libraries, found without importing them; unknown ones are left out."""
-    found = {}
-    for name in libraries:
-        with contextlib.suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
-
-
 def _let_gpu_memory_grow() -> None:
     # Left alone, TensorFlow takes all the memory of every GPU, from other programs too.
     import tensorflow
@@ -274,8 +265,5 @@ def is_x86() -> bool:
 def may_have_gpu() -> bool:
     """Whether there is a sign of a GPU; only Keras' backend knows whether it can use it."""
     if sys.platform == "darwin":
-        try:
-            return bool(version("tensorflow-metal"))
-        except PackageNotFoundError:
-            return False
+        return bool(versions("tensorflow-metal"))
     return any(glob.glob(pattern) for pattern in _GPU_DEVICES)

@@ -15,7 +15,8 @@ from .errors import (
     WrongUsage,
 )
 from .journal.progress import showing_progress
-from .provenance import Provenance
+from .journal.writing import Written, write
+from .provenance import Given, Provenance
 from .store import FeatureStore, Skipped
 from .store import shards as shards
 from .verification import verify
@@ -24,6 +25,7 @@ __all__ = [
     "BackboneError",
     "FeatureFileError",
     "FeatureStore",
+    "Given",
     "HeadError",
     "HeadstartError",
     "MissingExtra",
@@ -32,7 +34,9 @@ __all__ = [
     "Skipped",
     "SourceError",
     "TrainingError",
+    "Written",
     "WrongUsage",
     "showing_progress",
     "verify",
+    "write",
 ]

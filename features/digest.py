@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from . import layout
 from .journal.progress import step
-from .provenance import Provenance
+from .provenance import Made
 from .provenance.augmentation import NO_AUGMENTATION, Augmentation
 
 
@@ -88,7 +88,7 @@ def stepwise(rows: Rows, what: str) -> Iterator[NDArray[Any]]:
 
 
 def content_digest(
-    file: h5py.File, provenance: Provenance, augmentation: Augmentation = NO_AUGMENTATION
+    file: h5py.File, provenance: Made, augmentation: Augmentation = NO_AUGMENTATION
 ) -> str:
     """SHA-256 over what made the rows, and the rows (hexadecimal): equal for equal runs.
 
@@ -100,7 +100,8 @@ def content_digest(
     if augmentation.recipe:
         digest.text(augmentation.to_json())
     names = (name for _, name in layout.NAMED)
-    for name in (*(one for one in layout.PER_ROW if one != layout.STATS), *names):
+    texts = [layout.TEXTS] if layout.TEXTS in file else []
+    for name in (*(one for one in layout.PER_ROW if one != layout.STATS), *texts, *names):
         digest.array(name, file[name])
     stats = file[layout.STATS][()]
     for field in ("size", "width", "height"):

@@ -10,8 +10,8 @@ import numpy as np
 
 FORMAT: Final = "headstart-features"
 UNIT_FORMAT: Final = "headstart-unit"
-FORMAT_VERSION: Final = 5
-UNIT_VERSION: Final = 5
+FORMAT_VERSION: Final = 6
+UNIT_VERSION: Final = 6
 VERSIONS: Final[Mapping[str, int]] = {FORMAT: FORMAT_VERSION, UNIT_FORMAT: UNIT_VERSION}
 """The version that is written and read of each format; a file of another one is refused."""
 
@@ -29,9 +29,14 @@ STATS: Final = "stats"
 SKIPPED: Final = "skipped"
 CANARY: Final = "canary"
 GRAPH: Final = "graph"
+TEXTS: Final = "texts"
 
 # Those with one entry per row, in the order in which they are hashed.
 PER_ROW: Final = (FEATURES, PATHS, LABELS, SPLITS, GROUPS, VIEWS, DIGESTS, STATS)
+
+MOST_TEXT: Final = 512
+"""Bytes of a text, so that a million of them take half a gigabyte at most; of a longer one only the
+beginning is kept."""
 
 # Those that all views of an image have in common.
 PER_IMAGE: Final = (LABELS, SPLITS, GROUPS, DIGESTS, STATS)
@@ -124,7 +129,7 @@ class Column:
 _VECTORS: Final = Column((None, None), ("<f4", "<f2"))
 _DIGESTS: Final = Column((None, DIGEST_BYTES), ("|u1",))
 
-OPTIONAL: Final = frozenset((GRAPH,))
+OPTIONAL: Final = frozenset((GRAPH, TEXTS))
 """Datasets that are there only where they say something."""
 
 SCHEMAS: Final[Mapping[str, Mapping[str, Column]]] = {
@@ -142,6 +147,7 @@ SCHEMAS: Final[Mapping[str, Mapping[str, Column]]] = {
         SKIPPED: Column((None,), ("files",)),
         CANARY: _VECTORS,
         GRAPH: Column((None,), ("|u1",)),
+        TEXTS: Column((None,), ("S",)),
     },
     UNIT_FORMAT: {
         FILES: Column((None,), ("files",)),

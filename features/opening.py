@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from . import durable, layout, rules
 from .errors import FeatureFileError, first_line
 from .origin import Origin, environment_fault
-from .provenance import Provenance
+from .provenance import read as read_provenance
 from .provenance.augmentation import Augmentation
 
 _KINDS = {
@@ -194,13 +194,13 @@ def origin_of(file: h5py.File, name: str) -> Origin:
     if fault:
         raise FeatureFileError(f"{name}: damaged or foreign: the recorded environment {fault}")
     try:
-        provenance = Provenance.from_json(text_attribute(file, layout.PROVENANCE_ATTRIBUTE))
+        provenance = read_provenance(text_attribute(file, layout.PROVENANCE_ATTRIBUTE))
         views = Augmentation.from_json(text_attribute(file, layout.AUGMENTATION_ATTRIBUTE))
     except FeatureFileError as error:
         raise FeatureFileError(f"{name}: damaged or foreign: {error}") from error
     canary = whole(file, layout.CANARY, name)
-    if canary.shape[1] != provenance.dimension or canary.dtype != provenance.dtype:
-        raise FeatureFileError(f"{name}: damaged or foreign: its canary is not of such vectors")
+    if not provenance.takes(canary):
+        raise FeatureFileError(f"{name}: damaged or foreign: its canary is empty, or of others")
     return Origin(provenance, environment, canary, name, augmentation=views)
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .errors import ProvenanceMismatch
 from .provenance import INT8 as INT8
 from .provenance import PRECISIONS as PRECISIONS
-from .provenance import Provenance
+from .provenance import Given, Made, Provenance
 from .provenance.augmentation import NO_AUGMENTATION, Augmentation
 
 TOLERANCES: Final[Mapping[str, float]] = {"f32": 1e-3, "bf16": 5e-2, INT8: 1e-1}
@@ -39,12 +39,13 @@ THIS_RUN: Final = "this run"
 def distance(ours: NDArray[np.floating], theirs: NDArray[np.floating]) -> float:
     """Largest relative distance between the vectors of one image; infinite if shapes differ.
 
-    None of `theirs` has the length zero.
+    None of `theirs` has the length zero. Of no vectors at all it is 0.
     """
     a, b = ours.astype(np.float64), theirs.astype(np.float64)
     if a.shape != b.shape:
         return float("inf")
-    return float(np.max(np.linalg.norm(a - b, axis=1) / np.linalg.norm(b, axis=1)))
+    apart = np.linalg.norm(a - b, axis=1) / np.linalg.norm(b, axis=1)
+    return float(np.max(apart, initial=0))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -55,12 +56,12 @@ class Origin:
     embedding the same few images on both, the canary, can.
     """
 
-    provenance: Provenance
+    provenance: Made
     """Everything that can change a vector."""
     environment: Mapping[str, Any]
     """Machine, libraries, source and times; recorded, not compared."""
     canary: NDArray[np.floating]
-    """Vectors of the built-in test images, (C, D)."""
+    """Vectors of the built-in test images, (C, D); C is 0 where no images were embedded."""
     name: str = THIS_RUN
     """Whose vectors these are, for messages."""
     remedy: str = ""
@@ -75,6 +76,8 @@ class Origin:
     def require_declared(self, fields: Mapping[str, object], name: str = THIS_RUN) -> None:
         """Refuse, before a backbone is loaded, what is known already to differ."""
         mine = dataclasses.asdict(self.provenance)
+        if fields.get("kind", mine["kind"]) != mine["kind"]:
+            fields = {"kind": fields["kind"]}  # the others are of that kind alone
         differing = [
             f"{field} is {_shorten(mine[field])} against {_shorten(value)}"
             for field, value in fields.items()
@@ -86,8 +89,13 @@ class Origin:
             )
 
     def require(self, other: "Origin") -> None:
-        """Refuse to go on with vectors that were made, or come out, differently from these."""
+        """Refuse to go on with vectors that were made, or come out, differently from these.
+
+        Given vectors are alike if that is said of them.
+        """
         self.require_declared(dataclasses.asdict(other.provenance), other.name)
+        if isinstance(self.provenance, Given):
+            return
         precision = self.provenance.precision
         apart, allowed = distance(other.canary, self.canary), TOLERANCES[precision]
         if apart <= allowed:
@@ -109,6 +117,22 @@ class Origin:
             f"the test images come out differently on {machine} than on the one that made "
             f"{self.name}: relative distance {apart:.2g}, at most {allowed:g} is allowed. {remedy}"
         )
+
+    def of_images(self, what: str) -> Provenance:
+        """How a backbone made the vectors; if none of ours did, there is no way to do `what`.
+
+        Raises
+        ------
+        ProvenanceMismatch
+            In one line.
+        """
+        if isinstance(self.provenance, Given):
+            raise ProvenanceMismatch(
+                f"{self.name}: its vectors were given, made by {self.provenance.maker!r} and not "
+                f"by a backbone of headstart, so it cannot {what}; make the vectors by what made "
+                f"these, and give them as a feature file (`headstart import`)"
+            )
+        return self.provenance
 
     def fits(self, other: "Origin") -> bool:
         """Whether `require` would let the other pass."""
@@ -145,7 +169,7 @@ class HasOrigin:
     origin: Origin
 
     @property
-    def provenance(self) -> Provenance:
+    def provenance(self) -> Made:
         """Everything that can change a vector."""
         return self.origin.provenance
 
@@ -161,10 +185,10 @@ class HasOrigin:
 
     @property
     def canary(self) -> NDArray[np.floating]:
-        """(C, D): vectors of the built-in test images."""
+        """(C, D): vectors of the built-in test images; none of given vectors."""
         return self.origin.canary
 
 
 def _shorten(value: object) -> str:
-    text = str(value)
+    text = str(value) or "empty"
     return text[:12] + "..." if len(text) == 64 else text

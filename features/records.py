@@ -58,6 +58,9 @@ class Listed:
     group: str | None = None
     """What it has in common with others, as a patient or a video: rows of one group are kept
     together where people know better than the images show."""
+    text: str | None = None
+    """What it is, for people to read where there is no image; at most `layout.MOST_TEXT` bytes of
+    UTF-8 are kept."""
 
 
 class SeenFile(NamedTuple):

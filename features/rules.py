@@ -176,15 +176,26 @@ def _files(files: NDArray[np.void]) -> Iterator[str]:
         yield "holds a reason that is not UTF-8"
 
 
+def _texts(read: Read) -> Iterator[str]:
+    texts = read(layout.TEXTS)
+    if texts.dtype.itemsize > layout.MOST_TEXT:
+        yield f"has room for texts of more than {layout.MOST_TEXT} bytes"
+    try:
+        for text in texts.tolist():
+            text.decode("utf-8")
+    except UnicodeDecodeError:
+        yield "holds a text that is not UTF-8"
+
+
 def _canary(read: Read) -> Iterator[str]:
     canary = read(layout.CANARY).astype(np.float64)
     # Distances are relative to the length of a vector.
     if (
-        not 0 < len(canary) <= MOST_CANARIES
+        not len(canary) <= MOST_CANARIES
         or not np.isfinite(canary).all()
         or not canary.any(axis=1).all()
     ):
-        yield f"empty, more than {MOST_CANARIES}, all zero, or not finite"
+        yield f"more than {MOST_CANARIES}, all zero, or not finite"
 
 
 def _outside(numbers: NDArray[np.integer], least: int, end: int) -> bool:
@@ -200,4 +211,5 @@ _RULES: Final[Mapping[str, Callable[[Read], Iterator[str]]]] = {
     layout.SKIPPED: _skipped,
     layout.FILES: _unit_files,
     layout.CANARY: _canary,
+    layout.TEXTS: _texts,
 }

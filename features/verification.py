@@ -13,7 +13,6 @@ from .digest import content_digest, stepwise
 from .durable.remote import copies
 from .errors import FeatureFileError, first_line
 from .opening import opened, why_unreadable
-from .provenance import INT8
 from .provenance.augmentation import ALL
 from .provenance.graph import Graph
 from .store import FeatureStore
@@ -71,10 +70,11 @@ def verify(path: str | os.PathLike[str]) -> list[str]:
 
 
 def _graph(store: FeatureStore, read: rules.Read) -> Iterator[str]:
-    if store.provenance.precision != INT8:
+    digest = store.provenance.graph_digest
+    if not digest:
         return
     try:
-        Graph.unpacked(read(layout.GRAPH).tobytes(), store.provenance.weights_digest)
+        Graph.unpacked(read(layout.GRAPH).tobytes(), digest)
     except FeatureFileError as error:
         yield f"{layout.GRAPH}: is not the quantised backbone of these vectors: {error}"
 

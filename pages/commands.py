@@ -8,15 +8,42 @@ from typing import Final
 from ..extract.backbones.weights import FILE, QUANTISED
 from ..features.errors import encodable
 from ..features.provenance.augmentation import TRAINING
+from ..features.provenance.given import NO_SETTINGS, Given
 from ..features.store import FeatureStore
 
 _PLAIN: Final = frozenset(range(0x20, 0x7F)) - set(b"'\\")
 """Bytes that bash's ``$'...'`` takes as they are."""
 
 
+VECTORS: Final = "vectors"
+"""In the environment of a file of given vectors: the file that they were imported from."""
+
+
+def made_by(store: FeatureStore) -> list[str]:
+    """What follows ``headstart`` to make a feature file again; nothing, if Python made it."""
+    made, environment = store.provenance, store.environment
+    source = str(environment.get("source") or "SOURCE")
+    if not isinstance(made, Given):
+        return ["extract", *extract_words(store, source)]
+    if not environment.get(VECTORS):
+        return []
+    words = ["import", quoted(str(environment[VECTORS]))]
+    if environment.get("source"):
+        words += ["--list", quoted(source)]
+    words += ["-o", quoted(store.name), "--encoder", quoted(made.encoder)]
+    for option, value, usual in (
+        ("--revision", made.revision, ""),
+        ("--settings", made.settings, NO_SETTINGS),
+        ("--dtype", made.dtype, "float32"),
+    ):
+        words += [option, quoted(value)] if value != usual else []
+    return words
+
+
 def extract_words(store: FeatureStore, source: str | os.PathLike[str]) -> Iterator[str]:
     """What follows ``headstart extract`` to make, or go on with, a feature file from a source."""
-    made, weights = store.provenance, store.environment.get("weights") or {}
+    made = store.origin.of_images("be extracted")
+    weights = store.environment.get("weights") or {}
     yield from (quoted(source), "-o")
     yield from (quoted(store.name), "--backbone", quoted(made.backbone))
     if weights:

@@ -14,6 +14,7 @@ from ..extract.sources import scan
 from ..extract.sources.image import ImageReference, Unreadable
 from ..extract.sources.lists.manifest import is_list
 from ..features.errors import HeadstartError, SourceError, first_line
+from ..features.provenance import Given
 from ..features.records import FileStat
 from ..features.store import FeatureStore
 
@@ -109,6 +110,68 @@ class Pictures:
         except MemoryError as error:
             raise Missing("takes more memory than there is") from error
         return Image.fromarray(found.pixels), (found.width, found.height)
+
+
+class Texts:
+    """Examples that are no images: each is shown by its text, or else by its id.
+
+    It stands where `Pictures` does, and has none to show: the message of `Missing` is the text.
+
+    Parameters
+    ----------
+    store : FeatureStore
+        What the rows are of.
+
+    Attributes
+    ----------
+    source : str
+        The list that they are from, if they are from one.
+    """
+
+    def __init__(self, store: FeatureStore) -> None:
+        self._store = store
+        self.source = str(store.environment.get("source", ""))
+
+    def text(self, row: int) -> str:
+        """What there is to read of a row."""
+        said = self._store.texts[row] if self._store.has_texts else ""
+        return said or self._store.paths[row]
+
+    def thumbnail(self, row: int, side: int = _SIDE) -> bytes:  # noqa: ARG002 - as of pictures
+        """Raise `Missing` with the text."""
+        raise Missing(self.text(row))
+
+    def difference(self, row: int, other: int, side: int = _SIDE) -> bytes:  # noqa: ARG002
+        """Raise `Missing`: texts have no difference that could be seen."""
+        raise Missing("")
+
+
+def texts_of(store: FeatureStore) -> Texts | None:
+    """What is read of the rows of a file where there are no images; None where there are."""
+    return Texts(store) if isinstance(store.provenance, Given) else None
+
+
+Shown = Pictures | Texts
+"""What rows of a feature file look like."""
+
+
+def shown(store: FeatureStore, images: str | os.PathLike[str] | None = None) -> Shown:
+    """The images of a feature file, where they are now; or the texts of given vectors.
+
+    Raises
+    ------
+    SourceError
+        As of `Pictures`; if `images` is given for vectors that are of none.
+    """
+    texts = texts_of(store)
+    if texts is None:
+        return Pictures(store, images)
+    if images is not None:
+        raise SourceError(
+            f"--images {os.fspath(images)}: the vectors of {store.name} were given, and it does "
+            f"not say which images they are of; leave it out"
+        )
+    return texts
 
 
 Find = Callable[[bytes], ImageReference | None]

@@ -154,7 +154,7 @@ def test_a_file_of_another_version_is_refused_with_both_versions(store, without)
         for name in without:  # version 2 had none
             del file[name]
     again = r"`headstart extract SOURCE -o .* --fresh`"
-    with pytest.raises(FeatureFileError, match=rf"format version 2.* version 5; make it .*{again}"):
+    with pytest.raises(FeatureFileError, match=rf"format version 2.* version 6; make it .*{again}"):
         FeatureStore(store.path)
 
 

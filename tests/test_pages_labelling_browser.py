@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from headstart.extract import extract, scan
 from headstart.extract.pipeline import run
-from headstart.features import FeatureStore
+from headstart.features import FeatureStore, write
 
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -464,3 +464,27 @@ def test_labels_reach_the_feature_file_and_a_head_by_the_buttons(
     assert (tmp_path / "labels.joblib").exists()
     assert (FeatureStore(tmp_path / "pets.h5").labels >= 0).sum() == 13
     assert page.faults == []
+
+
+def test_examples_that_are_no_images_are_read_and_not_run(serve, tmp_path):
+    vectors = np.random.default_rng(0).normal(size=(30, 4))
+    texts = [f"{HOSTILE[0]} {row}" for row in range(30)]
+    ids = [f"t{row:02}" for row in range(30)]
+    write(tmp_path / "texts.h5", vectors, ids, texts=texts, made_by={"encoder": "e"})
+    running = serve("texts.h5", "--classes", "ham,spam")
+    page = running.open()
+    name = here(page)
+    text = texts[ids.index(name)]
+    assert page.inner_text(".card.here .text") == text
+    assert page.inner_text("#missing") == text
+    assert page.locator("#grid img").count() == 0
+    page.keyboard.press("1")
+    is_labelled(page, 1)
+    page.fill("#search", " 29")
+    page.wait_for_function("() => document.querySelectorAll('.card:not(.done)').length === 1")
+    assert page.title() != "hacked"
+    assert page.faults == []
+    running.stop()
+    lines = (tmp_path / "labels.csv").read_text("utf-8").splitlines()
+    assert lines[0] == "id,label,split,text"
+    assert sum(",ham," in line for line in lines) == 1

@@ -174,8 +174,8 @@ def audited(experiment: Experiment, probabilities: NDArray[np.float64]) -> Audit
     number = len(examples) + len(experiment.contradictory)
     # Those are suspects themselves.
     said = about_contradictory(experiment.contradictory)
-    notes = tuple(note for note in experiment.notes if note not in said)
-    return Audit(tuple(suspects), number, notes)
+    notes = [note for note in experiment.notes if note not in said]
+    return Audit(tuple(suspects), number, tuple(map(experiment.store.provenance.worded, notes)))
 
 
 def _suggested(probabilities: NDArray[np.float64], codes: NDArray[np.intp]) -> NDArray[np.intp]:

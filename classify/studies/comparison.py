@@ -1,6 +1,7 @@
 """Feature files of the same images -> which of them a head does best with."""
 
 import dataclasses
+import hashlib
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from ...features.durable.table import in_html
 from ...features.errors import TrainingError, WrongUsage, because, count
 from ...features.journal.progress import part_of
+from ...features.provenance import Given
 from ...features.store import FeatureStore
 from ..crossfit import cross_fit
 from ..examples import Examples, labelled
@@ -97,7 +99,8 @@ def compare(
     Parameters
     ----------
     stores : sequence of FeatureStore
-        Images are matched by their content.
+        Images are matched by their content. Where vectors of one of the files were given, examples
+        are matched by their ids: what is known of their content is the vector.
     pixels : callable, optional
         From the paths of n images, as the first store has them, to their (n, D) pixels: a baseline
         without any backbone.
@@ -116,19 +119,21 @@ def compare(
     require_possible(folds, seed, min_images)
     require_all_in_memory(stores, "comparing files")
     notes: list[str] = []
-    every = [_distinct(store, notes) for store in stores]
+    by_id = any(isinstance(store.provenance, Given) for store in stores)
+    every = [_distinct(store, notes, by_id=by_id) for store in stores]
     first, *others = every
+    noun = "example" if by_id else "image"
     common = first.identities
     union = np.unique(np.concatenate([examples.identities for examples in every]))
     for store, examples in zip(stores[1:], others, strict=True):
         common = np.intersect1d(common, examples.identities)
         if not len(common):
             raise TrainingError(
-                f"{store.name}: has no image in common with the files before it; only files of the "
-                f"same images can be compared"
+                f"{store.name}: has no {noun} in common with the files before it; only files of "
+                f"the same {noun}s{' (by their ids)' * by_id} can be compared"
             )
     if len(union) > len(common):
-        notes.append(f"{len(union) - len(common)} images are not in all files and are left out")
+        notes.append(f"{len(union) - len(common)} {noun}s are not in all files and are left out")
     # What any of the files has a group for belongs together. Near-copies are those of one of them:
     # vectors of random weights see some where there are none.
     groups = together(*(_at(examples, common).groups for examples in every))
@@ -179,7 +184,7 @@ def compare(
         images=len(rows),
         folds=len(cut),
         majority=float(counts.max() / len(rows)),
-        notes=tuple(notes),
+        notes=tuple(map(stores[-1].provenance.worded, notes)),
     )
 
 
@@ -187,13 +192,21 @@ def _is_random(store: FeatureStore) -> bool:
     return bool(store.environment.get("weights", {}).get("kind") == "random")
 
 
-def _distinct(store: FeatureStore, notes: list[str]) -> Examples:
+def _distinct(store: FeatureStore, notes: list[str], *, by_id: bool) -> Examples:
     """Its training images, each once, in the order of their identities."""
     examples, _, left_out = apart(labelled(store))
+    if by_id:
+        examples = dataclasses.replace(examples, identities=_of_ids(examples.paths))
     require_classes(store, examples, None, left_out)
     notes += [f"{store.name}: {note}" for note in left_out]
     _, rows = np.unique(examples.identities, return_index=True)
     return examples.rows(rows)
+
+
+def _of_ids(paths: NDArray[np.bytes_]) -> NDArray[np.uint64]:
+    """(N,) ids -> (N,) numbers, equal for equal ids."""
+    heads = b"".join(hashlib.sha256(path).digest()[:8] for path in paths.tolist())
+    return np.frombuffer(heads, np.uint64)
 
 
 def _at(examples: Examples, identities: NDArray[np.uint64]) -> Examples:

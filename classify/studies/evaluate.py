@@ -121,6 +121,6 @@ def judged(
         head.label_names,
         majority=head.majority,
         basis=basis,
-        notes=notes,
+        notes=list(map(store.provenance.worded, notes)),
     )
     return Judged(scores, examples, probabilities)

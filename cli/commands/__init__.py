@@ -19,6 +19,7 @@ def headstart(debug: bool) -> None:
     headstart demo                                  see it work, on built-in data
     headstart scan photos/                          what is understood: classes, splits
     headstart extract photos/ -o pets.h5            once, the slow part
+    headstart import vectors.npy -o texts.h5        or vectors that something else made
     headstart train pets.h5 -o pets.joblib          seconds, as often as you like
     headstart report pets.joblib pets.h5 -o pets.html
     headstart predict pets.joblib new/ -o new.csv
@@ -41,7 +42,14 @@ def _showing_progress(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 for _command in (
-    *(features.scan, features.extract, features.seal, features.info, features.verify),
+    *(
+        features.scan,
+        features.extract,
+        features.import_,
+        features.seal,
+        features.info,
+        features.verify,
+    ),
     *(heads.train, heads.evaluate, heads.compare, heads.audit),
     *(reports.report, models.predict, models.export, models.demo),
     *(labelling.label, caches.cache),

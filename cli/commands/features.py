@@ -1,5 +1,6 @@
-"""The commands that make and look at feature files, and at sources: scan, extract, info, verify."""
+"""The commands that make and look at feature files: scan, extract, import, seal, info, verify."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,14 @@ from .options import (
     FILE,
     JSON,
     LABELS,
+    OF_EXAMPLES,
     REMOVE,
     SOURCES,
     TRUST,
     WHAT,
     choice,
     columns,
+    columns_of,
     number,
     out,
 )
@@ -145,6 +148,61 @@ def extract(
     printed.extraction(store, as_json=as_json, source=[understood.values(one) for one in seen])
     summary = store.summary
     return 1 if strict and summary.skipped + summary.unreachable else 0
+
+
+@click.command("import")
+@click.argument("vectors", metavar="VECTORS.npy|.parquet|.h5")
+@click.option(
+    "--list",
+    metavar="LIST.csv",
+    help="What the vectors are of, a line each in the same order: columns id, label, split, group, "
+    "text [default: the columns of a Parquet file, or row numbers].",
+)
+@columns_of(OF_EXAMPLES)
+@out("FILE.h5", "The feature file; may be in a bucket (s3://bucket/FILE.h5).")
+@click.option("--dataset", metavar="NAME", help="Data set of an HDF5 file [default: the only one].")
+@click.option(
+    "--encoder",
+    metavar="NAME",
+    help="What made the vectors: heads are applied only to vectors of which the same is said "
+    "[default: the name of their file].",
+)
+@click.option("--revision", default="", metavar="TEXT", help="Which one of that name.")
+@click.option(
+    "--settings", metavar="JSON", help='All else that can change a vector, as {"pooling": "mean"}.'
+)
+@choice("--dtype", "float32", "float32|float16", "Type of the stored vectors.")
+@click.option(
+    "--fresh",
+    is_flag=True,
+    help="Make the file anew, with nothing of one made with other settings, or damaged.",
+)
+@click.option("--remove", is_flag=True, help="Let go of examples that are not given any more.")
+@JSON
+def import_(vectors: str, out: str, settings: str | None, as_json: bool, **how: Any) -> None:
+    """Make a feature file of VECTORS that something else made: of texts, sounds, anything.
+
+    What the file is good for is as of one that `extract` made, but for what takes images. Run the
+    same command again to take in new vectors and labels; the ids are what tells examples apart.
+    Nothing in VECTORS is run: a pickle is not loaded.
+    """
+    from ...extract import import_vectors
+    from ..printing import features as printed
+
+    told: list[str] = []
+    how["settings"] = None if settings is None else _object(settings)
+    store = import_vectors(vectors, out, seen=lambda _, notes: told.extend(notes), **how)
+    printed.written(store, told, as_json=as_json)
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise click.UsageError(f"--settings is no JSON: {error}.") from error
+    if not isinstance(found, dict):
+        raise click.UsageError('--settings: an object is expected, as {"pooling": "mean"}.')
+    return found
 
 
 @click.command()

@@ -114,7 +114,7 @@ def evaluate(
         if plots:
             drawn = draw(plots, f"{loaded.name} on {file}, {scores.basis}", scores)
     finally:
-        printed.evaluation(loaded.name, scores, seconds, drawn, as_json=as_json)
+        printed.evaluation(loaded, scores, seconds, drawn, as_json=as_json)
 
 
 @click.command()
@@ -136,7 +136,7 @@ def compare(files: tuple[str, ...], pixels: str | None, as_json: bool, **how: An
 
     read_pixels = None
     if pixels is not None:
-        from ...extract.pixels import pixels_of
+        from ...extract.backbones.pixels import pixels_of
 
         read_pixels = pixels_of(pixels)
     stores = [FeatureStore(file) for file in files]

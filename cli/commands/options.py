@@ -30,26 +30,43 @@ def out(metavar: str, text: str) -> Callable[[Command], Command]:
     return click.option("-o", "--out", required=True, metavar=metavar, help=text)
 
 
-def columns(command: Command) -> Command:
-    """Options for the columns of a list; they come as one mapping, `columns`."""
-    texts = {
-        "path": "Column of a list that has the paths [default: found by its name].",
-        "label": "Column of a list that has the labels [default: found by its name].",
-        "split": "Column of a list that has the splits [default: found by its name].",
-        "group": "Column of a list that says which images belong together, as a patient does: "
-        "folds keep them together [default: group].",
-    }
+_OF_LISTS: Final = {
+    "label": "Column of a list that has the labels [default: found by its name].",
+    "split": "Column of a list that has the splits [default: found by its name].",
+    "group": "Column of a list that says which images belong together, as a patient does: "
+    "folds keep them together [default: group].",
+}
 
-    @functools.wraps(command)
-    def gathered(*arguments: Any, **options: Any) -> Any:
-        found = {name: options.pop(f"{name}_column") for name in texts}
-        given = {name: column for name, column in found.items() if column is not None}
-        return command(*arguments, columns=given, **options)
+OF_EXAMPLES: Final = {
+    "id": "Column of the list that says what the examples are called [default: found by its name].",
+    **_OF_LISTS,
+    "text": "Column of the list that pages show of an example [default: found by its name].",
+    "vector": "Column of a Parquet file that has the vectors [default: the only one of lists].",
+}
+"""Of a list of examples that are no images."""
 
-    for name, text in reversed(texts.items()):
-        gathered = click.option(f"--{name}-column", metavar="NAME", help=text)(gathered)
-    return cast(Command, gathered)
 
+def columns_of(texts: dict[str, str]) -> Callable[[Command], Command]:
+    """An option for each column of a list, with its help; they come as one mapping, `columns`."""
+
+    def given(command: Command) -> Command:
+        @functools.wraps(command)
+        def gathered(*arguments: Any, **options: Any) -> Any:
+            found = {name: options.pop(f"{name}_column") for name in texts}
+            named = {name: column for name, column in found.items() if column is not None}
+            return command(*arguments, columns=named, **options)
+
+        for name, text in reversed(texts.items()):
+            gathered = click.option(f"--{name}-column", metavar="NAME", help=text)(gathered)
+        return cast(Command, gathered)
+
+    return given
+
+
+columns: Final = columns_of(
+    {"path": "Column of a list that has the paths [default: found by its name].", **_OF_LISTS}
+)
+"""Options for the columns of a list of images."""
 
 HEAD: Final = click.argument("head", metavar="HEAD")
 FILE: Final = click.argument("file", metavar="FILE.h5")

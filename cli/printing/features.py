@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ...features import FeatureStore, Provenance
+from ...features import FeatureStore, Written
 from ...features.errors import count
 from ...features.layout import NO_GROUP, NO_LABEL, SPLIT_NAMES
+from ...features.provenance import Given, Made
 from ...features.provenance.augmentation import ALL
 from ...features.provenance.graph import QUANTISED
 from .text import lines, print_json
@@ -42,7 +43,7 @@ def extraction(
         *_views(store),
         f"  embedded {summary.embedded:,}{further}, reused {summary.reused:,}, duplicates "
         f"{summary.duplicates:,}, removed {summary.removed:,}, skipped {summary.skipped:,}",
-        f"  {store.provenance.backbone} at {store.provenance.size} pixels, "
+        f"  {store.provenance.maker.removesuffix('px')}pixels, "
         f"{summary.weights} weights" + (f", {summary.engine} engine" if summary.engine else ""),
     )
     if summary.embedded or summary.views:
@@ -65,6 +66,22 @@ def extraction(
         lines(f"  {_LIMITS[summary.limits]} limits{advice}")
     if summary.skipped:
         lines(f"  `headstart info {store.name} --skipped` says which images were skipped, and why")
+
+
+def written(store: FeatureStore, notes: Sequence[str], *, as_json: bool) -> None:
+    """After `import`."""
+    summary: Written = store.summary
+    if as_json:
+        print_json(dataclasses.asdict(summary) | {"out": store.name, "notes": list(notes)})
+        return
+    lines(
+        *(f"  note: {note}" for note in notes),
+        f"{store.name}: {count(summary.examples, store.provenance.noun)} x {store.dimension} "
+        f"features, {_classes(store)}",
+        f"  new {summary.new:,}, there already {summary.kept:,}, removed {summary.removed:,}, with "
+        f"the vector of another {summary.duplicates:,}; {summary.seconds:.1f} s",
+    )
+    made_by(store.provenance, store.environment)
 
 
 def shard(summary: "ShardSummary", out: str, *, as_json: bool) -> None:
@@ -114,7 +131,7 @@ def store(store: FeatureStore, *, list_skipped: bool, as_json: bool) -> None:
         lines(*(f"{one['path']}\t{one['reason']}" for one in skipped))
         return
     lines(
-        f"{store.name}: {count(store.images, 'image')} x {store.dimension} "
+        f"{store.name}: {count(store.images, store.provenance.noun)} x {store.dimension} "
         f"{store.provenance.dtype} features, {_classes(store)}",
         *_views(store),
         f"  splits: {', '.join(f'{number:,} {name}' for name, number in splits.items())}",
@@ -155,8 +172,14 @@ def verification(path: str, problems: Sequence[str], *, as_json: bool) -> None:
     lines(*(f"{path}: {problem}" for problem in problems or ["sound"]))
 
 
-def made_by(provenance: Provenance, environment: Mapping[str, Any]) -> None:
+def made_by(provenance: Made, environment: Mapping[str, Any]) -> None:
     """What made vectors; a head has the same as a file."""
+    if isinstance(provenance, Given):
+        lines(
+            f"  made by: {provenance.maker}, settings {provenance.settings}, as is said of them",
+            f"  given to: headstart {environment.get('headstart')}, {environment.get('sealed')}",
+        )
+        return
     weights, engine = environment.get("weights", {}), environment.get("engine", "")
     lines(
         f"  made by: {provenance.backbone} at {provenance.size} pixels, {provenance.precision}, "

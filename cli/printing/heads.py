@@ -34,8 +34,9 @@ def head(head: Head, *, as_json: bool) -> None:
         print_json({name: getattr(head, name) for name in names} | about)
         return
     _trained(head)
+    noun = head.provenance.noun
     lines(
-        f"  calls images unfamiliar that are unlike the training images, and "
+        f"  calls {noun}s unfamiliar that are unlike the training {noun}s, and "
         f"{percent(head.novelty.false_alarms)} of those that are like them"
     )
     made_by(head.provenance, head.environment)
@@ -78,14 +79,14 @@ def report(done: Reported, seconds: float, *, as_json: bool) -> None:
 
 
 def evaluation(
-    name: str, scores: Scores, seconds: float, drawn: Sequence[Path], *, as_json: bool
+    head: Head, scores: Scores, seconds: float, drawn: Sequence[Path], *, as_json: bool
 ) -> None:
     """After `evaluate`."""
     if as_json:
-        _scores_json(name, scores, seconds, {"plots": drawn})
+        _scores_json(head.name, scores, seconds, {"plots": drawn})
         return
-    lines(f"{name} head")
-    _scores(scores)
+    lines(f"{head.name} head")
+    _scores(scores, head.provenance.noun)
     lines(*_drawn(drawn))
 
 
@@ -186,9 +187,9 @@ def _side_by_side(standings: Sequence[Standing], columns: Sequence[str]) -> list
     return table(("", *columns), rows)
 
 
-def _scores(scores: Scores) -> None:
+def _scores(scores: Scores, noun: str) -> None:
     lines(
-        f"{scores.basis}, {count(scores.rows, 'image')}:",
+        f"{scores.basis}, {count(scores.rows, noun)}:",
         f"  accuracy {percent(scores.accuracy)} (95% interval {_interval(scores.interval)}; always "
         f"guessing the commonest class: {percent(scores.baseline)})",
         f"  balanced accuracy {percent(scores.balanced_accuracy)}, macro F1 {scores.macro_f1:.3f}, "
@@ -201,7 +202,7 @@ def _scores(scores: Scores) -> None:
         (name, *_found(c), f"{c['support']:,}")
         for name, c in itertools.islice(scores.per_class.items(), MOST_CLASSES)
     ]
-    lines(*table(("", "precision", "recall", "F1", "images"), classes))
+    lines(*table(("", "precision", "recall", "F1", f"{noun}s"), classes))
     if len(names) > MOST_CLASSES:
         lines(f"  ... and {len(names) - MOST_CLASSES} more classes (--json)")
     if 2 < len(names) <= _MOST_CONFUSED:  # of two classes the table above says the same
@@ -244,9 +245,10 @@ def _trained(head: Head) -> None:
     views = f", {made} views of each," if made > 1 else ""
     lines(
         f"{head.name}{f' ({parameters})' if parameters else ''} trained on "
-        f"{count(sum(counts.values()), 'image')} ({shown}){views} in {head.seconds:.1f} s"
+        f"{count(sum(counts.values()), head.provenance.noun)} ({shown}){views} in "
+        f"{head.seconds:.1f} s"
     )
-    _scores(head.scores)
+    _scores(head.scores, head.provenance.noun)
 
 
 def _interval(interval: tuple[float, float]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from ...features.errors import WrongUsage
 from ...features.layout import FEATURE_DTYPES
 from ...features.origin import INT8, PRECISIONS
-from ...features.provenance import MOST_PIXELS, Provenance
+from ...features.provenance import IMAGES, MOST_PIXELS, Provenance
 from ..images.decode import DECODE_POLICY, FITS, PREPROCESSING_VERSION, RESIZE_POLICY
 from .architectures import Architecture, architecture
 from .weights import IMAGENET, QUANTISED, WeightsSource
@@ -100,6 +100,7 @@ class Request:
         quantised = self.weights.kind == QUANTISED
         return {
             **({"weights_digest": self.weights.sha256} if quantised else {}),
+            "kind": IMAGES,
             "backbone": self.architecture.name,
             "pooling": "avg",
             "size": self.size,

@@ -108,7 +108,7 @@ class WeightsSource:
 
 def _quantised_in(name: str) -> Provenance:
     """What a feature file with a quantised backbone says of it."""
-    made = FeatureStore(name).provenance
+    made = FeatureStore(name).origin.of_images("be the weights of a backbone")
     if made.precision != INT8:
         raise WrongUsage(
             f"weights {name}: is a feature file of precision {made.precision}, which holds no "

@@ -59,7 +59,7 @@ def adopted(embedding: Embedding, known: Known) -> Embedding:
     if origin is None or not request.uncalibrated:
         return embedding
     origin.require_declared(request.declared())
-    digest = origin.provenance.weights_digest
+    digest = origin.provenance.graph_digest
     made_of = graphs.find(known.out, digest).about.get("weights", {})
     if not request.weights.same(made_of):
         before = made_of.get("path") or made_of.get("kind")
@@ -148,7 +148,7 @@ def keep(request: Request, known: Known) -> None:
     source = request.weights
     if source.kind == QUANTISED:
         sealed = known.store
-        if sealed is None or sealed.provenance.weights_digest != source.sha256:
+        if sealed is None or sealed.provenance.graph_digest != source.sha256:
             graphs.keep(known.out, int8.graph_of(request))
 
 

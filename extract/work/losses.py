@@ -102,7 +102,7 @@ def require_source(source: str, listing: Sequence[ImageReference]) -> None:
         )
 
 
-def require_rows(known: Known, listed: Sequence[Listed]) -> None:
+def require_rows(known: Known, listed: Sequence[Listed], things: str = "images") -> None:
     """See that something can be sealed; everything listed has been looked at."""
     first = None
     for image in listed:
@@ -114,7 +114,7 @@ def require_rows(known: Known, listed: Sequence[Listed]) -> None:
     useless = [one for one in known.units if not one.keys]
     Output.at(known.out).drop(units.discard(units.folder_of(known.out), useless))
     reason = "" if first is None else f"; the first is {os.fsdecode(first.path)}: {first.reason}"
-    raise SourceError(f"none of the {len(listed)} images can be used{reason}")
+    raise SourceError(f"none of the {len(listed)} {things} can be used{reason}")
 
 
 def afresh(

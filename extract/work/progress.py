@@ -6,22 +6,25 @@ import threading
 import time
 from typing import Final
 
-from ...features.errors import say
+from ...features.errors import count, say
 from ...features.journal import progress
 
 _SECONDS_BETWEEN_LINES: Final = 15.0
 
 
 class Progress:
-    """Counts images towards a total, on standard error, or silently; from any thread."""
+    """Counts images towards a total, on standard error, or silently; from any thread.
 
-    def __init__(self, total: int, *, shown: bool) -> None:
+    Other things may be counted, and there need not be a total.
+    """
+
+    def __init__(self, total: int | None, *, shown: bool, thing: str = "image") -> None:
         terminal = progress.is_terminal(sys.stderr)
         self._bar = None
         if shown and terminal:
-            self._bar = progress.Progress("", total, "image", sys.stderr)
+            self._bar = progress.Progress("", total, thing, sys.stderr)
         self._lines = shown and not terminal
-        self._total, self._done = total, 0
+        self._total, self._done, self._thing = total, 0, thing
         self._started = self._said = time.monotonic()
         self._lock = threading.Lock()
 
@@ -47,8 +50,12 @@ class Progress:
             if self._lines and now - self._said >= _SECONDS_BETWEEN_LINES:
                 self._said = now
                 rate = self._done / (now - self._started)
+                if self._total is None:
+                    say(f"{count(self._done, self._thing)}, {rate:.1f} per second")
+                    return
                 left = datetime.timedelta(seconds=round((self._total - self._done) / rate))
-                say(f"{self._done:,} of {self._total:,} images, {rate:.1f} per second, {left} left")
+                of = count(self._total, self._thing)
+                say(f"{self._done:,} of {of}, {rate:.1f} per second, {left} left")
 
     def close(self) -> None:
         """Take the bar away."""

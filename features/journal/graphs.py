@@ -11,7 +11,7 @@ from typing import Final
 
 from .. import durable
 from ..errors import FeatureFileError, printable
-from ..provenance import INT8, Provenance
+from ..provenance import Made
 from ..provenance.graph import Graph
 from ..store import FeatureStore
 from .units import Unit, folder_of
@@ -69,9 +69,10 @@ def find(out: Path, digest: str) -> Graph:
     )
 
 
-def packed_for(out: Path, provenance: Provenance) -> bytes:
+def packed_for(out: Path, provenance: Made) -> bytes:
     """What a feature file of this provenance carries: its graph if it needs one."""
-    return find(out, provenance.weights_digest).packed() if provenance.precision == INT8 else b""
+    digest = provenance.graph_digest
+    return find(out, digest).packed() if digest else b""
 
 
 def discard(out: Path) -> list[str]:

@@ -13,7 +13,7 @@ from ..child import once
 from ..errors import ProvenanceMismatch
 from ..origin import Origin
 from ..provenance.augmentation import NO_AUGMENTATION, Augmentation, changes
-from ..records import UNREAD, FileStat, Key, SeenFile, must_read
+from ..records import UNREAD, FileStat, Key, SeenFile, keys, must_read
 from ..store import FeatureStore
 from . import units
 from .units import Unit
@@ -235,13 +235,16 @@ class Known:
         if self.origin is None:
             return
         provenance = self.origin.provenance
-        bytes_each = provenance.dimension * np.dtype(provenance.dtype).itemsize
         numbers = np.array([self._places[key][0] for key in keys])
-        rows, most = _BLOCK_ROWS, _OFTEN * len(np.unique(numbers))
-        while rows * bytes_each < _BLOCK_BYTES and _reads(numbers, rows) > most:
-            rows *= 2
-        for start in range(0, len(keys), rows):
-            yield slice(start, min(start + rows, len(keys)))
+        yield from together(numbers, provenance.dimension * np.dtype(provenance.dtype).itemsize)
+
+    def in_blocks(
+        self, digests: NDArray[np.uint8], views: NDArray[np.int16]
+    ) -> Iterator[tuple[slice, NDArray[np.floating]]]:
+        """The vectors of N keys, block by block, each with its place among the N."""
+        wanted = keys(digests, views)
+        for block in self.blocks(wanted):
+            yield block, self.vectors(wanted[block])
 
     def vectors(self, keys: Sequence[Key]) -> NDArray[np.floating]:
         """The vectors of `keys`, (len(keys), D), in that order.
@@ -261,6 +264,15 @@ class Known:
             else:
                 found[here] = self.units[number].features()[places[here, 1]]
         return found
+
+
+def together(numbers: NDArray[np.integer], bytes_each: int) -> Iterator[slice]:
+    """Slices of rows that are best read together, of rows that lie in files of these numbers."""
+    rows, most = _BLOCK_ROWS, _OFTEN * len(np.unique(numbers))
+    while rows * bytes_each < _BLOCK_BYTES and _reads(numbers, rows) > most:
+        rows *= 2
+    for start in range(0, len(numbers), rows):
+        yield slice(start, min(start + rows, len(numbers)))
 
 
 def _reads(numbers: NDArray[np.integer], rows: int) -> int:

@@ -8,7 +8,7 @@ units in hand: one for each worker process, two without workers. FORMAT.md descr
 import contextlib
 import hashlib
 import io
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -140,14 +140,21 @@ class Unit:
 def verified(folder: Path, before: Iterable[Unit] = ()) -> list[Unit]:
     """The undamaged units in `folder`, by turn; damaged ones are left out and done again.
 
-    Those that were verified `before` are not read again. If another version of headstart left some
-    they are not damaged, and not deleted: that is an error. So is one that cannot be read now.
+    Those that were verified `before` are not read again; errors as of `one_by_one`.
+    """
+    return sorted(one_by_one(folder, before), key=lambda unit: unit.turn)
+
+
+def one_by_one(folder: Path, before: Iterable[Unit] = ()) -> Iterator[Unit]:
+    """The same in the order of their names; none of them is kept.
+
+    If another version of headstart left some they are not damaged, and not deleted: that is an
+    error. So is one that cannot be read now.
     """
     units = {unit.path: unit for unit in before}
-    found = []
     for path in sorted(folder.glob("*.h5")):
         try:
-            found.append(units.get(path) or Unit(path))
+            yield units.get(path) or Unit(path)
         except AnotherVersion as error:
             raise FeatureFileError(
                 f"{folder}: unfinished work of another version of headstart ({error.versions}); "
@@ -157,7 +164,6 @@ def verified(folder: Path, before: Iterable[Unit] = ()) -> list[Unit]:
             raise
         except FeatureFileError:
             continue
-    return sorted(found, key=lambda unit: unit.turn)
 
 
 def of_files(

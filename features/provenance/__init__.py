@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
-from collections.abc import Mapping
-from typing import Final
+from typing import Any, ClassVar, Final, TypeAlias
 
-from ..errors import FeatureFileError
-from ..layout import FEATURE_DTYPES
+from numpy.typing import NDArray
 
+from .given import GIVEN as GIVEN
+from .given import Given as Given
+from .recorded import Recorded, parsed
+
+IMAGES: Final = "images"
 INT8: Final = "int8"
 PRECISIONS: Final = ("f32", "bf16", INT8)
 """Arithmetic that a backbone can run in; in int8 its graph is one of its own."""
 
 MOST_PIXELS: Final = 1 << 12
 """Side of a square input: eight times what the largest backbone was trained on (480)."""
-_MOST_NUMBERS: Final = 1 << 24
-"""In a vector: more than any backbone gives."""
-_LONGEST: Final = 1000  # characters of a text; those in use have up to about 120
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
-class Provenance:
-    """How the vectors of a feature file were computed.
+class Provenance(Recorded):
+    """How the vectors of images were computed, by a backbone of ours: the kind ``images``.
 
     Two files may be compared, joined or scored by the same head only if their provenances are
     equal. The engine that ran the graph is not part of it: engines must agree within tolerance,
@@ -32,6 +30,8 @@ class Provenance:
 
     Attributes
     ----------
+    kind : str
+        ``"images"``.
     backbone : str
         Name in ``keras.applications``.
     weights_digest : str
@@ -59,6 +59,7 @@ class Provenance:
         Raised by hand when decoding or resizing changes the pixels of any image.
     """
 
+    kind: str = IMAGES
     backbone: str
     weights_digest: str
     pooling: str
@@ -72,70 +73,64 @@ class Provenance:
     dtype: str
     preprocessing_version: int
 
+    RANGES: ClassVar = {**Recorded.RANGES, "size": MOST_PIXELS}
+    CHOICES: ClassVar = {**Recorded.CHOICES, "kind": (IMAGES,), "precision": PRECISIONS}
+
     def __repr__(self) -> str:
         return (
             f"Provenance({self.backbone} at {self.size} px, {self.precision}, {self.fit}, "
             f"{self.dtype}, weights {self.weights_digest[:8]}...)"
         )
 
-    def to_json(self) -> str:
-        """Canonical JSON: sorted keys, no spaces, ASCII; equal provenances give equal bytes."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
-
-    @classmethod
-    def from_json(cls, text: str) -> Provenance:
-        """Read what `to_json` wrote.
-
-        Raises
-        ------
-        FeatureFileError
-            If a field is missing, unknown, of the wrong type or out of range.
-        """
-        try:
-            return cls.checked(json.loads(text))
-        except (ValueError, RecursionError) as error:
-            raise FeatureFileError(f"the recorded provenance cannot be read: {error}") from error
-
-    @classmethod
-    def checked(cls, values: object) -> Provenance:
-        """Take fields that were read from a file of anybody's.
-
-        Raises
-        ------
-        FeatureFileError
-            As `from_json` does.
-        """
-        fault = _fault(values, {field.name: str(field.type) for field in dataclasses.fields(cls)})
-        if fault:
-            raise FeatureFileError(f"the recorded provenance cannot be read: {fault}")
-        return cls(**values)  # type: ignore[arg-type]
+    @property
+    def maker(self) -> str:
+        """What made the vectors, in a few words."""
+        return f"{self.backbone} at {self.size} px"
 
     @property
-    def fingerprint(self) -> str:
-        """SHA-256 of the canonical JSON (hexadecimal)."""
-        return hashlib.sha256(self.to_json().encode("ascii")).hexdigest()
+    def role(self) -> str:
+        """What `maker` is."""
+        return "backbone"
+
+    @property
+    def noun(self) -> str:
+        """What a row is of."""
+        return "image"
+
+    @property
+    def remedy(self) -> str:
+        """What to do where a file does not fit a head of such vectors."""
+        return (
+            "Extract the images again with the settings and library versions of the head "
+            "(`headstart info HEAD`), or train a head on this file."
+        )
+
+    def takes(self, canary: NDArray[Any]) -> bool:
+        """Whether (C, D) vectors of test images can be of this provenance."""
+        return len(canary) > 0 and super().takes(canary)
+
+    @property
+    def graph_digest(self) -> str:
+        """SHA-256 of the quantised graph that a file of such vectors carries; "" if it has none."""
+        return self.weights_digest if self.precision == INT8 else ""
 
 
-def _fault(values: object, fields: Mapping[str, str]) -> str:
-    """Why values cannot be a provenance with these fields (name -> type); "" if they can."""
-    if not isinstance(values, dict):
-        return f"it is a {type(values).__name__}, not an object"
-    wrong = [str(name) for name in values.keys() ^ fields.keys()]
-    if wrong:
-        return f"fields are missing or unknown: {_short(', '.join(sorted(wrong)))}"
-    for name, kind in fields.items():
-        if type(values[name]).__name__ != kind:
-            return f"{name} should be {kind}, received {_short(repr(values[name]))}"
-        if kind == "str" and len(values[name]) > _LONGEST:
-            return f"{name} has {len(values[name])} characters"
-    for name, most in (("size", MOST_PIXELS), ("dimension", _MOST_NUMBERS)):
-        if not 0 < values[name] <= most:
-            return f"{name} should be 1 to {most}, received {_short(str(values[name]))}"
-    for name, choices in (("precision", PRECISIONS), ("dtype", FEATURE_DTYPES)):
-        if values[name] not in choices:
-            return f"{name} should be {' or '.join(choices)}, received {_short(values[name])}"
-    return ""
+Made: TypeAlias = Provenance | Given
+"""How vectors were made: a kind of provenance."""
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= 80 else text[:77] + "..."
+def read(text: str) -> Made:
+    """The provenance, of either kind, that `to_json` wrote.
+
+    Raises
+    ------
+    FeatureFileError
+        If a field is missing, unknown, of the wrong type or out of range.
+    """
+    return checked(parsed(text))
+
+
+def checked(values: object) -> Made:
+    """Fields of either kind that were read from a file of anybody's; errors as of `read`."""
+    kind = values.get("kind") if isinstance(values, dict) else None
+    return Given.checked(values) if kind == GIVEN else Provenance.checked(values)

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import itertools
 import os
 import re
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from ..opening import opened, origin_of, text_attribute, whole
 from ..origin import INT8, HasOrigin, Origin
 from ..provenance.graph import Graph, at_home
 from ..records import AGAIN, Key, SeenFile, keys, seen_files
+from .picked import picked
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +113,7 @@ class FeatureStore(HasOrigin):
         self._state = durable.state(self.path)
         with opened(self.path, layout.FORMAT) as file:
             self.origin: Origin = at_home(origin_of(file, self.name), self.url or self.path)
-            quantised = self.provenance.precision == INT8
+            quantised = bool(self.provenance.graph_digest)
             if (layout.GRAPH in file) != quantised:
                 what = (
                     "its quantised backbone is missing"
@@ -126,11 +126,13 @@ class FeatureStore(HasOrigin):
                 )
             if text_attribute(file, layout.FINGERPRINT_ATTRIBUTE) != self.fingerprint:
                 raise FeatureFileError(f"{path}: damaged: fingerprint and provenance disagree")
+            self.has_texts = layout.TEXTS in file
             self.content_digest = text_attribute(file, layout.CONTENT_DIGEST_ATTRIBUTE)
             features = file[layout.FEATURES]
             self._rows, self.dimension = features.shape
             stored = self.dimension, features.dtype
-            uneven = [name for name in layout.PER_ROW if len(file[name]) != self._rows]
+            every = (*layout.PER_ROW, *([layout.TEXTS] if self.has_texts else []))
+            uneven = [name for name in every if len(file[name]) != self._rows]
         if not re.fullmatch("[0-9a-f]{64}", self.content_digest):
             raise FeatureFileError(f"{path}: damaged: it has no content digest")
         if uneven:
@@ -167,11 +169,11 @@ class FeatureStore(HasOrigin):
     def _repr_html_(self) -> str:
         made = self.provenance
         rows = [
-            ("images", f"{self.images:,} ({len(self):,} rows)"),
+            (f"{made.noun}s", f"{self.images:,} ({len(self):,} rows)"),
             ("skipped", f"{len(self.skipped_files):,}"),
             ("numbers of a vector", f"{self.dimension:,}"),
             (count(len(self.label_names), "label"), listed(self.label_names)),
-            ("backbone", f"{made.backbone} at {made.size} px"),
+            (made.role, made.maker),
             ("source", str(self.environment.get("source", ""))),
         ]
         if self.group_names:
@@ -202,6 +204,13 @@ class FeatureStore(HasOrigin):
     """(N, 32) uint8: SHA-256 of each image file's bytes."""
     stats = _dataset(layout.STATS)
     """(N,) records of size (bytes), mtime_ns, width and height (pixels, upright)."""
+
+    @once
+    def texts(self) -> list[str]:
+        """N texts, what each example is for people to read, "" for none; [] if there are none."""
+        if not self.has_texts:
+            return []
+        return [text.decode("utf-8") for text in self.read(layout.TEXTS).tolist()]
 
     @once
     def paths(self) -> list[str]:
@@ -246,11 +255,12 @@ class FeatureStore(HasOrigin):
         FeatureFileError
             If it is missing or damaged.
         """
-        if self.provenance.precision != INT8:
+        digest = self.provenance.graph_digest
+        if not digest:
             return None
         packed = self.read(layout.GRAPH).tobytes()
         try:
-            return Graph.unpacked(packed, self.provenance.weights_digest)
+            return Graph.unpacked(packed, digest)
         except FeatureFileError as error:
             raise FeatureFileError(
                 f"{self.name}: damaged: its quantised backbone cannot be used: {error}; put a "
@@ -272,18 +282,7 @@ class FeatureStore(HasOrigin):
     def read_features(self, rows: NDArray[np.intp]) -> NDArray[np.floating]:
         """The vectors of `rows` (increasing, no row twice), without reading all the others."""
         with self._opened() as file:
-            features = file[layout.FEATURES]
-            if int(rows[-1]) - int(rows[0]) < len(rows):
-                span: NDArray[np.floating] = features[int(rows[0]) : int(rows[-1]) + 1]
-                return span
-            # HDF5 picks single rows slowly, and reads whole chunks whatever is picked from them.
-            picked = np.empty((len(rows), self.dimension), features.dtype)
-            chunks = rows // features.chunks[0]
-            starts = np.flatnonzero(np.diff(chunks, prepend=-1))
-            for start, end in itertools.pairwise([*starts.tolist(), len(rows)]):
-                own = rows[start:end]
-                picked[start:end] = features[int(own[0]) : int(own[-1]) + 1][own - own[0]]
-            return picked
+            return picked(file[layout.FEATURES], rows)
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[h5py.File]:

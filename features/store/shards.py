@@ -68,6 +68,7 @@ class Shards(FeatureStore):
             first.origin.called(self.name, first.origin.remedy), environment=environment
         )
         self._rows = sum(map(len, self._stores))
+        self.has_texts = all(one.has_texts for one in self._stores)
         self.dimension = first.dimension
         digest = ArrayDigest()
         for store in self._stores:
@@ -157,7 +158,7 @@ def _require_all(name: str, every: list[str]) -> None:
 
 def _require_alike(first: FeatureStore, other: FeatureStore) -> None:
     remedy = "Shards of one file are extracted with the same settings"
-    if first.provenance.precision == INT8:
+    if first.provenance.graph_digest:
         remedy += f", in {INT8} with --weights {first.name}"
     remedy += "; make one of the two again."
     first.origin.called(first.name, remedy).require(other.origin)

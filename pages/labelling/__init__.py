@@ -12,7 +12,7 @@ from typing import Final
 
 from ...features.errors import HeadstartError, SourceError, count
 from ...features.store import FeatureStore
-from ..pictures import Missing, Pictures
+from ..pictures import Missing, Shown, Texts, shown
 from .journal import Journal
 from .labels import checked_classes
 from .server import Server, listen, require_web
@@ -79,7 +79,7 @@ def label(
     named = checked_classes(classes)
     path = Path(out)
     where = None if images is None else os.fspath(images)
-    pictures = Pictures(store, where)
+    pictures = shown(store, where)
     journal_path = require_table(path, store, pictures.source)
     _require_images(store, pictures)
     listening = listen(port)
@@ -112,15 +112,16 @@ def label(
 
 
 def _tell(session: Session, told: Callable[[str], None]) -> None:
-    state = session.state()
+    state, noun = session.state(), session.store.provenance.noun
     labelled = state["images"] - state["unlabelled"]
     told(
-        f"{session.store.name}: {count(state['images'], 'image')}, {labelled:,} with a label; "
+        f"{session.store.name}: {count(state['images'], noun)}, {labelled:,} with a label; "
         f"labels are kept in {session.journal.path}"
     )
     if not state["unlabelled"]:
         told(
-            "note: every image has a label; the queue `suspects` has those whose label looks wrong"
+            f"note: every {noun} has a label; the queue `suspects` has those whose label looks "
+            f"wrong"
         )
 
 
@@ -137,8 +138,10 @@ def _end(site: Site, told: Callable[[str], None]) -> None:
         told(f"stopped; the labels are in {session.journal.path}, and the same command goes on")
 
 
-def _require_images(store: FeatureStore, pictures: Pictures) -> None:
+def _require_images(store: FeatureStore, pictures: Shown) -> None:
     """See that some image is where it should be: without any there is nothing to look at."""
+    if isinstance(pictures, Texts):
+        return
     step = max(1, len(store) // _LOOKED_FOR)
     reason = ""
     for row in range(0, len(store), step):

@@ -17,6 +17,8 @@ from .journal import Event, Journal, labels_event
 LONGEST: Final = 200
 """Characters of a class that is given here; those of a file may be longer."""
 MOST_CLASSES: Final = 10_000
+_LONGEST_SHOWN: Final = 300
+"""Characters of a name that the page gets: it tells images and classes by their numbers."""
 
 RECENT: Final = 200
 """Drawn images that the estimate is of, the last ones: a head of long ago says little of that of
@@ -263,6 +265,13 @@ def checked_classes(classes: Iterable[str] | str | None) -> list[str]:
     if len(found) > MOST_CLASSES:
         raise HeadstartError(f"classes: {len(found):,} of them; at most {MOST_CLASSES:,}")
     return found
+
+
+def in_line(name: str) -> str:
+    """A name or a text as the page shows it: of one line, and written in one direction."""
+    name = " ".join(name.split("\n"))
+    short = name if len(name) <= _LONGEST_SHOWN else name[: _LONGEST_SHOWN - 1] + "…"
+    return printable(short)
 
 
 def _mixed(digests: NDArray[np.uint8]) -> NDArray[np.uint64]:

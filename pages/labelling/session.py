@@ -9,19 +9,18 @@ from numpy.typing import NDArray
 
 from ...classify.scores.intervals import in_percent
 from ...classify.studies.learner import Beliefs, Doubts
-from ...features.errors import FeatureFileError, HeadstartError, WrongUsage, printable
+from ...features.errors import FeatureFileError, HeadstartError, WrongUsage
 from ...features.store import FeatureStore
+from ..pictures import texts_of
 from . import queues
 from .findings import BELIEFS, DOUBTS, GROUPS, PLACES, STRANGENESS, Findings
 from .journal import Journal
-from .labels import MOST_CLASSES, Labels, checked_class
+from .labels import MOST_CLASSES, Labels, checked_class, in_line
 
 MOST_TOLD: Final = 2000
 """Images that one answer has."""
 DIGITS: Final = 12
 """Of a digest, that the page gets."""
-_LONGEST: Final = 300
-"""Characters of a name that the page gets: it tells images and classes by their numbers."""
 
 _NEEDED: Final = {
     "uncertain": (BELIEFS,),
@@ -74,6 +73,7 @@ class Session:
         )
         self._stopped = False
         self._searched: list[str] | None = None
+        self._texts = texts_of(store)
 
     def stop(self) -> None:
         """End it, and let another process have the journal."""
@@ -99,8 +99,8 @@ class Session:
                     f"images drawn at random (◇) were predicted right before they had a label"
                 )
             return {
-                "file": _shown(self.store.path.name),
-                "classes": [_shown(name) for name in labels.names],
+                "file": in_line(self.store.path.name),
+                "classes": [in_line(name) for name in labels.names],
                 "counts": labels.counts(),
                 "images": len(labels.codes),
                 "unlabelled": int(np.count_nonzero(labels.codes < 0)),
@@ -268,7 +268,7 @@ class Session:
             told = {
                 "image": image,
                 "digest": labels.digests[image][:DIGITS],
-                "path": _shown(self.paths[image]),
+                "path": in_line(self.paths[image]),
                 "label": int(labels.codes[image]),
                 "drawn": draws and labels.is_drawn(image, queue),
             }
@@ -282,19 +282,18 @@ class Session:
                 told["confidence"] = round(float(beliefs.confidence[image]), 4)
             if groups is not None:
                 told["group"] = int(groups[image])
+            if self._texts is not None:
+                told["text"] = in_line(self._texts.text(int(self.rows[image])))
             yield told
 
     def _matching(self, search: str) -> NDArray[np.bool_]:
         """(M,): which images have a text in their path or in the name of their class."""
         wanted = search.strip().casefold()
         if self._searched is None:
-            self._searched = [path.casefold() for path in self.paths]
+            texts = self.store.texts if self._texts else []
+            said = [texts[row] for row in self.rows.tolist()] if texts else [""] * len(self.paths)
+            both = zip(self.paths, said, strict=True)
+            self._searched = [f"{path}\n{text}".casefold() for path, text in both]
         named = [wanted in name.casefold() for name in self.labels.names]
         has = np.array([*named, False])[self.labels.codes]
         return np.asarray(has | np.array([wanted in path for path in self._searched]))
-
-
-def _shown(name: str) -> str:
-    """A name as the page shows it: of one line, and written in one direction."""
-    short = name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
-    return printable(short)

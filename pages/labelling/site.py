@@ -14,7 +14,7 @@ from typing import Any, Final
 from ...features.errors import HeadstartError, WrongUsage, count, listed
 from ...features.layout import TEST
 from ...features.store.shards import Shards
-from ..pictures import Missing, Pictures
+from ..pictures import Missing, Shown, Texts, shown
 from .jobs import Jobs, bring_apart, train_apart
 from .session import DIGITS, MOST_TOLD, Session
 from .table import extract_command, write_labels
@@ -70,7 +70,7 @@ class Site:
         The source where the user said that the images are now.
     """
 
-    def __init__(self, session: Session, pictures: Pictures, out: Path, images: str | None) -> None:
+    def __init__(self, session: Session, pictures: Shown, out: Path, images: str | None) -> None:
         self.session, self.pictures, self.out = session, pictures, out
         self._images = images
         self._may_replace = False
@@ -126,6 +126,8 @@ class Site:
     def image(self, image: int, side: int, digest: str = "") -> Answer:
         """A thumbnail of an image by its number; 404 and the reason if it cannot be shown.
 
+        Of an example that is no image it is the text.
+
         With the digest in its address a browser may keep it: that of another image is another one.
         """
         if not 0 <= image < len(self.session.rows) or side not in SIDES:
@@ -138,8 +140,9 @@ class Site:
             try:
                 data = self.pictures.thumbnail(int(self.session.rows[image]), side)
             except Missing as error:
+                status = 200 if isinstance(self.pictures, Texts) else 404
                 reason = str(error).encode("utf-8", "replace")
-                return Answer(reason, "text/plain; charset=utf-8", 404)
+                return Answer(reason, "text/plain; charset=utf-8", status)
             with self._lock:
                 if side == SIDES[0]:
                     self._held[image, side] = data
@@ -154,7 +157,8 @@ class Site:
         store, given = session.store, session.given()
         notes = write_labels(self.out, store, session.rows, self.pictures.source, given)
         labelled = sum(map(bool, given))
-        said = f"{count(labelled, 'label')} of {count(len(given), 'image')} written to {self.out}"
+        of = count(len(given), store.provenance.noun)
+        said = f"{count(labelled, 'label')} of {of} written to {self.out}"
         return {"said": "; ".join([said, *notes]), "command": extract_command(store, self.out)}
 
     def _about(self) -> dict[str, Any]:
@@ -250,7 +254,7 @@ class Site:
             session.reopened()
         except HeadstartError as error:
             raise HeadstartError(f"{said}; {error}") from error
-        self.pictures = Pictures(session.store, self._images)
+        self.pictures = shown(session.store, self._images)
         return said
 
 

@@ -18,7 +18,9 @@ from ...extract.sources.listing import Listing
 from ...features import durable
 from ...features.durable.table import write_csv
 from ...features.errors import HeadstartError, SourceError, count
+from ...features.journal.writing import relabel
 from ...features.layout import NO_GROUP, SPLIT_NAMES
+from ...features.provenance import Given
 from ...features.store import FeatureStore
 from ..commands import extract_words
 from ..pictures import found_again, is_same
@@ -64,6 +66,9 @@ def write_labels(
         If the images are no files of their own, which a manifest cannot name; if most are gone; if
         it cannot be written.
     """
+    if isinstance(store.provenance, Given):
+        write_csv(out, _columns(store, rows, labels))
+        return []
     found = _references(source)
     odd = next((one for one in found.values() if type(one) is not ImageReference), None)
     if odd is not None:
@@ -99,6 +104,21 @@ def write_labels(
     return [*notes, _without_label(changed)] if changed else notes
 
 
+def _columns(
+    store: FeatureStore, rows: NDArray[np.intp], labels: Sequence[str]
+) -> dict[str, list[str]]:
+    """The columns of a list of examples that are no images."""
+    every = rows.tolist()
+    columns = {"id": [store.paths[row] for row in every], "label": list(labels)}
+    columns["split"] = [_split(store, row) for row in every]
+    if store.group_names:
+        names = [*store.group_names, ""]  # NO_GROUP is the last
+        columns["group"] = [names[store.groups[row]] for row in every]
+    if store.has_texts:
+        columns["text"] = [store.texts[row] for row in every]
+    return columns
+
+
 def _are(paths: Sequence[str], which: str, what: str) -> str:
     are = "is" if len(paths) == 1 else "are"
     return f"{count(len(paths), 'image')} {which}, first {paths[0]}, {are} {what}"
@@ -123,7 +143,12 @@ def _split(store: FeatureStore, row: int) -> str:
 
 
 def extract_command(store: FeatureStore, out: Path) -> str:
-    """The command that brings the labels of a manifest into the file that they are of."""
+    """The command that brings the labels of a manifest into the file that they are of, if any.
+
+    Given vectors lie in no order that the list has.
+    """
+    if isinstance(store.provenance, Given):
+        return ""
     return " ".join(["headstart", "extract", *extract_words(store, out)])
 
 
@@ -133,6 +158,8 @@ def bring(path: Path, source: str, labels: Mapping[bytes, str]) -> str:
     Images of the source that the file does not know stay out, so that nothing is embedded.
     """
     store = FeatureStore(path)
+    if isinstance(store.provenance, Given):
+        return _brought(relabel(store, {one: label or None for one, label in labels.items()}), 0)
     listing = scan(source)
     skipped = {file.path for file in store.skipped_files}
     found = {image.path: image for image in listing}
@@ -170,13 +197,15 @@ def bring(path: Path, source: str, labels: Mapping[bytes, str]) -> str:
     kept: Listing = dataclasses.replace(listing, images=images, notes=(), label_notes=())
     embedding = Embedding.of(store.origin)
     sealed = run(embedding, kept, path, seen=lambda _: None)
+    said = _brought(sealed, sealed.summary.embedded)
+    return "; ".join([said, _without_label(changed)] if changed else [said])
+
+
+def _brought(sealed: FeatureStore, embedded: int) -> str:
     labelled = int(np.count_nonzero((sealed.labels >= 0) & (sealed.views == 0)))
-    embedded = sealed.summary.embedded
-    said = [
-        f"{count(labelled, 'label')} of {count(sealed.images, 'image')} are in {path.name} now",
-        f"{count(embedded, 'changed image')} embedded" if embedded else "nothing was embedded",
-    ]
-    return "; ".join([*said, _without_label(changed)] if changed else said)
+    of = count(sealed.images, sealed.provenance.noun)
+    anew = f"{count(embedded, 'changed image')} embedded" if embedded else "nothing was embedded"
+    return f"{count(labelled, 'label')} of {of} are in {sealed.path.name} now; {anew}"
 
 
 def train_head(path: Path, out: Path) -> str:

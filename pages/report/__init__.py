@@ -79,7 +79,7 @@ def report(
         As of `headstart.classify.review`.
     """
     # Here, so that commands that make no report need not wait for what reads images.
-    from ..pictures import Pictures
+    from ..pictures import Texts, shown
     from . import making
     from .atlas import HEIGHT, WIDTH
     from .confusion import WRITTEN
@@ -90,7 +90,7 @@ def report(
 
     path = Path(out)
     require_report(path, store.path, *([] if saved is None else [saved]))
-    pictures = Pictures(store, images)
+    pictures = shown(store, images)
     found = review(head, store)
     contents = Contents(found, store)
     thumbs = Thumbnails.of(pictures, contents.wishes())
@@ -104,6 +104,8 @@ def report(
             "names": found.names,
             "of": contents,
             "thumbs": thumbs,
+            "noun": store.provenance.noun,
+            "pictured": not isinstance(pictures, Texts),
             "standings": standings,
             "reliability": reliability(found.scores),
             "learning": None if found.curve is None else learning(found.curve),

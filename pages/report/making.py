@@ -6,9 +6,10 @@ from typing import Any, Final
 
 from ...classify import Head
 from ...classify.heads import RECIPES
+from ...features.provenance import Given
 from ...features.provenance.graph import QUANTISED
 from ...features.store import FeatureStore
-from ..commands import extract_words, quoted
+from ..commands import made_by, quoted
 
 _UNSAVED: Final = "HEAD.joblib"
 _ALL: Final = "all"
@@ -29,8 +30,7 @@ def commands(
     """
     file, head_file = quoted(store.name), quoted(_UNSAVED if saved is None else saved)
     elsewhere = [] if images is None else ["--images", quoted(images)]
-    source = str(store.environment.get("source") or "SOURCE")
-    lines = [["extract", *extract_words(store, source)]]
+    lines = [words] if (words := made_by(store)) else []
     own = head.training_digest == store.content_digest
     train = ["train", file, "-o", head_file, *_training_options(head, chosen=chosen)]
     if own and chosen:
@@ -49,6 +49,8 @@ def notes(head: Head, store: FeatureStore, saved: str | os.PathLike[str] | None)
         said.append("The head was trained on another feature file, or before this one changed.")
     elif head.name not in RECIPES:
         said.append(f"The head is a {head.name} that was given to train() in Python.")
+    if not made_by(store):
+        said.append(f"{store.name} was made in Python, of vectors that were given.")
     if saved is None:
         said.append(f"{_UNSAVED} stands for the file of the head, which was not named.")
     return said
@@ -57,13 +59,18 @@ def notes(head: Head, store: FeatureStore, saved: str | os.PathLike[str] | None)
 def facts(head: Head, store: FeatureStore) -> Iterator[tuple[str, str]]:
     """What is recorded of images, features and head."""
     made, environment = store.provenance, store.environment
-    yield "Images", f"{store.images:,} from {environment.get('source') or 'an unknown source'}"
+    what, each = ("Examples", "each") if isinstance(made, Given) else ("Images", "an image")
+    yield what, f"{store.images:,} from {environment.get('source') or 'an unknown source'}"
     yield "Extracted", str(environment.get("extracted") or "")
     yield "Feature file", f"{store.name}, content SHA-256 {store.content_digest}"
-    yield "Backbone", f"{made.backbone} at {made.size} px, {made.dimension:,} numbers an image"
-    yield "Weights", _weights(environment.get("weights", {}), made.weights_digest)
-    yield "Pixels", f"{made.fit}, {made.resize}; {made.decode}"
-    yield "Arithmetic", f"{made.precision}, stored as {made.dtype}"
+    yield made.role.capitalize(), f"{made.maker}, {made.dimension:,} numbers {each}"
+    if isinstance(made, Given):
+        yield "Settings", f"{made.settings}, SHA-256 {made.settings_digest}; as they were stated"
+        yield "Arithmetic", f"stored as {made.dtype}"
+    else:
+        yield "Weights", _weights(environment.get("weights", {}), made.weights_digest)
+        yield "Pixels", f"{made.fit}, {made.resize}; {made.decode}"
+        yield "Arithmetic", f"{made.precision}, stored as {made.dtype}"
     if store.augmentation.views > 1:
         changed = store.augmentation
         yield "Views", f"{changed.views} of each image ({changed.of}): {changed.changes}"

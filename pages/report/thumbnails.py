@@ -5,18 +5,21 @@ import collections
 import dataclasses
 import functools
 import io
+import itertools
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from ...features.journal.progress import step
-from ..pictures import Missing, Pictures
+from ..pictures import Missing, Shown, Texts
 
 SIDE: Final = 128
 ROOM: Final = 3_000_000
 """Bytes of all thumbnails as they stand in the page: a mail takes it, and a telephone opens it."""
 MOST: Final = 900
 """Thumbnails: to read and to decode more takes longer than to train."""
+TEXTS: Final = 6000
+"""Of examples that are no images, with up to 512 bytes each."""
 _THREADS: Final = 8
 _AT_ONCE: Final = 64
 
@@ -51,12 +54,17 @@ class Thumbnails:
 
     made: dict[Wish, Thumbnail]
     missing: dict[Wish, str]
+    texts: dict[int, str] = dataclasses.field(default_factory=dict)
+    """What stands in place of images, where examples are none."""
 
     @classmethod
     def of(
-        cls, pictures: Pictures, wishes: Iterable[Wish], room: int = ROOM, most: int = MOST
+        cls, pictures: Shown, wishes: Iterable[Wish], room: int = ROOM, most: int = MOST
     ) -> "Thumbnails":
         """Make as many as there is room for, the first wishes first; a wish counts once."""
+        if isinstance(pictures, Texts):
+            rows = dict.fromkeys(wish for wish in wishes if isinstance(wish, int))
+            return cls({}, {}, {row: pictures.text(row) for row in itertools.islice(rows, TEXTS)})
         made: dict[Wish, Thumbnail] = {}
         missing: dict[Wish, str] = {}
         ordered = list(dict.fromkeys(wishes))
@@ -79,7 +87,7 @@ class Thumbnails:
 
     def has(self, wish: Wish) -> bool:
         """Whether something is known of it: what it looks like, or why that cannot be seen."""
-        return wish in self.made or wish in self.missing
+        return wish in self.made or wish in self.missing or wish in self.texts
 
     @property
     def reasons(self) -> dict[str, int]:
@@ -88,7 +96,7 @@ class Thumbnails:
         return dict(collections.Counter(rows).most_common())
 
 
-def _made(pictures: Pictures, wish: Wish) -> bytes | str:
+def _made(pictures: Shown, wish: Wish) -> bytes | str:
     """A WebP file, or why there is none."""
     try:
         if isinstance(wish, tuple):

@@ -55,11 +55,11 @@ class Roles(NamedTuple):
 
 def understood(rows: Table, columns: Mapping[str, str]) -> tuple[Roles, Table, list[str]]:
     """Which columns are what; and the table itself, whose first line may be a row."""
-    _require_text(rows)
+    require_text(rows)
     bare = None if columns else _without_names(rows)
     if bare is not None:
         return bare
-    path = _column(rows, "path", columns.get("path"))
+    path = column_of(rows, "path", columns.get("path"))
     if path is None and not rows.columns:
         raise SourceError(f"{rows.name}: the list is empty")
     if path is None:
@@ -70,9 +70,9 @@ def understood(rows: Table, columns: Mapping[str, str]) -> tuple[Roles, Table, l
         )
     split, rows, notes = _split_column(rows, path, columns.get("split"))
     named = "label" in columns
-    label = _column(rows, "label", columns["label"], (path, split)) if named else None
-    group = _column(rows, "group", columns.get("group"), (path, split, label))
-    label = label if named else _column(rows, "label", None, (path, split, group))
+    label = column_of(rows, "label", columns["label"], (path, split)) if named else None
+    group = column_of(rows, "group", columns.get("group"), (path, split, label))
+    label = label if named else column_of(rows, "label", None, (path, split, group))
     if label is None and "group" not in columns:
         group = None  # it may be the label
     taken = (path, split, group)
@@ -128,7 +128,8 @@ def without_groups(names: Sequence[str], columns: Mapping[str, str]) -> list[str
     return [name for name in rest if plain(name) not in USUAL["group"]] or rest
 
 
-def _require_text(rows: Table) -> None:
+def require_text(rows: Table) -> None:
+    """Refuse a name of a column whose bytes are no UTF-8."""
     for name in rows.columns:
         try:
             name.encode()
@@ -140,7 +141,7 @@ def _require_text(rows: Table) -> None:
 
 
 def _split_column(rows: Table, path: int, given: str | None) -> tuple[int | None, Table, list[str]]:
-    split = _column(rows, "split", given, but=(path,))
+    split = column_of(rows, "split", given, but=(path,))
     if split is None or given is not None or plain(rows.columns[split]) == "split":
         return split, rows, []
     # Others than split itself mean many things: the set of a card, the phase of the moon.
@@ -166,9 +167,22 @@ def _doubtful(rows: Table, label: int, rest: Sequence[int]) -> bool:
     return bool(others) and (plain(rows.columns[label]) not in certain or others <= {*certain})
 
 
-def _column(
-    rows: Table, role: str, given: str | None, but: Sequence[int | None] = ()
+def column_of(
+    rows: Table,
+    role: str,
+    given: str | None,
+    but: Sequence[int | None] = (),
+    usual: Mapping[str, Sequence[str]] = USUAL,
 ) -> int | None:
+    """The place of the column that has a role: the one `given`, or one that is called so usually.
+
+    It is none of those that are left out by `but`; None if there is none.
+
+    Raises
+    ------
+    SourceError
+        If there is none of the name that is given, or two.
+    """
     names = [plain(name) for name in rows.columns]
     if given is not None:
         exact = [place for place, name in enumerate(rows.columns) if name == given]
@@ -183,11 +197,11 @@ def _column(
     else:
         free = [name for place, name in enumerate(names) if place not in but]
         # A y beside an x is a place in the image.
-        usual = next(
-            (name for name in USUAL[role] if name in free and not (name == "y" and "x" in names)),
+        known = next(
+            (name for name in usual[role] if name in free and not (name == "y" and "x" in names)),
             None,
         )
-        exact = [place for place, name in enumerate(names) if name == usual and place not in but]
+        exact = [place for place, name in enumerate(names) if name == known and place not in but]
     if len(exact) > 1:
         raise SourceError(
             f"{rows.name}: two columns are called {rows.columns[exact[0]]!r}, and nothing says "

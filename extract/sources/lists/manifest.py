@@ -127,12 +127,7 @@ def listed(
     images: dict[bytes, tuple[ImageReference, str]] = {}
     again = 0
     for where, cells in rows.rows:
-        if len(cells) > len(rows.columns):
-            raise SourceError(
-                f"{rows.name}, {where}: {len(cells)} columns, where the first line has "
-                f"{len(rows.columns)}; a cell with a separator in it is put in quotes"
-            )
-        image = _Row(rows, roles, where, cells).image(root)
+        image = Row(rows, roles, where, cells).image(root)
         before = images.setdefault(image.path, (image, where))
         if before[1] != where:
             if _said(before[0]) != _said(image):
@@ -198,38 +193,54 @@ def _said(image: ImageReference) -> tuple[str | None, str, str | None]:
     return image.label, image.split, image.group
 
 
-class _Row(NamedTuple):
+class Row(NamedTuple):
+    """A line of a list, read by what its columns are."""
+
     table: Table
     roles: Roles
     where: str
     cells: list[str]
 
     def image(self, root: Root) -> ImageReference:
+        """The image that it lists."""
+        self.require_even()
         path = self.cells[self.roles.path]
-        label, split = self.text(self.roles.label), self.text(self.roles.split)
-        if not path.strip() or "\0" in path + label:
+        if not path.strip() or "\0" in path + self.text(self.roles.label):
             raise self.wrong(self.roles.path, "the path is empty, or there is a NUL in the line")
         if len(os.fsencode(path)) > LONGEST_PATH:
             raise self.wrong(self.roles.path, f"a path of more than {LONGEST_PATH:,} bytes")
-        self._require_text(self.roles.label, label)
-        group = self._group()
+        label, group = self.label(), self.group()
         try:
-            image = root.reference(
-                path, unicodedata.normalize("NFC", label) or None, self._split(split)
-            )
+            image = root.reference(path, label, self.split())
         except LookupError as error:
             raise self.wrong(self.roles.path, str(error.args[0])) from None
         return image if group is None else dataclasses.replace(image, group=group)
 
-    def _group(self) -> str | None:
+    def require_even(self) -> None:
+        """Refuse a line with more cells than there are columns."""
+        if len(self.cells) > len(self.table.columns):
+            raise SourceError(
+                f"{self.table.name}, {self.where}: {len(self.cells)} columns, where the first line "
+                f"has {len(self.table.columns)}; a cell with a separator in it is put in quotes"
+            )
+
+    def label(self) -> str | None:
+        """Its label; None if it has none."""
+        said = self.text(self.roles.label)
+        self.require_text(self.roles.label, said)
+        return unicodedata.normalize("NFC", said) or None
+
+    def group(self) -> str | None:
+        """Its group; None if it has none."""
         said = self.text(self.roles.group)
-        self._require_text(self.roles.group, said)
+        self.require_text(self.roles.group, said)
         try:
             return group_of(said)
         except ValueError as error:
             raise self.wrong(self.roles.group, str(error)) from None
 
-    def _require_text(self, role: int | None, cell: str) -> None:
+    def require_text(self, role: int | None, cell: str) -> None:
+        """Refuse a cell whose bytes are no UTF-8."""
         try:
             cell.encode()
         except UnicodeEncodeError:
@@ -240,10 +251,12 @@ class _Row(NamedTuple):
             ) from None
 
     def text(self, role: int | None) -> str:
+        """The cell of a column, which may not be there."""
         return "" if role is None else self.cells[role].strip()
 
-    def _split(self, word: str) -> str:
-        role = self.roles.split
+    def split(self) -> str:
+        """Its split."""
+        role, word = self.roles.split, self.text(self.roles.split)
         split = tree.NO_SPLIT if role is None else split_of(self.table.columns[role], word)
         if split is None:
             raise self.wrong(
@@ -254,6 +267,7 @@ class _Row(NamedTuple):
         return split
 
     def wrong(self, role: int | None, what: str) -> SourceError:
+        """What to raise of a cell."""
         column = "" if role is None else f", column {self.table.columns[role]!r}"
         return SourceError(f"{self.table.name}, {self.where}{column}: {what}")
 

@@ -12,6 +12,14 @@ export function told(one) {
   return one.given === undefined && guess === one.label ? -1 : guess;
 }
 
+// An example that is no image, by its text.
+function read(text) {
+  const node = document.createElement("p");
+  node.className = "text";
+  node.textContent = text;
+  return node;
+}
+
 export class Grid {
   constructor(element, { names, onFocus, onMore }) {
     this.element = element;
@@ -146,7 +154,7 @@ export class Grid {
     picture.loading = "lazy";
     picture.decoding = "async";
     picture.width = picture.height = SIDE;
-    picture.src = image(one, SIDE);
+    if (one.text === undefined) picture.src = image(one, SIDE);
     picture.addEventListener("error", async () => {
       picture.hidden = true;
       const reason = document.createElement("p");
@@ -154,7 +162,8 @@ export class Grid {
       reason.textContent = await fetch(picture.src).then((found) => found.text(), () => "not shown");
       frame.append(reason);
     }, { once: true });
-    frame.append(picture);
+    if (one.text === undefined) frame.append(picture);
+    else frame.append(read(one.text));
     const label = document.createElement("bdi");
     label.className = "label";
     const line = document.createElement("div");

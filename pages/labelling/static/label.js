@@ -228,7 +228,16 @@ function look(one) {
   if (guess >= 0) parts.push(`looks like ${named(guess)}${one.given === undefined ? ` (${percent})` : ""}`);
   if (one?.drawn) parts.push("◇ drawn at random");
   $("belief").textContent = parts.join(" · ");
-  looking = setTimeout(() => enlarge(one ? image(one, large) : ""), 60);
+  if (one?.text === undefined) looking = setTimeout(() => enlarge(one ? image(one, large) : ""), 60);
+  else read(one.text);
+}
+
+// An example that is no image, by its text.
+function read(text) {
+  $("large").hidden = true;
+  $("large").removeAttribute("src");
+  $("missing").textContent = text;
+  $("missing").hidden = false;
 }
 
 function glance(point) {

@@ -8,12 +8,12 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 
-from ..features.errors import SourceError
-from ..features.journal.progress import step
-from .images.decode import Undecodable, decode
-from .sources import scan
-from .sources.image import ImageReference, Unreadable
-from .work.threads import Threads
+from ...features.errors import SourceError
+from ...features.journal.progress import step
+from ..images.decode import Undecodable, decode
+from ..sources import scan
+from ..sources.image import ImageReference, Unreadable
+from ..work.threads import Threads
 
 SIDE: Final = 16
 """Pixels a side: 768 numbers per image, as many as a small backbone gives."""
