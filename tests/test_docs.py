@@ -203,11 +203,13 @@ class Reader:
         if block.language == "python":
             text = "\n" * block.line + block.text
             exec(compile(text, block.where, "exec"), {"__name__": "__main__"})
-        elif block.marker in (UNTIL_CTRL_C, UNTIL_THE_END):
-            self.serve(block)
-        else:
-            for how, line in commands_of(block.text):
-                getattr(self, how)(re.sub(r"\b8000\b", self.port, line), block.where)
+            return
+        commands = commands_of(re.sub(r"\b8000\b", self.port, block.text))
+        serves = commands.pop()[1] if block.marker else None
+        for how, line in commands:
+            getattr(self, how)(line, block.where)
+        if serves:
+            self.serve(serves, block)
 
     def headstart(self, line, where):
         done = self.cli(*shlex.split(line, comments=True)[1:])
@@ -227,9 +229,9 @@ class Reader:
     def tests(self, line, where):
         """They run already."""
 
-    def serve(self, block):
+    def serve(self, line, block):
         """Start what serves until Ctrl-C, and go on when it has said where."""
-        words = shlex.split(re.sub(r"\b8000\b", self.port, block.text), comments=True)
+        words = shlex.split(line, comments=True)
         errors = self.folder.parent / "errors.txt"
         server = self.left_open.enter_context(
             subprocess.Popen(

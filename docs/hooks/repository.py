@@ -51,7 +51,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     """Add what is in the navigation or linked to, and lies elsewhere than in docs/."""
     named = set(_named(config.nav))
-    waiting = [_home(file) for file in files.documentation_pages()]
+    waiting = [_home(file) for file in files.documentation_pages() if not file.generated_by]
     waiting += [name for name in named if name not in files.src_uris and (ROOT / name).is_file()]
     for name in waiting:  # which grows
         place = _place(name)
