@@ -152,6 +152,8 @@ def folder(tmp_path, monkeypatch, write_image):
         (commands / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {how} "$@"\n')
         (commands / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{commands}{os.pathsep}{os.environ['PATH']}")
+    (commands / ".curlrc").write_text("fail\n")  # an answer that is an error is one
+    monkeypatch.setenv("CURL_HOME", str(commands))
     monkeypatch.setenv("PYTHONIOENCODING", "utf-8")
     monkeypatch.chdir(here)
     return here
@@ -181,13 +183,13 @@ def commands_of(text):
 
 
 def requirements():
-    """What may be installed, as it has to be written."""
+    """What may be installed, as it has to be written: what pyproject.toml names, or .ci/run."""
     extras = PROJECT["optional-dependencies"]
     known = set(PROJECT["dependencies"]).union(*extras.values())
     for where in (".", "headstart"):
         known |= {where} | {f"{where}[{extra}]" for extra in extras}
     bare = {re.split(r"[<>=\[]", one)[0] for one in known if not one.startswith("headstart[")}
-    return known | bare
+    return known | bare | set((ROOT / ".ci" / "run").read_text("utf-8").split())
 
 
 class Reader:
