@@ -1,8 +1,8 @@
 """Every command and snippet of the README and of the site runs, page by page, as a reader types it.
 
 A page has a folder and runs from its first block to its last. Replaced are: the download of weights
-of ImageNet, by random weights of the same backbone; 299 pixels for Xception where nothing else is
-said, by the least that it takes; the digits of the demo, by the first few hundred of them; and the
+of ImageNet, by random weights of the same backbone; the pixels of Xception and MobileNetV2, where
+nothing else is said, by fewer; the digits of the demo, by the first few hundred of them; and the
 port 8000, by a free one. What `pip install` is told is not installed but looked up in
 pyproject.toml. CONTRIBUTING.md is not among the pages: its commands are steps of .ci/run.
 """
@@ -51,7 +51,7 @@ import os, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's & switches it off
 os.execvp(sys.argv[1], sys.argv[1:])
 """
-DIGITS = 450
+DIGITS = 220
 COLOURS = {"cat": (30, 60, 200), "dog": (200, 40, 30)}
 
 
@@ -101,8 +101,6 @@ def offline(tmp_path_factory):
     from headstart.extract.backbones.architectures import ARCHITECTURES
     from headstart.extract.backbones.weights import WeightsSource
 
-    xception = ARCHITECTURES["Xception"]
-    small = dataclasses.replace(xception, size=xception.minimum)
     build, base, built = backbones.build, backbones.base, {}
 
     def random(request):
@@ -116,7 +114,8 @@ def offline(tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HEADSTART_CACHE", str(tmp_path_factory.mktemp("cache of the pages")))
-        patch.setitem(ARCHITECTURES, "Xception", small)
+        for name, size in {"Xception": 71, "MobileNetV2": 96}.items():
+            patch.setitem(ARCHITECTURES, name, dataclasses.replace(ARCHITECTURES[name], size=size))
         patch.setattr(backbones, "build", build_offline)
         patch.setattr(backbones, "base", lambda keras, request: base(keras, random(request)))
         yield
