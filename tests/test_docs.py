@@ -319,6 +319,14 @@ def test_the_readme_is_read_in_two_minutes():
     assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 150
 
 
+def test_every_link_of_the_readme_leads_to_a_file():
+    """The links of the other pages are followed when the site is built."""
+    text = BLOCK.sub("", (ROOT / "README.md").read_text("utf-8"))
+    links = re.findall(r"\]\(([^)#:]+)\)", text)
+    assert len(links) > 20
+    assert not [link for link in links if not (ROOT / link).is_file()]
+
+
 @pytest.mark.parametrize("folder", ["features", "extract", "classify", "apply", "pages"])
 def test_the_reference_has_every_name_of_the_package(folder):
     package = importlib.import_module(f"headstart.{folder}")
