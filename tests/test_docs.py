@@ -4,7 +4,8 @@ A page has a folder and runs from its first block to its last. Replaced are: the
 of ImageNet, by random weights of the same backbone; the pixels of Xception and MobileNetV2, where
 nothing else is said, by fewer; the digits of the demo, by the first few hundred of them; and the
 port 8000, by a free one. What `pip install` is told is not installed but looked up in
-pyproject.toml. CONTRIBUTING.md is not among the pages: its commands are steps of .ci/run.
+pyproject.toml; what follows it on its line, as in the README's two commands, is run by .ci/run.
+CONTRIBUTING.md is not among the pages: its commands are steps of .ci/run.
 """
 
 import contextlib
@@ -165,19 +166,16 @@ def commands_of(text):
     """The lines of a block of `sh`: (how each is run, itself)."""
     pieces = []
     for line in re.sub(r"\\\n\s*", "", text).splitlines():
-        for part in re.split(r"(?<=\S) && ", line) if not line.startswith(" ") else [line]:
-            words = shlex.split(part, comments=True)
-            outside = re.sub(r"'[^']*'|\"[^\"]*\"| #.*", "", part)
-            if words[:3] == ["python3", "-m", "pip"]:
-                pieces.append(("pip", part))
-            elif words[:1] == ["headstart"] and not re.search(r"[|&;<>$`*?()]", outside):
-                pieces.append(("headstart", part))
-            elif words == ["python3", "-m", "pytest"]:
-                pieces.append(("tests", part))
-            elif pieces and pieces[-1][0] == "bash":
-                pieces[-1] = ("bash", f"{pieces[-1][1]}\n{part}")
-            elif words:
-                pieces.append(("bash", part))
+        words = shlex.split(line, comments=True)
+        outside = re.sub(r"'[^']*'|\"[^\"]*\"| #.*", "", line)
+        if words[:3] == ["python3", "-m", "pip"]:
+            pieces.append(("pip", line))
+        elif words[:1] == ["headstart"] and not re.search(r"^ |[|&;<>$`*?()]", outside):
+            pieces.append(("headstart", line))
+        elif pieces and pieces[-1][0] == "bash":
+            pieces[-1] = ("bash", f"{pieces[-1][1]}\n{line}")
+        elif words:
+            pieces.append(("bash", line))
     return pieces
 
 
@@ -223,15 +221,13 @@ class Reader:
         assert done.returncode == 0, (where, script, done.stdout, done.stderr)
 
     def pip(self, line, where):
-        what = [word for word in shlex.split(line, comments=True)[3:] if not word.startswith("-")]
+        words = shlex.split(line.partition(" && ")[0], comments=True)
+        what = [word for word in words[3:] if not word.startswith("-")]
         assert what[0] == "install", where
         for other in set(what[1:]) - requirements():
             assert other in (ROOT / ".ci" / "run").read_text("utf-8").split(), (where, other)
             if not machine.installed(other.replace("-", "_")):
                 pytest.skip(f"{other}, which no extra has, is not installed")
-
-    def tests(self, line, where):
-        """They run already."""
 
     def serve(self, line, block):
         """Start what serves until Ctrl-C, and go on when it has said where."""
