@@ -164,6 +164,25 @@ def measured(program: str, *arguments: object) -> dict[str, Any]:
     }
 
 
+def table(found: dict[str, Any]) -> str:
+    """Markdown, a line for each training."""
+    lines = [
+        "| rows | vectors | peak | minutes | log loss |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for name, rows, how in (
+        ("train", found["rows"], "in blocks"),
+        ("in blocks", found["few"], "in blocks"),
+        ("in memory", found["few"], "in memory"),
+    ):
+        one, vectors = found[name], rows * DIMENSION * 4 / 1e9
+        lines.append(
+            f"| {rows:,} {how} | {vectors:.1f} GB | {one['peak_gb']:.2f} GB "
+            f"| {one['seconds'] / 60:.1f} | {one['log_loss']:.5f} |"
+        )
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
@@ -212,6 +231,7 @@ def main() -> None:
                 line += f"; log loss {one['log_loss']:.5f} on further rows"
                 line += f", {one['scored_log_loss']:.5f} by its own scores; {one['parameters']}"
             print(line, flush=True)
+        print(table(found))
         loss, fitting = (found[name]["log_loss"] for name in ("train", "in memory"))
         print(f"log loss of all in blocks to that of the few in memory: {loss / fitting - 1:+.2%}")
         blocks = found["in blocks"]["log_loss"]
