@@ -1,11 +1,11 @@
 """Every command and snippet of the README and of the site runs, page by page, as a reader types it.
 
-A page has a folder and a session of Python, and runs from its first block to its last. Replaced are: the download of weights
-of ImageNet, by random weights of the same backbone; the pixels of Xception and MobileNetV2, where
-nothing else is said, by fewer; the digits of the demo, by the first few hundred of them; and the
-port 8000, by a free one. What `pip install` is told is not installed but looked up in
-pyproject.toml; what follows it on its line, as in the README's two commands, is run by .ci/run.
-CONTRIBUTING.md is not among the pages: its commands are steps of .ci/run.
+A page has a folder and a session of Python, and runs from its first block to its last. Replaced
+are: the download of weights of ImageNet, by random weights of the same backbone; the pixels of
+Xception and MobileNetV2, where nothing else is said, by fewer; the digits of the demo, by the first
+few hundred of them; and the port 8000, by a free one. What `pip install` is told is not installed
+but looked up in pyproject.toml; what follows it on its line, as in the README's two commands, is
+run by .ci/run. CONTRIBUTING.md is not among the pages: its commands are steps of .ci/run.
 """
 
 import contextlib
