@@ -1,11 +1,11 @@
 """Every command and snippet of the README and of the site runs, page by page, as a reader types it.
 
-A page has a folder and runs from its first block to its last. Replaced are: the download of weights
-of ImageNet, by random weights of the same backbone; the pixels of Xception and MobileNetV2, where
-nothing else is said, by fewer; the digits of the demo, by the first few hundred of them; and the
-port 8000, by a free one. What `pip install` is told is not installed but looked up in
-pyproject.toml; what follows it on its line, as in the README's two commands, is run by .ci/run.
-CONTRIBUTING.md is not among the pages: its commands are steps of .ci/run.
+A page has a folder and a session of Python, and runs from its first block to its last. Replaced
+are: the download of weights of ImageNet, by random weights of the same backbone; the pixels of
+Xception and MobileNetV2, where nothing else is said, by fewer; the digits of the demo, by the first
+few hundred of them; and the port 8000, by a free one. What `pip install` is told is not installed
+but looked up in pyproject.toml; what follows it on its line, as in the README's two commands, is
+run by .ci/run. CONTRIBUTING.md is not among the pages: its commands are steps of .ci/run.
 """
 
 import contextlib
@@ -196,12 +196,13 @@ class Reader:
         self.cli, self.folder = cli, folder
         with socket.create_server(("127.0.0.1", 0)) as listening:
             self.port = str(listening.getsockname()[1])
+        self.session = {"__name__": "__main__"}
         self.left_open = contextlib.ExitStack()
 
     def run(self, block):
         if block.language == "python":
             text = "\n" * block.line + block.text
-            exec(compile(text, block.where, "exec"), {"__name__": "__main__"})
+            exec(compile(text, block.where, "exec"), self.session)
             return
         commands = commands_of(re.sub(r"\b8000\b", self.port, block.text))
         serves = commands.pop()[1] if block.marker else None
