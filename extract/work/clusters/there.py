@@ -128,7 +128,7 @@ def libraries() -> dict[str, str]:
 
 def install() -> str:
     """What to do where a worker lacks it."""
-    return f"install there what is here: headstart {version()}, and the libraries that the run needs"
+    return f"install there what is here: headstart {version()}, and what else the run needs"
 
 
 def ready(job: Job, sample: Sequence[ImageReference]) -> tuple[str, dict[str, str]]:
