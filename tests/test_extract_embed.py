@@ -705,7 +705,7 @@ def test_models_that_differ_in_what_is_no_weight_are_not_the_same():
     assert vocabulary(["red cat"]) != vocabulary(["red dog"])
 
 
-def test_a_model_of_texts_gets_texts(out):
+def test_a_model_of_texts_gets_texts_and_so_does_a_layer(out):
     import keras
 
     layer = keras.layers.TextVectorization(output_mode="tf_idf")
@@ -715,6 +715,9 @@ def test_a_model_of_texts_gets_texts(out):
     expected = keras.ops.convert_to_numpy(layer(WORDS))
     for text, vector in zip(WORDS, expected, strict=True):
         np.testing.assert_allclose(rows(store)[text], vector, rtol=1e-6)
+    alone = embed(layer, WORDS, out.with_name("layer.h5"), batch_size=3)
+    np.testing.assert_array_equal(alone.features, store.features)
+    assert alone.provenance.encoder == "TextVectorization"
 
 
 def tokens(texts):
