@@ -5,6 +5,7 @@ And what a process that was forked needs: properties that no other thread holds.
 
 import contextlib
 import functools
+import io
 import multiprocessing.spawn
 import os
 import pickle
@@ -57,14 +58,17 @@ def call(function: Callable[..., object], *arguments: Any) -> None:
         return
     shown = progress.shown()
     delay = progress.DELAY if shown else None
-    sent, waiting = pickle.dumps((delay, arguments)), _taken(function)
+    head, sent = _head(function), io.BytesIO()
+    sent.write(head)
+    pickle.dump((delay, arguments), sent)  # once: columns of a million rows are 100 MB
+    waiting = _taken(function)
     try:
         if waiting is not None:
-            child = _ended(waiting, sent)
+            child = _ended(waiting, sent.getbuffer()[len(head) :])
         else:
             child = subprocess.run(
                 _command(python),
-                input=_head(function) + sent,
+                input=sent.getbuffer(),
                 stdout=_output(),
                 stderr=subprocess.PIPE,
                 check=False,
@@ -127,7 +131,9 @@ def _taken(function: Callable[..., object]) -> subprocess.Popen[bytes] | None:
     return None
 
 
-def _ended(process: subprocess.Popen[bytes], sent: bytes) -> subprocess.CompletedProcess[bytes]:
+def _ended(
+    process: subprocess.Popen[bytes], sent: memoryview
+) -> subprocess.CompletedProcess[bytes]:
     """What became of a process that was waiting for what it is sent."""
     try:
         out, err = process.communicate(sent)
