@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import weakref
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +22,13 @@ from headstart.features import (
     ProvenanceMismatch,
     SourceError,
     WrongUsage,
+    child,
     verify,
 )
-from headstart.features.journal import units
+from headstart.features.journal import outputs, units
 from headstart.features.journal.lock import exclusive
+
+sys.path.insert(0, str(Path(__file__).parent))  # where the server of buckets is
 
 TEXTS = [f"text number {number}" for number in range(30)]
 D = 5
@@ -57,6 +61,13 @@ class Counting:
 
 
 STATED = {"name": "stub", "revision": "1"}
+
+
+@pytest.fixture(autouse=True)
+def _sealed_here(monkeypatch):
+    """Have files sealed in this process: starting one takes longer than most tests."""
+    monkeypatch.setattr(child, "call", lambda function, *arguments: function(*arguments))
+    monkeypatch.setattr(child, "prepare", lambda _: None)
 
 
 @pytest.fixture
@@ -194,6 +205,29 @@ def test_a_killed_call_loses_no_published_unit(counting, out, tmp_path):
     assert store.content_digest == whole.content_digest
     assert counting.asked == TEXTS[:4] + TEXTS[kept:]
     assert sorted(os.listdir(tmp_path)) == [out.name, "whole.h5"]
+
+
+@pytest.mark.skipif(find_spec("s3fs") is None, reason="s3fs is not installed")
+@pytest.mark.usefixtures("opened_once")
+def test_a_call_that_was_killed_goes_on_from_a_bucket_on_another_machine(
+    served, counting, out, tmp_path, monkeypatch, interrupted_after, a_batch_a_unit
+):
+    whole = embed(Counting(), TEXTS, out, **STATED)
+    served.reset()
+    for name, value in served.environment().items():
+        monkeypatch.setenv(name, value)
+    how = {"out": "s3://photos/made/texts.h5", "batch_size": 5, **STATED}
+    for machine in ("first", "second"):
+        monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / machine))
+        monkeypatch.setattr(outputs.platform, "node", lambda name=machine: name)
+        if machine == "first":
+            with interrupted_after(2):
+                embed(counting, TEXTS, **how)
+    counting.calls.clear()
+    store = embed(counting, TEXTS, **how)
+    assert store.content_digest == whole.content_digest
+    assert counting.asked == TEXTS[:4] + TEXTS[10:]
+    assert served.names() == ["made/texts.h5"]
 
 
 @pytest.mark.parametrize("broken", [{3}, {0, 13, 29}, {4, 5, 6, 7}])
@@ -671,7 +705,7 @@ def test_models_that_differ_in_what_is_no_weight_are_not_the_same():
     assert vocabulary(["red cat"]) != vocabulary(["red dog"])
 
 
-def test_a_model_of_texts_gets_texts(out):
+def test_a_model_of_texts_gets_texts_and_so_does_a_layer(out):
     import keras
 
     layer = keras.layers.TextVectorization(output_mode="tf_idf")
@@ -681,6 +715,9 @@ def test_a_model_of_texts_gets_texts(out):
     expected = keras.ops.convert_to_numpy(layer(WORDS))
     for text, vector in zip(WORDS, expected, strict=True):
         np.testing.assert_allclose(rows(store)[text], vector, rtol=1e-6)
+    alone = embed(layer, WORDS, out.with_name("layer.h5"), batch_size=3)
+    np.testing.assert_array_equal(alone.features, store.features)
+    assert alone.provenance.encoder == "TextVectorization"
 
 
 def tokens(texts):

@@ -91,7 +91,7 @@ def embed(
     items : iterable
         Texts, bytes, arrays of numbers, or paths (``os.PathLike``: the encoder is given the path,
         and the content of the file tells whether it is known). An iterator is read once, and no
-        more of it is in memory than a batch; what is kept of an item is about 1 KB.
+        more of it is in memory than a batch; what is kept of an item is about 2 KB.
     out : str or path-like
         The feature file to make or to bring up to date: a path, or a URL of a file in a bucket
         (``s3://bucket/texts.h5``, extra ``remote``).
