@@ -64,7 +64,7 @@ def call(function: Callable[..., object], *arguments: Any) -> None:
     waiting = _taken(function)
     try:
         if waiting is not None:
-            child = _ended(waiting, sent.getbuffer()[len(head) :])
+            child = _ended(waiting, bytes(sent.getbuffer()[len(head) :]))
         else:
             child = subprocess.run(
                 _command(python),
@@ -131,9 +131,7 @@ def _taken(function: Callable[..., object]) -> subprocess.Popen[bytes] | None:
     return None
 
 
-def _ended(
-    process: subprocess.Popen[bytes], sent: memoryview
-) -> subprocess.CompletedProcess[bytes]:
+def _ended(process: subprocess.Popen[bytes], sent: bytes) -> subprocess.CompletedProcess[bytes]:
     """What became of a process that was waiting for what it is sent."""
     try:
         out, err = process.communicate(sent)
