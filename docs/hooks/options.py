@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import re
 
-CODE = re.compile(r"(<pre\b.*?</pre>)|<code>(.*?)</code>", re.DOTALL)
+CODE = re.compile(r"<pre\b.*?</pre>|(?<=<code>)[^<]+(?=</code>)", re.DOTALL)
 OPTION = re.compile(r"(?<![\w-])--?[A-Za-z][\w-]*")
 
 
 def on_page_content(html: str, **_: object) -> str:
-    """Keep each option that stands in a line of text on one line."""
-    return CODE.sub(_kept, html)
+    """Keep each option that stands in a line of text on one line; blocks of code break nowhere."""
+    return CODE.sub(lambda code: code[0] if code[0].startswith("<pre") else _kept(code[0]), html)
 
 
-def _kept(code: re.Match[str]) -> str:
-    if code[1]:
-        return code[1]  # a block breaks nowhere
-    return f"<code>{OPTION.sub(r'<span class="option">\g<0></span>', code[2])}</code>"
+def _kept(text: str) -> str:
+    return OPTION.sub(r'<span class="option">\g<0></span>', text)
