@@ -71,7 +71,9 @@ def export(
     out : path
         The model: ``.keras`` is a plain Keras model, ``.onnx`` a graph for onnxruntime.
     weights : path, optional
+        As for `predict`.
     engine : str, default="auto"
+        As for `predict`.
     trust, progress : bool, default=False
         As for `predict`.
 

@@ -113,13 +113,7 @@ def train_all(
     split, the choice is made anew for each fold of the scoring, without that fold, so that the
     scores of the returned head are those of choosing as well.
 
-    Parameters
-    ----------
-    store : FeatureStore
-    folds, seed, min_images : int
-    class_weight : {None, "balanced"}, default=None
-    tta : bool, default=False
-        As for `train`.
+    Parameters are those of `train`, but for `head`.
 
     Returns
     -------

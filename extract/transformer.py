@@ -34,9 +34,18 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     Parameters
     ----------
-    backbone, weights, precision, dtype, engine : str
+    backbone : str, default="Xception"
+        As for `headstart.extract.extract`.
+    weights : str or path-like, default="imagenet"
+        As for `headstart.extract.extract`; for int8 a feature file of that precision.
     size : int, optional
-        As for `headstart.extract.extract`; for int8 `weights` is a feature file of that precision.
+        As for `headstart.extract.extract`.
+    precision : str, default="f32"
+        As for `headstart.extract.extract`.
+    dtype : str, default="float32"
+        As for `headstart.extract.extract`.
+    engine : str, default="auto"
+        As for `headstart.extract.extract`.
     square : {"stretch", "crop", "pad"}, default="stretch"
         Distort an image to the square, cut its middle out, or add grey borders: the `fit` of
         `headstart.extract.extract`, whose name is that of a method here.

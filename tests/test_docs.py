@@ -329,4 +329,6 @@ def test_the_reference_has_every_name_of_the_package(folder):
     package = importlib.import_module(f"headstart.{folder}")
     page = (ROOT / "docs" / "reference" / f"{folder}.md").read_text("utf-8")
     written = re.findall(rf"^::: headstart\.{folder}\.(\S+)$", page, re.MULTILINE)
-    assert sorted(name for name in written if "." not in name) == sorted(package.__all__)
+    # A function in a module of its own name is written with it, or the page would show the module.
+    parts = [name.rpartition(".") for name in written]
+    assert sorted(name for home, _, name in parts if home in ("", name)) == sorted(package.__all__)

@@ -136,7 +136,12 @@ def audit(
     store : FeatureStore
         Labelled features.
     head : str or classifier, default="logistic"
-    folds, seed, min_images : int
+        As for `headstart.classify.train`.
+    folds : int, default=5
+        As for `headstart.classify.train`.
+    seed : int, default=0
+        As for `headstart.classify.train`.
+    min_images : int, default=1
         As for `headstart.classify.train`.
 
     Raises

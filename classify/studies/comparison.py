@@ -104,7 +104,11 @@ def compare(
     pixels : callable, optional
         From the paths of n images, as the first store has them, to their (n, D) pixels: a baseline
         without any backbone.
-    folds, seed, min_images : int
+    folds : int, default=5
+        As for `train`.
+    seed : int, default=0
+        As for `train`.
+    min_images : int, default=1
         As for `train`.
 
     Raises

@@ -71,7 +71,9 @@ def extract_shard(
     shard : str or pair of int
         Which one of how many, from 1 on: ``"3/8"`` or ``(3, 8)``.
     workers : int, default=1
+        As of `extract`.
     rescan, progress : bool, default=False
+        As of `extract`.
     seen : callable
         As of `extract`.
     **settings
