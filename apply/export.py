@@ -70,7 +70,9 @@ def export(
         A trained head, or the file that one was saved in.
     out : path
         The model: ``.keras`` is a plain Keras model, ``.onnx`` a graph for onnxruntime.
-    weights, engine, trust, progress
+    weights : path, optional
+    engine : str, default="auto"
+    trust, progress : bool, default=False
         As for `predict`.
 
     Raises

@@ -115,7 +115,10 @@ def train_all(
 
     Parameters
     ----------
-    store, folds, seed, class_weight, min_images, tta
+    store : FeatureStore
+    folds, seed, min_images : int
+    class_weight : {None, "balanced"}, default=None
+    tta : bool, default=False
         As for `train`.
 
     Returns

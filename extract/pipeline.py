@@ -110,7 +110,7 @@ def extract(
         `headstart.extract.images.views.KINDS`. By default those that `out` has, or
         ``"flip,rotation=0.1"``, as in the Keras guide to transfer learning. A view is the same
         whenever and wherever it is made.
-    views_of : {"training", "all"}, optional
+    views_of : {"training", "all"}, default=None
         Which images have more views than one: by default those that `out` has, or all but the
         images of the test split.
     engine : {"auto", "keras", "openvino", "onnxruntime"}, default="auto"

@@ -34,7 +34,8 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     Parameters
     ----------
-    backbone, weights, size, precision, dtype, engine
+    backbone, weights, precision, dtype, engine : str
+    size : int, optional
         As for `headstart.extract.extract`; for int8 `weights` is a feature file of that precision.
     square : {"stretch", "crop", "pad"}, default="stretch"
         Distort an image to the square, cut its middle out, or add grey borders: the `fit` of

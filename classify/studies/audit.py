@@ -135,7 +135,8 @@ def audit(
     ----------
     store : FeatureStore
         Labelled features.
-    head, folds, seed, min_images
+    head : str or classifier, default="logistic"
+    folds, seed, min_images : int
         As for `headstart.classify.train`.
 
     Raises

@@ -104,7 +104,7 @@ def compare(
     pixels : callable, optional
         From the paths of n images, as the first store has them, to their (n, D) pixels: a baseline
         without any backbone.
-    folds, seed, min_images
+    folds, seed, min_images : int
         As for `train`.
 
     Raises

@@ -33,7 +33,7 @@ def evaluate(
         A trained head.
     store : FeatureStore
         Features of the same provenance.
-    split : {"train", "validation", "test", "all"}, optional
+    split : {"train", "validation", "test", "all"}, default=None
         Which rows; by default the test split if the file has one, else all.
     tta : bool, default=False
         Predict an image by the mean over its views in the file (test-time augmentation).

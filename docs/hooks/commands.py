@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import inspect
 import re
 import sys
@@ -58,5 +59,5 @@ def _prose(command: click.Command) -> str:
 def _plain(text: str) -> str:
     """A text in which Markdown finds no emphasis and no HTML but in code."""
     pieces = re.split(r"(`[^`]*`)", text)
-    pieces[::2] = [re.sub(r"([*_<\[])", r"\\\1", piece) for piece in pieces[::2]]
+    pieces[::2] = [re.sub(r"([*_\[])", r"\\\1", html.escape(piece, False)) for piece in pieces[::2]]
     return "".join(pieces)

@@ -70,7 +70,9 @@ def extract_shard(
         ``pets-*-of-00008.h5`` each shard of 8 seals a file of its own.
     shard : str or pair of int
         Which one of how many, from 1 on: ``"3/8"`` or ``(3, 8)``.
-    workers, rescan, progress, seen
+    workers : int, default=1
+    rescan, progress : bool, default=False
+    seen : callable
         As of `extract`.
     **settings
         All others of `extract`; those that decide what is in the file are the same for all shards.
