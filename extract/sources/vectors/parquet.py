@@ -53,8 +53,7 @@ class Parquet:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise SourceError(
-                f"{path}: {count(len(twice), 'name')} of columns occur more than "
-                f"once: {listed(twice)}; give each a name of its own"
+                f"{path}: has several columns of one name, {listed(twice)}; give each its own"
             )
         self.number = int(self._file.metadata.num_rows)
         self._vector = self._chosen()

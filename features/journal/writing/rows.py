@@ -176,7 +176,7 @@ def as_name(value: Any) -> str | None:
     if not isinstance(value, str | int):
         raise TypeError
     name = str(value)
-    name.encode()
+    name.encode("utf-8", "surrogateescape")  # as labels of folders with odd bytes are
     if "\0" in name:
         raise ValueError
     return name or None
