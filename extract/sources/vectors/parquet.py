@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from ....features.errors import (
     MissingExtra,
     SourceError,
-    count,
     first_line,
     install_command,
     listed,
