@@ -11,7 +11,7 @@ from ..features.durable.remote.url import public
 from ..features.errors import FeatureFileError, WrongUsage
 from ..features.journal import units
 from ..features.journal.known import REMEDY
-from ..features.journal.lock import exclusive
+from ..features.journal.lock import at_work, exclusive
 from ..features.journal.outputs import Output
 from ..features.journal.progress import showing_progress
 from ..features.journal.seal import prepare, seal
@@ -34,7 +34,7 @@ from .work import clusters
 from .work.catch_up import CaughtUp, catch_up
 from .work.clusters import Given
 from .work.losses import require_rows, require_source
-from .work.plan import at_work, by_shards, planned
+from .work.plan import by_shards, planned
 from .work.summary import summarise
 
 _MOST_WORKERS: Final = 256  # each has a backbone in memory

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 from headstart.extract import embed
 from headstart.extract.encoders import making
@@ -23,6 +24,7 @@ from headstart.features import (
     SourceError,
     WrongUsage,
     child,
+    layout,
     verify,
 )
 from headstart.features.journal import outputs, units
@@ -558,6 +560,10 @@ def counting_bytes(texts):
         (["a"], {"ids": [""]}, r"ids\[0\]: 1 to 4,096 bytes"),
         (["a"], {"ids": [1.5]}, r"ids\[0\] is a float"),
         (["a"], {"splits": ["dev2"]}, r"splits\[0\] is 'dev2'; use one of none, train"),
+        (["a"], {"ids": ["\ud800"]}, r"ids\[0\] is '.ud800': half a character"),
+        (["a"], {"labels": ["\ud800"]}, r"labels\[0\] is '.ud800'; a text or a whole number"),
+        (["a"], {"groups": [np.arange(2)]}, r"groups\[0\] is array"),
+        (["a"], {"settings": ["layer"]}, "settings: JSON cannot say them .*not a mapping"),
         (["a"], {"batch_size": 0}, "batch_size 0"),
         (["a"], {"dtype": "int8"}, "dtype 'int8'"),
         (["a"], {"tolerance": float("nan")}, "tolerance nan"),
@@ -572,6 +578,37 @@ def test_bad_input_gets_one_clear_line(given, how, message, out):
     one_line(caught)
     assert not out.exists()
     assert not units.folder_of(out).exists()
+
+
+def test_values_that_are_missing_and_whole_numbers_are_taken_as_pandas_has_them(out):
+    store = embed(
+        counting_bytes,
+        ["a", "bb", "ccc"],
+        out,
+        labels=pandas.Series([1, None, 2]),
+        groups=pandas.Series(["x", None, "x"], dtype="string"),
+        splits=pandas.Series(["train", None, "test"]),
+        **STATED,
+    )
+    assert store.label_names == ["1", "2"]
+    assert store.labels.tolist() == [0, -1, 1]
+    assert store.groups.tolist() == [0, -1, 0]
+    assert [layout.SPLIT_NAMES[code] for code in store.splits] == ["train", "none", "test"]
+
+
+def test_arrays_that_differ_in_their_mask_are_other_items(out):
+    items = [np.ma.masked_array([1.0, 2.0], mask) for mask in ([0, 1], [0, 0], [1, 0])]
+    store = embed(lambda some: [[one.sum()] for one in some], items, out, **STATED)
+    assert sorted(store.features.ravel().tolist()) == [1.0, 2.0, 3.0]
+
+
+def test_numbers_of_a_vector_that_are_masked_are_none(out):
+    def partly(items):
+        return np.ma.masked_array(np.ones((len(items), 2)), [[item == "b", 0] for item in items])
+
+    store = embed(partly, ["a", "b"], out, **STATED)
+    assert store.paths == ["a"]
+    assert "not finite" in store.skipped_files[0].reason
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import pickle
 
 import h5py
@@ -315,13 +316,39 @@ def test_columns_that_are_named_count_whatever_they_are_called(here):
 
 def test_without_ids_rows_go_by_their_numbers_in_their_order(here):
     store = import_vectors("vectors.npy", "out.h5")
-    assert store.paths == [f"{row:02}" for row in range(NUMBER)]
+    assert store.paths == [f"{row:08}" for row in range(NUMBER)]
     np.testing.assert_array_equal(store.features, VECTORS)
     write_list("list.csv", label=LABELS)
     said = []
     store = imported(seen=lambda _, notes: said.extend(notes))
     assert [store.label_names[code] for code in store.labels] == LABELS
     assert "row number" in said[0]
+
+
+def test_more_rows_add_to_those_that_go_by_their_numbers(here):
+    import_vectors("vectors.npy", "out.h5", encoder="e")
+    np.save("more.npy", np.concatenate([VECTORS, VECTORS[:50] + 1]))
+    store = import_vectors("more.npy", "out.h5", encoder="e")
+    assert (store.summary.kept, store.summary.new, store.summary.removed) == (NUMBER, 50, 0)
+
+
+def test_a_folder_of_parquet_is_not_said_to_be_missing(here):
+    os.mkdir("parts.parquet")
+    with pytest.raises(SourceError, match=r"parts\.parquet: is a folder; name one file"):
+        import_vectors("parts.parquet", "out.h5")
+    os.mkdir("parts.h5")
+    with pytest.raises(SourceError, match=r"parts\.h5: .*is a folder"):
+        import_vectors("parts.h5", "out.h5")
+
+
+def test_columns_of_one_name_are_refused_by_it(here):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    columns = [pyarrow.array(VECTORS.tolist()), pyarrow.array(IDS), pyarrow.array(IDS)]
+    parquet.write_table(pyarrow.Table.from_arrays(columns, ["v", "id", "id"]), "twice.parquet")
+    with pytest.raises(SourceError, match="several columns of one name, id;"):
+        import_vectors("twice.parquet", "out.h5")
 
 
 def test_the_encoder_is_the_name_of_the_file_unless_it_is_said(here):

@@ -8,6 +8,7 @@ import os
 import h5py
 import joblib
 import numpy as np
+import pandas
 import pytest
 import scipy.sparse
 from headstart.apply import export, predict
@@ -19,6 +20,7 @@ from headstart.features import (
     HeadError,
     Provenance,
     ProvenanceMismatch,
+    SourceError,
     WrongUsage,
     layout,
     verify,
@@ -112,8 +114,26 @@ VARIANTS = {
     "a data set": lambda v, p: in_hdf5(v, p, None),
     "a chunked data set": lambda v, p: in_hdf5(v, p, (17, 5)),
     "a sparse matrix": lambda v, p: scipy.sparse.coo_matrix(v),
+    "a data frame": lambda v, p: pandas.DataFrame(v),
+    "a tensor of another library": lambda v, p: Tensor(v),
+    "a masked array without a mask": lambda v, p: np.ma.masked_array(v),
     "sparse blocks": lambda v, p: map(scipy.sparse.csr_matrix, np.array_split(v, 3)),
 }
+
+
+class Tensor:
+    """As those of TensorFlow and PyTorch: of a type that NumPy does not have."""
+
+    dtype = "tensor of floats"
+
+    def __init__(self, values):
+        self.values, self.shape = values, values.shape
+
+    def __array__(self, dtype=None, copy=None):
+        return self.values
+
+    def __len__(self):
+        return len(self.values)
 
 
 def mapped(vectors, folder, mode="r"):
@@ -274,6 +294,24 @@ BAD = {
         {"made_by": {"encoder": "a", "settings": {"a": np.nan}}},
         r"settings: JSON",
     ),
+    "settings that are no mapping": ({"made_by": {"encoder": "a", "settings": []}}, r"not a mapp"),
+    "a digest that is none": (
+        {"made_by": {"encoder": "a", "settings_digest": "v1"}},
+        r"settings_digest 'v1': a SHA-256 is expected",
+    ),
+    "a digest that is a number": (
+        {"made_by": {"encoder": "a", "settings_digest": 5}},
+        r"settings_digest 5: a SHA-256 is expected",
+    ),
+    "a masked number": (
+        {"vectors": np.ma.masked_greater(example()[0], 1.5)},
+        r"has NaN or infinity",
+    ),
+    "a masked number in a block": (
+        {"vectors": iter([np.ma.masked_greater(example()[0], 1.5)])},
+        r"has NaN or infinity",
+    ),
+    "texts that are bytes": ({"texts": [b"a"] * NUMBER}, r"texts: number 0 is b'a'; decode"),
     "several files": ({"out": "x-*-of-00002.h5"}, r"several files"),
 }
 
@@ -286,6 +324,44 @@ def test_bad_input_is_refused_in_one_line_and_leaves_nothing(out, case):
         change["vectors"] = iter(list(change["vectors"]))
     with pytest.raises(WrongUsage, match=expected) as refused:
         written(change.pop("out", out), **change)
+    assert "\n" not in str(refused.value)
+    assert not out.exists()
+
+
+def test_whole_numbers_and_missing_values_are_taken_as_numpy_and_pandas_have_them(out):
+    store = write(
+        out,
+        np.eye(5),
+        [np.int64(4), 3, np.uint8(2), np.int32(1), np.str_("0")],
+        [np.int64(7), 7.0, np.float32("nan"), pandas.NA, np.bool_(True)],
+        pandas.Series(["train", None, "test", np.nan, pandas.NA], dtype=object),
+        groups=[pandas.NaT, None, np.str_("g"), "g", ""],
+        texts=pandas.Series(["x", None, np.nan, "nan", pandas.NA], dtype=object),
+        made_by=MADE_BY,
+    )
+    assert store.paths == ["0", "1", "2", "3", "4"]
+    names = [None if code < 0 else store.label_names[code] for code in store.labels]
+    assert names == ["True", None, None, "7", "7"]
+    assert [layout.SPLIT_NAMES[code] for code in store.splits] == [
+        *("none", "none", "test", "none", "train")
+    ]
+    assert [int(code) for code in store.groups] == [-1, 0, 0, -1, -1]
+    assert store.texts == ["", "nan", "", "", "x"]
+
+
+def test_a_data_set_whose_bytes_are_damaged_is_refused_in_one_line(out, tmp_path):
+    with h5py.File(tmp_path / "v.h5", "w") as file:
+        data = file.create_dataset("v", data=example()[0], chunks=(16, 4), fletcher32=True)
+        start = data.id.get_chunk_info(3).byte_offset
+    with open(tmp_path / "v.h5", "r+b") as raw:
+        raw.seek(start)
+        raw.write(b"\xff" * 8)
+    expected = r"v\.h5: vectors 0 to 239 cannot be read"
+    with (
+        h5py.File(tmp_path / "v.h5") as file,
+        pytest.raises(SourceError, match=expected) as refused,
+    ):
+        written(out, file["v"])
     assert "\n" not in str(refused.value)
     assert not out.exists()
 

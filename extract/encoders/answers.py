@@ -160,6 +160,8 @@ def _array(answer: Any) -> NDArray[Any]:
         answer = answer.toarray()
     elif hasattr(answer, "detach"):  # of PyTorch: on a device, or with a gradient
         answer = answer.detach().cpu().float()
+    if isinstance(answer, np.ma.MaskedArray) and np.ma.is_masked(answer):
+        answer = answer.astype(np.float64).filled(np.nan)  # a number that is masked is none
     array = np.asarray(answer)
     if array.dtype.kind == "V":  # bfloat16, which NumPy itself does not know
         array = array.astype(np.float32)

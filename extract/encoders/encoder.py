@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from ...features.errors import ProvenanceMismatch, WrongUsage, listed
 from ...features.origin import Origin
-from ...features.provenance.given import Given
+from ...features.provenance.given import Given, canonical
 from . import keras, sklearn
 from .state import Unstable
 
@@ -77,7 +77,8 @@ def described(
     WrongUsage
         If it is nothing that embeds, or neither says what it is.
     """
-    said = dict(settings or {})
+    said = {} if settings is None else settings
+    canonical(said)  # refused if it cannot be recorded
     try:
         found = _found(encoder, preprocessor, said, revision)
     except Unstable as error:

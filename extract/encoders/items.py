@@ -11,6 +11,7 @@ import numpy as np
 from ...features.digest import ArrayDigest
 from ...features.errors import WrongUsage
 from ...features.journal.known import Known
+from ...features.journal.writing.rows import as_name, is_missing
 from ...features.layout import SPLIT_NAMES
 from ...features.records import UNREAD, FileStat, must_read
 from ..sources.image import LONGEST_PATH, ImageReference, Unreadable
@@ -20,9 +21,6 @@ _LONGEST_TEXT: Final = 160
 """Bytes of a text that is its own id: every row of a file has room for the longest."""
 _DIGITS: Final = 16
 """Of the digest, in the id of a longer one."""
-
-_MISSING: Final = ("NAType", "NaTType")
-"""What pandas has for a cell without a value, apart from NaN: neither equals anything."""
 
 Digest = Callable[[Any], bytes | str]
 
@@ -122,14 +120,15 @@ class Items:
                     f"digest: of items[{number}] it gave {said!r:.80}; bytes or a text that tells "
                     f"this content from all others is expected"
                 )
-            return _tagged("said", said.encode() if isinstance(said, str) else said), len(said)
+            data = said.encode("utf-8", "surrogatepass") if isinstance(said, str) else said
+            return _tagged("said", data), len(said)
         if isinstance(value, str):
             data = value.encode("utf-8", "surrogatepass")
             return _tagged("text", data), len(data)
         if isinstance(value, bytes | bytearray | memoryview):
             data = bytes(value)
             return _tagged("bytes", data), len(data)
-        array = np.asarray(value) if hasattr(value, "__array__") else None
+        array = self._array(value)
         if array is None or array.dtype.hasobject:
             raise WrongUsage(
                 f"items[{number}] is a {type(value).__name__}: texts, bytes, arrays of numbers and "
@@ -138,7 +137,16 @@ class Items:
             )
         total = ArrayDigest()
         total.array("array", array)
+        if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+            total.array("mask", np.ma.getmaskarray(value))
         return bytes.fromhex(total.hexdigest()), array.nbytes
+
+    @staticmethod
+    def _array(value: Any) -> np.ndarray[Any, Any] | None:
+        """What is an array, or a tensor of another library, as NumPy has it."""
+        if hasattr(value, "detach"):  # of PyTorch: on a device, or with a gradient
+            value = value.detach().cpu()
+        return np.asarray(value) if hasattr(value, "__array__") else None
 
     def _of_file(
         self, number: int, value: os.PathLike[Any], own: bytes | None
@@ -162,7 +170,10 @@ class Items:
         if isinstance(given, bytes):
             path = given
         elif isinstance(given, str | os.PathLike):
-            path = os.fsencode(given)
+            try:
+                path = os.fsencode(given)
+            except UnicodeEncodeError as error:
+                raise WrongUsage(f"ids[{number}] is {given!a:.80}: half a character") from error
         elif isinstance(given, int | np.integer) and not isinstance(given, bool):
             path = str(int(given)).encode()
         else:
@@ -223,18 +234,16 @@ def _tagged(kind: str, data: bytes) -> bytes:
 
 def _name(what: str, number: int, value: Any) -> str | None:
     """A label or group as a text; None, NaN and the empty text say that there is none."""
-    if value is None or type(value).__name__ in _MISSING or value == "" or value != value:
-        return None
-    text = value if isinstance(value, str) else str(value)
-    if isinstance(value, bytes) or not text or "\0" in text:
+    try:
+        return as_name(value)
+    except (TypeError, ValueError) as error:
         raise WrongUsage(
-            f"{what}[{number}] is {value!r:.80}; a text or a number is expected, or None"
-        )
-    return text
+            f"{what}[{number}] is {value!a:.80}; a text or a whole number is expected, or None"
+        ) from error
 
 
 def _split(number: int, value: Any) -> str:
-    split = NO_SPLIT if value is None else split_of(str(value))
+    split = NO_SPLIT if is_missing(value) else split_of(str(value))
     if split is None:
         raise WrongUsage(f"splits[{number}] is {value!r:.80}; use one of {', '.join(SPLIT_NAMES)}")
     return split

@@ -12,7 +12,7 @@ from typing import Any, Final
 from ...features.errors import FeatureFileError, SourceError, WrongUsage
 from ...features.journal import units
 from ...features.journal.known import Known
-from ...features.journal.lock import exclusive
+from ...features.journal.lock import at_work, exclusive
 from ...features.journal.outputs import Output
 from ...features.journal.progress import showing_progress
 from ...features.journal.seal import prepare, seal
@@ -22,7 +22,6 @@ from ...features.store import FeatureStore
 from ...features.store.shards import Shards
 from ..pipeline import checked_output
 from ..work.losses import require_rows
-from ..work.plan import at_work
 from ..work.progress import Progress
 from .answers import Asking
 from .encoder import Encoder, described

@@ -1,20 +1,17 @@
 """What a run has to do: its images as they are now, and what is known of them already."""
 
-import contextlib
 import dataclasses
 import functools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from ...features import child
 from ...features.durable.remote.url import is_remote
 from ...features.errors import WrongUsage
-from ...features.journal import units
 from ...features.journal.known import REMEDY, Known
 from ...features.journal.shards import whose
+from ...features.journal.units import has_units
 from ...features.origin import INT8
 from ...features.provenance.augmentation import NO_AUGMENTATION, Augmentation
 from ...features.records import FileStat
@@ -91,23 +88,6 @@ def planned(
     return Plan(known, embedding, images, stats, augmentation, made, before)
 
 
-@contextlib.contextmanager
-def at_work(path: Path, lock: AbstractContextManager[None]) -> Iterator[None]:
-    """Work on `path` under a lock; an interrupt says what there is of it."""
-    try:
-        with lock:
-            yield
-    except KeyboardInterrupt as error:
-        kept = has_units(path) or path.exists()
-        raise KeyboardInterrupt(
-            "what is finished is kept, and the same command goes on from there"
-            if kept
-            else "nothing was finished yet"
-        ) from error
-    finally:
-        child.dismiss()
-
-
 Run = TypeVar("Run", bound=Callable[..., FeatureStore])
 
 
@@ -165,8 +145,3 @@ def shards_made(
             embedding = embedding.by(WeightsSource.named(files[0]))
         mine = dataclasses.replace(listing, images=images)
         yield run(embedding, mine, file, labels=labels, seen=lambda _: None, **how)
-
-
-def has_units(out: Path) -> bool:
-    """Whether there is unfinished work for a feature file."""
-    return any(units.folder_of(out).glob("*.h5"))

@@ -10,12 +10,13 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from .. import durable
+from .. import child, durable
 from ..errors import FeatureFileError
 from . import marks
-from .units import folder_of
+from .units import folder_of, has_units
 
 if sys.platform != "win32":
     import fcntl
@@ -45,6 +46,22 @@ def shared(out: Path) -> Iterator[None]:
     """The same together with others that add units, and seal nothing."""
     with _held(out, wait=False, together=True):
         yield
+
+
+@contextlib.contextmanager
+def at_work(out: Path, lock: AbstractContextManager[None]) -> Iterator[None]:
+    """Work on `out` under a lock; an interrupt says what there is of it."""
+    try:
+        with lock:
+            yield
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(
+            "what is finished is kept, and the same command goes on from there"
+            if has_units(out) or out.exists()
+            else "nothing was finished yet"
+        ) from error
+    finally:
+        child.dismiss()
 
 
 @contextlib.contextmanager

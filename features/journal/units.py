@@ -44,6 +44,11 @@ def folder_of(out: Path) -> Path:
     return out.with_name(out.name + ENDING)
 
 
+def has_units(out: Path) -> bool:
+    """Whether there is unfinished work for a feature file."""
+    return any(folder_of(out).glob("*.h5"))
+
+
 def publish(
     folder: Path,
     origin: Origin,

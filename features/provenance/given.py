@@ -14,6 +14,7 @@ from .recorded import LONGEST, Recorded
 
 GIVEN: Final = "given"
 _IMAGE: Final = re.compile(r"(?<![\w-])image(?=s?\b)")
+_SHA256: Final = re.compile("[0-9a-f]{64}")
 NO_SETTINGS: Final = "{}"
 MOST_SETTINGS: Final = 20_000
 """Characters: an attribute of HDF5 has 65,536 bytes, and the JSON of it is quoted once more."""
@@ -80,7 +81,7 @@ class Given(Recorded):
         Raises
         ------
         WrongUsage
-            If it is no name, or JSON cannot say the settings.
+            If it is no name or no digest, or JSON cannot say the settings.
         """
         for name, text in (("encoder", encoder), ("revision", revision)):
             if not isinstance(text, str) or not text.isprintable() or len(text) > LONGEST:
@@ -92,8 +93,13 @@ class Given(Recorded):
             raise WrongUsage(
                 "encoder '': what made the vectors needs a name, so that others never mix with them"
             )
-        said = canonical(settings or {})
+        said = canonical({} if settings is None else settings)
         digest = settings_digest or hashlib.sha256(said.encode("ascii")).hexdigest()
+        if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
+            raise WrongUsage(
+                f"settings_digest {settings_digest!a:.80}: a SHA-256 is expected, 64 hexadecimal "
+                f"digits in lower case"
+            )
         return cls(
             encoder=encoder,
             revision=revision,

@@ -28,6 +28,10 @@ ROLES: Final[Mapping[str, Any]] = {
 """What columns are called, the likelier first, without capitals and whatever is no letter."""
 
 
+_DIGITS: Final = 8
+"""Of a row number."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Said:
     """What a list says of N examples; None for a column that it does not have."""
@@ -131,8 +135,11 @@ def _notes(rows: Table, places: Mapping[str, int | None]) -> list[str]:
 
 
 def _numbers(number: int) -> list[str]:
-    """Row numbers of one length, so that their order is that of the rows."""
-    width = len(str(max(number - 1, 0)))
+    """Row numbers of one length, so that their order is that of the rows.
+
+    The length is the same for more rows, which thus add to a file and rename nothing in it.
+    """
+    width = max(_DIGITS, len(str(number - 1)))
     return [f"{row:0{width}}" for row in range(number)]
 
 

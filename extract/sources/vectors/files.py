@@ -66,6 +66,8 @@ def of_hdf5(path: str, dataset: str | None = None) -> Iterator[Any]:
     SourceError
         If it is not HDF5, or there is none, or there are several and none is named.
     """
+    if os.path.isdir(path):
+        raise SourceError(f"{path}: cannot be read: is a folder")
     if not os.path.isfile(path):
         raise _unreadable(path, FileNotFoundError(2, "no such file"))
     if not h5py.is_hdf5(path):

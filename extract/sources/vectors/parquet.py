@@ -8,7 +8,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ....features.errors import MissingExtra, SourceError, first_line, install_command, listed
+from ....features.errors import (
+    MissingExtra,
+    SourceError,
+    first_line,
+    install_command,
+    listed,
+)
 from ..lists import examples, table
 from ..lists.examples import Said
 from ..lists.table import Table
@@ -31,12 +37,23 @@ class Parquet:
                 f"{install_command('parquet')}"
             ) from error
         self._path, self._columns = path, columns
+        if os.path.isdir(path):
+            raise SourceError(
+                f"{path}: is a folder; name one file, or write its parts into one (in Python "
+                f"`headstart.features.write` takes an iterator of blocks)"
+            )
         if not os.path.isfile(path):
             raise SourceError(f"{path}: cannot be read: no such file")
         with self._told():
             # Not whole columns at once, which may be larger than memory.
             self._file = parquet.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
             self._schema = self._file.schema_arrow
+        names = self._schema.names
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise SourceError(
+                f"{path}: has several columns of one name, {listed(twice)}; give each its own"
+            )
         self.number = int(self._file.metadata.num_rows)
         self._vector = self._chosen()
 

@@ -11,7 +11,7 @@ from ....features import durable
 from ....features.durable.remote.url import is_remote, public
 from ....features.errors import FeatureFileError, WrongUsage
 from ....features.journal.known import REMEDY, Known
-from ....features.journal.lock import exclusive, shared
+from ....features.journal.lock import at_work, exclusive, shared
 from ....features.journal.outputs import Output
 from ....features.journal.shards import GRAPH, SECRET, Shard, agree, kept, require_same
 from ....features.journal.units import UNIT_IMAGES
@@ -30,7 +30,7 @@ from ...sources.image import ImageReference
 from ...sources.listing import Listing, log_notes
 from ..calibration import agreed, keep
 from ..catch_up import CaughtUp, catch_up
-from ..plan import at_work, planned, shards_made
+from ..plan import planned, shards_made
 from ..summary import ShardSummary as ShardSummary
 from .missing import all_done
 

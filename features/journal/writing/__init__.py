@@ -22,7 +22,7 @@ from ...store import FeatureStore
 from ...store.shards import Shards
 from .. import seal, units
 from ..known import REMEDY
-from ..lock import exclusive
+from ..lock import at_work, exclusive
 from ..outputs import Output
 from ..progress import showing_progress
 from . import vectors as given
@@ -156,7 +156,7 @@ def write(
     with output.named():
         path = durable.require_target(output.path, units.ENDING)
         output.require_place()
-    with showing_progress(progress), output.named(), exclusive(path):
+    with showing_progress(progress), output.named(), at_work(path, exclusive(path)):
         output.begin()
         output.send()
         if fresh and path.exists() and not replaceable(path):

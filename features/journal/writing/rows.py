@@ -15,6 +15,8 @@ from ..seal import coded, fixed, shortened
 
 _LONGEST: Final = 4096
 """Bytes of an id: each row has room for the longest."""
+_MISSING: Final = ("NAType", "NaTType")
+"""What pandas has for a cell without a value, apart from NaN: neither equals anything."""
 _SPLITS: Final = {name: number for number, name in enumerate(layout.SPLIT_NAMES)} | {"": 0}
 
 
@@ -61,7 +63,7 @@ class Rows:
         columns[layout.VIEWS] = np.zeros(number, np.int16)
         columns[layout.STATS] = np.zeros(number, layout.STATS_DTYPE)
         columns[layout.SKIPPED] = np.empty(0, layout.files_dtype(0, 0))
-        said = ["" if one is None else str(one) for one in _column("texts", texts, number)]
+        said = _texts(texts, number)
         if any(said):
             columns[layout.TEXTS] = fixed([shortened(text) for text in said])[order]
         return cls(order, columns)
@@ -99,11 +101,12 @@ def _ids(values: Sequence[Any]) -> NDArray[np.bytes_]:
         raise WrongUsage("ids: there are none, and a feature file has at least one example")
     found = []
     for row, value in enumerate(values):
-        if not isinstance(value, str | bytes | os.PathLike | int) or isinstance(value, bool):
+        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+        if not whole and not isinstance(value, str | bytes | os.PathLike):
             raise WrongUsage(
                 f"ids: number {row:,} is {value!r:.80}; an id is a text or a whole number"
             )
-        data = str(value).encode() if isinstance(value, int) else _encoded(value)
+        data = str(value).encode() if whole else _encoded(value)
         if not data or b"\0" in data or len(data) > _LONGEST:
             raise WrongUsage(
                 f"ids: number {row:,} is {value!r:.80}; an id has 1 to {_LONGEST:,} bytes, and no "
@@ -139,7 +142,7 @@ def _names(name: str, values: Iterable[Any] | None, number: int) -> Sequence[str
     for row, value in enumerate(_column(name, values, number)):
         try:
             if value not in known:
-                known[value] = _name(value)
+                known[value] = as_name(value)
         except (TypeError, ValueError) as error:
             raise WrongUsage(
                 f"{name}: number {row:,} is {value!r:.80}; a text is expected, a whole number, or "
@@ -149,25 +152,50 @@ def _names(name: str, values: Iterable[Any] | None, number: int) -> Sequence[str
     return found
 
 
-def _name(value: Any) -> str | None:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+def is_missing(value: Any) -> bool:
+    """Whether a value says that there is none: None, NaN, and what pandas has for these."""
+    if value is None or type(value).__name__ in _MISSING:
+        return True
+    return isinstance(value, float | np.floating) and math.isnan(value)
+
+
+def as_name(value: Any) -> str | None:
+    """A label or group as a text; None where there is none.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is neither a text nor a whole number; if it has a NUL, or half a character.
+    """
+    if is_missing(value):
         return None
+    if isinstance(value, np.generic):
+        value = value.item()
     if isinstance(value, float) and value.is_integer():  # where one of whole numbers is missing
         value = int(value)
     if not isinstance(value, str | int):
         raise TypeError
     name = str(value)
-    name.encode()
+    name.encode("utf-8", "surrogateescape")  # as labels of folders with odd bytes are
     if "\0" in name:
         raise ValueError
     return name or None
+
+
+def _texts(values: Iterable[Any] | None, number: int) -> list[str]:
+    found = []
+    for row, value in enumerate(_column("texts", values, number)):
+        if isinstance(value, bytes):
+            raise WrongUsage(f"texts: number {row:,} is {value!r:.80}; decode it to a text")
+        found.append("" if is_missing(value) else str(value))
+    return found
 
 
 def _splits(values: Iterable[Any] | None, number: int) -> NDArray[np.int8]:
     given = _column("splits", values, number)
     found = np.zeros(number, np.int8)
     for row, value in enumerate(given):
-        word = "" if value is None else value
+        word = "" if is_missing(value) else value
         if not isinstance(word, str) or word not in _SPLITS:
             raise WrongUsage(
                 f"splits: number {row:,} is {value!r:.80}; use one of "

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import WrongUsage
+from ...errors import SourceError, WrongUsage, first_line
 from ...provenance.recorded import MOST_NUMBERS
 from ...rules import unusable
 from ...store.picked import picked
@@ -47,12 +47,26 @@ def of(vectors: Any, number: int) -> Vectors:
                 f"of HDF5, or an iterator of such blocks"
             )
         return _Stream(iter(vectors), number)
-    if isinstance(vectors, list | tuple):
-        try:
-            vectors = np.asarray(vectors)
-        except ValueError as error:
-            raise WrongUsage(f"vectors: they are not all of one length ({error})") from error
+    if isinstance(vectors, list | tuple) or not isinstance(
+        getattr(vectors, "dtype", None), np.dtype
+    ):
+        vectors = _as_array(vectors)
     return _Array(vectors, number)
+
+
+def _as_array(vectors: Any) -> NDArray[Any]:
+    """Lists, data frames, and tensors of other libraries, as they come to NumPy."""
+    if hasattr(vectors, "detach"):  # of PyTorch: on a device, or with a gradient
+        vectors = vectors.detach().cpu()
+    try:
+        return np.asarray(vectors)
+    except ValueError as error:
+        raise WrongUsage(f"vectors: they are not all of one length ({error})") from error
+    except (TypeError, RuntimeError) as error:
+        raise WrongUsage(
+            f"vectors: a {type(vectors).__name__} is no array of numbers ({error}); give one of "
+            f"NumPy, of (N, D)"
+        ) from error
 
 
 class _Array:
@@ -85,12 +99,18 @@ class _Array:
         own, back = np.unique(rows, return_inverse=True)
         found: Any
         if isinstance(self._vectors, h5py.Dataset):
-            found = picked(self._vectors, own)
+            try:
+                found = picked(self._vectors, own)
+            except (OSError, RuntimeError) as error:
+                raise SourceError(
+                    f"{self._vectors.file.filename}: vectors {int(own[0]):,} to {int(own[-1]):,} "
+                    f"cannot be read: {first_line(error)}; put a sound copy in its place"
+                ) from error
         elif int(own[-1]) - int(own[0]) < len(own):
             found = self._vectors[int(own[0]) : int(own[-1]) + 1]
         else:
             found = self._vectors[own]
-        found = found.toarray() if hasattr(found, "toarray") else np.asarray(found)
+        found = _dense(found)
         found = found[back]  # a copy: the file may be let go of
         self._let_go()
         return np.asarray(found)
@@ -145,7 +165,7 @@ class _Stream:
 
     @staticmethod
     def _checked(block: Any) -> NDArray[np.generic]:
-        array = block.toarray() if hasattr(block, "toarray") else np.asarray(block)
+        array = _dense(block)
         _require_numbers(array.dtype)
         if array.ndim != 2:
             raise WrongUsage(
@@ -177,6 +197,13 @@ def stored(
             f"it out, or make it again"
         )
     return found
+
+
+def _dense(block: Any) -> NDArray[Any]:
+    """Some vectors as an array; a number that is masked is none, and not what lies beneath."""
+    if isinstance(block, np.ma.MaskedArray) and np.ma.is_masked(block):
+        block = block.astype(np.float64).filled(np.nan)
+    return np.asarray(block.toarray() if hasattr(block, "toarray") else block)
 
 
 def _require_numbers(dtype: Any) -> None:
