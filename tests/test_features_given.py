@@ -21,6 +21,7 @@ from headstart.features import (
     Provenance,
     ProvenanceMismatch,
     SourceError,
+    TrainingError,
     WrongUsage,
     layout,
     verify,
@@ -492,6 +493,22 @@ def test_a_head_file_whose_coefficients_changed_is_refused_though_it_has_no_test
     joblib.dump(content, tmp_path / "other.joblib")
     with pytest.raises(HeadError, match="other probabilities"):
         load_head(tmp_path / "other.joblib", trust=True)
+
+
+def test_what_is_refused_is_said_of_examples_and_how_they_get_labels(trained, tmp_path):
+    images = tmp_path / "images.h5"
+    with pytest.raises(TrainingError, match=r"images\.h5: none of its 240 examples .*--list") as no:
+        train(written(images, labels=None))
+    assert "folder" not in str(no.value)
+    with pytest.raises(TrainingError, match=r"among the 240 labelled training examples"):
+        train(written(images, labels=["image"] * NUMBER))
+    with pytest.raises(
+        TrainingError, match=r"examples can be held out .*'image' \(1\).* add examp"
+    ):
+        train(written(images, labels=["image", *["other"] * (NUMBER - 1)]))
+    _, store, head = trained
+    with pytest.raises(TrainingError, match="the head was trained on every example in"):
+        evaluate(head, store)
 
 
 def test_new_vectors_are_predicted_and_those_of_another_encoder_refused(trained, tmp_path):
