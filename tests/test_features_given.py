@@ -268,6 +268,10 @@ BAD = {
         {"vectors": not_a_number(9, 1e300)},
         r"'doc-9' has numbers that are too large for float32",
     ),
+    "too large to compute with": (
+        {"vectors": not_a_number(9, 1e20)},
+        r"'doc-9' has numbers that are too large for float32 \(here at most 1e\+15\)",
+    ),
     "an id twice": (
         {"ids": ["x", *example()[1][1:-1], "x"]},
         r"'x' is given twice, as number 0 and",

@@ -141,7 +141,8 @@ def comparison(found: Comparison, *, as_json: bool) -> None:
     columns = ("features", "accuracy", "95% interval", _BEHIND, "log loss")
     lines(
         f"{found.folds}-fold cross-validation of a logistic head, "
-        f"{count(found.images, found.noun)}; always guessing the commonest class: {percent(found.majority)}",
+        f"{count(found.images, found.noun)}; always guessing the commonest class: "
+        f"{percent(found.majority)}",
         *_side_by_side(found.standings, columns),
         *(f"  note: {note}" for note in found.notes),
     )

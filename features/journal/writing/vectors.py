@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ...errors import SourceError, WrongUsage, first_line
 from ...provenance.recorded import MOST_NUMBERS
-from ...rules import unusable
+from ...rules import LARGEST, unusable
 from ...store.picked import picked
 
 _BLOCK_BYTES: Final = 4 << 20
@@ -191,7 +191,10 @@ def stored(
     if bad.any():
         first = int(np.flatnonzero(bad)[0])
         finite = bool(np.isfinite(block[first].astype(np.float64)).all())
-        what = f"has numbers that are too large for {dtype}" if finite else "has NaN or infinity"
+        what = "has NaN or infinity"
+        if finite:
+            most = min(LARGEST, float(np.finfo(dtype).max))
+            what = f"has numbers that are too large for {dtype} (here at most {most:.4g})"
         raise WrongUsage(
             f"vectors: the one of {name(first)} {what}, with which nothing can be computed; leave "
             f"it out, or make it again"
