@@ -117,7 +117,7 @@ def folds_of(
     if not cut.held_out:
         worded = store.provenance.worded
         what = worded(f"images can be held out of fewer than two classes; {few}; add images")
-        raise TrainingError(f"{store.name}: {what}{because(notes)}")
+        raise TrainingError(f"{store.name}: {what}{because(list(map(worded, notes)))}")
     if small:
         rows = int(np.isin(examples.codes, small).sum())
         never = "trained on and never scored" if scored else "trained on and never held out"

@@ -499,6 +499,16 @@ def test_a_head_file_whose_coefficients_changed_is_refused_though_it_has_no_test
         load_head(tmp_path / "other.joblib", trust=True)
 
 
+def test_texts_of_one_file_among_several_are_those_of_its_rows(tmp_path):
+    vectors, ids = example()
+    written(tmp_path / "x-00000-of-00002.h5", vectors[::2], ids[::2], None, texts=ids[::2])
+    written(tmp_path / "x-00001-of-00002.h5", vectors[1::2], ids[1::2], None)
+    store = FeatureStore(tmp_path / "x-*-of-00002.h5")
+    every = zip(store.paths, store.texts, strict=True)
+    assert all(text == (path if int(path[4:]) % 2 == 0 else "") for path, text in every)
+    assert len(store.texts) == NUMBER
+
+
 def test_what_is_refused_is_said_of_examples_and_how_they_get_labels(trained, tmp_path):
     images = tmp_path / "images.h5"
     with pytest.raises(TrainingError, match=r"images\.h5: none of its 240 examples .*--list") as no:
@@ -510,6 +520,9 @@ def test_what_is_refused_is_said_of_examples_and_how_they_get_labels(trained, tm
         TrainingError, match=r"examples can be held out .*'image' \(1\).* add examp"
     ):
         train(written(images, labels=["image", *["other"] * (NUMBER - 1)]))
+    texts = np.repeat(example()[0][:120], 2, axis=0)  # each once as ham and once as spam
+    with pytest.raises(TrainingError, match=r"240 examples are left out, .* of equal vectors"):
+        train(written(images, vectors=texts))
     _, store, head = trained
     with pytest.raises(TrainingError, match="the head was trained on every example in"):
         evaluate(head, store)

@@ -187,4 +187,4 @@ def require_classes(
         )
     else:
         return
-    raise TrainingError(f"{store.name}: {why}{because(notes)}")
+    raise TrainingError(f"{store.name}: {why}{because(list(map(worded, notes)))}")
