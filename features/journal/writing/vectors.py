@@ -64,7 +64,7 @@ def as_array(vectors: Any) -> NDArray[Any]:
     elif hasattr(vectors, "detach"):  # of PyTorch: on a device, or with a gradient
         vectors = vectors.detach().cpu().float()
     if isinstance(vectors, np.ma.MaskedArray) and np.ma.is_masked(vectors):
-        vectors = vectors.astype(np.float64).filled(np.nan)
+        vectors = np.ma.filled(vectors.astype(np.float64), np.nan)
     array = np.asarray(vectors)
     if array.dtype.kind == "V" and array.dtype.type is not np.void:
         array = array.astype(np.float32)  # bfloat16, which NumPy itself does not know
