@@ -251,6 +251,7 @@ def _predicted(
         unfamiliar=[None if row is None else unfamiliar[row] for row in places],
         copies=[None if row is None else copies[row] for row in places],
         skipped=[reasons.get(path, "") for path in order],
+        noun=store.provenance.noun,
     )
     if table is not None:
         writer_of(table)(predictions, table)

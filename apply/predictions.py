@@ -38,6 +38,8 @@ class Predictions:
     copies : list of N bool or None
         Whether an image is a training image or a near-copy of one: that its label is right says
         nothing of the head. It is no column of the table.
+    noun : str
+        What was predicted: ``"image"`` or ``"example"``.
     features : Path, str or None
         The feature file in which the embeddings were kept, if they were.
     """
@@ -49,6 +51,7 @@ class Predictions:
     skipped: list[str]
     features: str | Path | None = None
     copies: list[bool | None] = dataclasses.field(default_factory=list)
+    noun: str = "image"
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -57,8 +60,8 @@ class Predictions:
         counts = ", ".join(f"{name}: {count:,}" for name, count in self.counts.items() if count)
         unfamiliar, skipped = self.unfamiliar.count(True), len(self) - self.counts.total()
         return (
-            f"Predictions({len(self):,} images; {counts or 'none'}; {unfamiliar:,} unfamiliar, "
-            f"{skipped:,} skipped)"
+            f"Predictions({len(self):,} {self.noun}s; {counts or 'none'}; "
+            f"{unfamiliar:,} unfamiliar, {skipped:,} skipped)"
         )
 
     def _repr_html_(self) -> str:

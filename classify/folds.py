@@ -115,10 +115,9 @@ def folds_of(
         f"{listed([f'{examples.names[code]!r} ({cut.apart[code]:,})' for code in small])}"
     )
     if not cut.held_out:
-        raise TrainingError(
-            f"{store.name}: images can be held out of fewer than two classes; {few}; add images"
-            f"{because(notes)}"
-        )
+        worded = store.provenance.worded
+        what = worded(f"images can be held out of fewer than two classes; {few}; add images")
+        raise TrainingError(f"{store.name}: {what}{because(list(map(worded, notes)))}")
     if small:
         rows = int(np.isin(examples.codes, small).sum())
         never = "trained on and never scored" if scored else "trained on and never held out"

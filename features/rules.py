@@ -13,7 +13,7 @@ from .errors import listed
 
 _MOST_NAMES: Final = 5  # in a message
 
-_LARGEST: Final = 1e15
+LARGEST: Final = 1e15
 """Of the numbers in a vector: the squares of a great many, added, fit into float32. Those that
 backbones give are below a thousand."""
 
@@ -111,9 +111,7 @@ def unusable(vectors: NDArray[np.floating]) -> NDArray[np.bool_]:
         finite: NDArray[np.bool_] = np.isfinite(vectors).all(axis=1)
         return ~finite
     # NaN is neither.
-    inside: NDArray[np.bool_] = (vectors.max(axis=1) <= _LARGEST) & (
-        vectors.min(axis=1) >= -_LARGEST
-    )
+    inside: NDArray[np.bool_] = (vectors.max(axis=1) <= LARGEST) & (vectors.min(axis=1) >= -LARGEST)
     return ~inside
 
 

@@ -396,10 +396,18 @@ def test_every_command_works_on_the_file_and_a_model_is_refused(here, cli):
     assert cli("train", "out.h5", "-o", "head.joblib", "--report", "page.html").code == 0
     assert cli("evaluate", "head.joblib", "out.h5").code == 0
     assert cli("report", "head.joblib", "out.h5", "-o", "page.html").code == 0
-    assert cli("audit", "out.h5", "-o", "suspects.csv").code == 0
-    assert cli("predict", "head.joblib", "out.h5", "-o", "predictions.csv").code == 0
+    audited = cli("audit", "out.h5", "-o", "suspects.csv")
+    assert audited.code == 0
+    assert "among 60 labelled examples" in audited.out
+    assert "noun" not in json.loads(cli("audit", "out.h5", "--json").out)
+    predicted = cli("predict", "head.joblib", "out.h5", "-o", "predictions.csv")
+    assert predicted.code == 0
+    assert "60 examples predicted" in predicted.out
     assert cli("info", "head.joblib").code == 0
-    assert cli("compare", "out.h5", "out.h5").code == 0
+    compared = cli("compare", "out.h5", "out.h5")
+    assert compared.code == 0
+    assert "48 examples; always guessing" in compared.out
+    assert "noun" not in json.loads(cli("compare", "out.h5", "out.h5", "--json").out)
     assert "made from images" not in cli("export", "head.joblib", "-o", "model.keras").failure()
     page = (here / "page.html").read_text("utf-8")
     assert "headstart import" in page

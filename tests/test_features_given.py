@@ -21,6 +21,7 @@ from headstart.features import (
     Provenance,
     ProvenanceMismatch,
     SourceError,
+    TrainingError,
     WrongUsage,
     layout,
     verify,
@@ -267,6 +268,10 @@ BAD = {
         {"vectors": not_a_number(9, 1e300)},
         r"'doc-9' has numbers that are too large for float32",
     ),
+    "too large to compute with": (
+        {"vectors": not_a_number(9, 1e20)},
+        r"'doc-9' has numbers that are too large for float32 \(here at most 1e\+15\)",
+    ),
     "an id twice": (
         {"ids": ["x", *example()[1][1:-1], "x"]},
         r"'x' is given twice, as number 0 and",
@@ -492,6 +497,35 @@ def test_a_head_file_whose_coefficients_changed_is_refused_though_it_has_no_test
     joblib.dump(content, tmp_path / "other.joblib")
     with pytest.raises(HeadError, match="other probabilities"):
         load_head(tmp_path / "other.joblib", trust=True)
+
+
+def test_texts_of_one_file_among_several_are_those_of_its_rows(tmp_path):
+    vectors, ids = example()
+    written(tmp_path / "x-00000-of-00002.h5", vectors[::2], ids[::2], None, texts=ids[::2])
+    written(tmp_path / "x-00001-of-00002.h5", vectors[1::2], ids[1::2], None)
+    store = FeatureStore(tmp_path / "x-*-of-00002.h5")
+    every = zip(store.paths, store.texts, strict=True)
+    assert all(text == (path if int(path[4:]) % 2 == 0 else "") for path, text in every)
+    assert len(store.texts) == NUMBER
+
+
+def test_what_is_refused_is_said_of_examples_and_how_they_get_labels(trained, tmp_path):
+    images = tmp_path / "images.h5"
+    with pytest.raises(TrainingError, match=r"images\.h5: none of its 240 examples .*--list") as no:
+        train(written(images, labels=None))
+    assert "folder" not in str(no.value)
+    with pytest.raises(TrainingError, match=r"among the 240 labelled training examples"):
+        train(written(images, labels=["image"] * NUMBER))
+    with pytest.raises(
+        TrainingError, match=r"examples can be held out .*'image' \(1\).* add examp"
+    ):
+        train(written(images, labels=["image", *["other"] * (NUMBER - 1)]))
+    texts = np.repeat(example()[0][:120], 2, axis=0)  # each once as ham and once as spam
+    with pytest.raises(TrainingError, match=r"240 examples are left out, .* of equal vectors"):
+        train(written(images, vectors=texts))
+    _, store, head = trained
+    with pytest.raises(TrainingError, match="the head was trained on every example in"):
+        evaluate(head, store)
 
 
 def test_new_vectors_are_predicted_and_those_of_another_encoder_refused(trained, tmp_path):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ...features.errors import TrainingError
+from ...features.errors import TrainingError, count
 from ...features.layout import NO_GROUP, NO_LABEL
 from ...features.store import FeatureStore
 from ..scores.groups import Grouping, together
@@ -128,10 +128,10 @@ def labelled(store: FeatureStore) -> Labelled:
     """All rows with a label that can be true."""
     rows = (store.labels != NO_LABEL) & (store.views == 0)
     if not rows.any():
+        made = store.provenance
         raise TrainingError(
-            f"{store.name}: none of its {store.images} images has a label; put the images of each "
-            f"class into a folder of its own, or give a manifest with a 'label' column, and run "
-            f"`headstart extract` again (nothing is embedded twice)"
+            f"{store.name}: none of its {count(store.images, made.noun)} has a label; "
+            f"{made.labelling}"
         )
     features = vectors(store, rows)
     # The file sorts names by their bytes, Python by their characters.

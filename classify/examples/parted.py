@@ -167,25 +167,24 @@ def require_classes(
     store: FeatureStore, examples: Examples, test: Examples | None, notes: list[str]
 ) -> None:
     """Refuse what no classifier can be trained on, or scored by, with what was left out and why."""
-    names = examples.classes
+    names, worded = examples.classes, store.provenance.worded
     if test is not None and not names:
-        raise TrainingError(
-            f"{store.name}: all {len(test)} labelled images are in the test split; some must be "
-            f"left to train on{because(notes)}"
+        why = worded(
+            f"all {len(test)} labelled images are in the test split; some must be left to train on"
         )
-    if not names:
-        raise TrainingError(
-            f"{store.name}: no class is left to train on; add images, or lower --min-images"
-            f"{because(notes)}"
+    elif not names:
+        why = worded("no class is left to train on; add images, or lower --min-images")
+    elif len(names) < 2:
+        why = (
+            f"only one class, {names[0]!r}, "
+            + worded(f"among the {len(examples)} labelled training images")
+            + "; a classifier needs at least two"
         )
-    if len(names) < 2:
-        raise TrainingError(
-            f"{store.name}: only one class, {names[0]!r}, among the {len(examples)} labelled "
-            f"training images; a classifier needs at least two{because(notes)}"
+    elif test is not None and not set(test.classes) & set(names):
+        why = worded("no image of the test split is of a class that can be trained on") + (
+            f" ({listed(list(map(repr, names)))}), so nothing could be scored; check the labels of "
+            f"the test split"
         )
-    if test is not None and not set(test.classes) & set(names):
-        raise TrainingError(
-            f"{store.name}: no image of the test split is of a class that can be trained on "
-            f"({listed(list(map(repr, names)))}), so nothing could be scored; check the labels of "
-            f"the test split{because(notes)}"
-        )
+    else:
+        return
+    raise TrainingError(f"{store.name}: {why}{because(list(map(worded, notes)))}")

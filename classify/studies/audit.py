@@ -61,14 +61,17 @@ class Audit:
         Labelled images that were looked at.
     notes : tuple of str
         What was left out and why, in sentences.
+    noun : str
+        What was looked at: ``"image"`` or ``"example"``.
     """
 
     suspects: tuple[Suspect, ...]
     images: int
     notes: tuple[str, ...]
+    noun: str = "image"
 
     def __repr__(self) -> str:
-        return f"Audit({len(self.suspects):,} suspects among {self.images:,} labelled images)"
+        return f"Audit({len(self.suspects):,} suspects among {self.images:,} labelled {self.noun}s)"
 
     @property
     def columns(self) -> dict[str, list[Any]]:
@@ -181,7 +184,8 @@ def audited(experiment: Experiment, probabilities: NDArray[np.float64]) -> Audit
     # Those are suspects themselves.
     said = about_contradictory(experiment.contradictory)
     notes = [note for note in experiment.notes if note not in said]
-    return Audit(tuple(suspects), number, tuple(map(experiment.store.provenance.worded, notes)))
+    made = experiment.store.provenance
+    return Audit(tuple(suspects), number, tuple(map(made.worded, notes)), made.noun)
 
 
 def _suggested(probabilities: NDArray[np.float64], codes: NDArray[np.intp]) -> NDArray[np.intp]:

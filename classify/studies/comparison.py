@@ -48,6 +48,8 @@ class Comparison:
         Accuracy of always predicting the commonest class.
     notes : tuple of str
         What was left out and why, in sentences.
+    noun : str
+        What the rows of the files are of: ``"image"`` or ``"example"``.
     """
 
     standings: tuple[Standing, ...]
@@ -55,14 +57,15 @@ class Comparison:
     folds: int
     majority: float
     notes: tuple[str, ...]
+    noun: str = "image"
 
     def __repr__(self) -> str:
         lines = [
             f"\n  {one.name}: {in_percent(one.accuracy, one.interval)}" for one in self.standings
         ]
         return (
-            f"Comparison({self.images:,} images, {self.folds}-fold cross-validation, commonest "
-            f"class {self.majority:.1%}:{''.join(lines)})"
+            f"Comparison({self.images:,} {self.noun}s, {self.folds}-fold cross-validation, "
+            f"commonest class {self.majority:.1%}:{''.join(lines)})"
         )
 
     def _repr_html_(self) -> str:
@@ -189,6 +192,7 @@ def compare(
         folds=len(cut),
         majority=float(counts.max() / len(rows)),
         notes=tuple(map(stores[-1].provenance.worded, notes)),
+        noun=stores[-1].provenance.noun,
     )
 
 

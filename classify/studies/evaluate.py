@@ -91,9 +91,12 @@ def judged(
         only = (
             "" if trained_on.all() else ", or looks like a copy of one or is of one group with it"
         )
+        said = store.provenance.worded(
+            f"the head was trained on every image in {basis}{only}, so scoring them would only "
+            f"flatter it"
+        )
         raise TrainingError(
-            f"{store.name}: the head was trained on every image in {basis}{only}, so scoring them "
-            f"would only flatter it; `headstart info HEAD` shows its honest scores{because(notes)}"
+            f"{store.name}: {said}; `headstart info HEAD` shows its honest scores{because(notes)}"
         )
     for rows, what in (
         (trained_on, "that the head was trained on are left out"),

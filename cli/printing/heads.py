@@ -103,10 +103,13 @@ def leaderboard(scores: Scores, standings: Sequence[Standing]) -> None:
 def audit(found: Audit, out: str | None, seconds: float, *, as_json: bool) -> None:
     """After `audit`."""
     if as_json:
-        print_json({**dataclasses.asdict(found), "out": out, "seconds": round(seconds, 3)})
+        values = dataclasses.asdict(found)
+        del values["noun"]
+        print_json({**values, "out": out, "seconds": round(seconds, 3)})
         return
     shown = found.suspects[:_MOST_SUSPECTS]
-    lines(f"{count(len(found.suspects), 'suspect')} among {count(found.images, 'labelled image')}")
+    among = count(found.images, f"labelled {found.noun}")
+    lines(f"{count(len(found.suspects), 'suspect')} among {among}")
     if shown:
         rows = [
             (
@@ -132,13 +135,14 @@ def comparison(found: Comparison, *, as_json: bool) -> None:
     """After `compare`."""
     if as_json:
         values = dataclasses.asdict(found)
-        del values["standings"]
+        del values["standings"], values["noun"]
         print_json({"ranks": _values(found.standings), **values})
         return
     columns = ("features", "accuracy", "95% interval", _BEHIND, "log loss")
     lines(
-        f"{found.folds}-fold cross-validation of a logistic head, {count(found.images, 'image')}; "
-        f"always guessing the commonest class: {percent(found.majority)}",
+        f"{found.folds}-fold cross-validation of a logistic head, "
+        f"{count(found.images, found.noun)}; always guessing the commonest class: "
+        f"{percent(found.majority)}",
         *_side_by_side(found.standings, columns),
         *(f"  note: {note}" for note in found.notes),
     )

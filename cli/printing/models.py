@@ -17,12 +17,12 @@ def predictions(predicted: Predictions, out: str, *, as_json: bool) -> None:
         print_json(values | {"features": predicted.features})
         return
     lines(
-        f"{out}: {count(images, 'image')} predicted, {unfamiliar:,} unfamiliar, "
+        f"{out}: {count(images, predicted.noun)} predicted, {unfamiliar:,} unfamiliar, "
         f"{skipped:,} skipped",
         *(f"  {number:>8,}  {name}" for name, number in labels.most_common(MOST_CLASSES) if number),
     )
     if copies := predicted.copies.count(True):
-        lines(f"  {copies:,} of them are training images or near-copies of them")
+        lines(f"  {copies:,} of them are training {predicted.noun}s or near-copies of them")
 
 
 def export(exported: Exported, *, as_json: bool) -> None:

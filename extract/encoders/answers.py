@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ...features import rules
 from ...features.errors import BackboneError, count, first_line, printable
+from ...features.journal.writing.vectors import as_array
 from ...features.records import AGAIN
 
 _log = logging.getLogger("headstart")
@@ -95,7 +96,7 @@ class Asking:
 
     def _checked(self, answer: Any, items: int) -> NDArray[np.floating]:
         try:
-            array = _array(answer)
+            array = as_array(answer)
         except (TypeError, ValueError, RuntimeError) as error:
             raise NoVectors(
                 f"encoder: its answer is no array of numbers ({first_line(error)}); it gets a list "
@@ -153,16 +154,3 @@ class Asking:
 
 def _said(error: Exception | None) -> str:
     return printable(f"{type(error).__name__}: {first_line(error or '')}")[:_LONGEST_REASON]
-
-
-def _array(answer: Any) -> NDArray[Any]:
-    if hasattr(answer, "toarray"):  # sparse
-        answer = answer.toarray()
-    elif hasattr(answer, "detach"):  # of PyTorch: on a device, or with a gradient
-        answer = answer.detach().cpu().float()
-    if isinstance(answer, np.ma.MaskedArray) and np.ma.is_masked(answer):
-        answer = answer.astype(np.float64).filled(np.nan)  # a number that is masked is none
-    array = np.asarray(answer)
-    if array.dtype.kind == "V":  # bfloat16, which NumPy itself does not know
-        array = array.astype(np.float32)
-    return array

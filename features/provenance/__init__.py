@@ -105,6 +105,14 @@ class Provenance(Recorded):
             "(`headstart info HEAD`), or train a head on this file."
         )
 
+    @property
+    def labelling(self) -> str:
+        """How examples get labels."""
+        return (
+            "put the images of each class into a folder of its own, or give a manifest with a "
+            "'label' column, and run `headstart extract` again (nothing is embedded twice)"
+        )
+
     def takes(self, canary: NDArray[Any]) -> bool:
         """Whether (C, D) vectors of test images can be of this provenance."""
         return len(canary) > 0 and super().takes(canary)

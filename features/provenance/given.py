@@ -13,7 +13,8 @@ from ..errors import WrongUsage
 from .recorded import LONGEST, Recorded
 
 GIVEN: Final = "given"
-_IMAGE: Final = re.compile(r"(?<![\w-])image(?=s?\b)")
+_IMAGE: Final = re.compile(r"(?<![\w'\"-])image(?=s?\b)")
+"""The word, and not a class of that name, which is in quotes."""
 _SHA256: Final = re.compile("[0-9a-f]{64}")
 NO_SETTINGS: Final = "{}"
 MOST_SETTINGS: Final = 20_000
@@ -133,6 +134,14 @@ class Given(Recorded):
         return (
             "Have the vectors made by the encoder of the head (`headstart info HEAD`), or train a "
             "head on this file."
+        )
+
+    @property
+    def labelling(self) -> str:
+        """How examples get labels."""
+        return (
+            "give labels with the vectors (`headstart import --list` with a 'label' column; in "
+            "Python labels=), and make the same call again (no vector is made twice)"
         )
 
     def worded(self, text: str) -> str:

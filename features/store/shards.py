@@ -68,7 +68,7 @@ class Shards(FeatureStore):
             first.origin.called(self.name, first.origin.remedy), environment=environment
         )
         self._rows = sum(map(len, self._stores))
-        self.has_texts = all(one.has_texts for one in self._stores)
+        self.has_texts = any(one.has_texts for one in self._stores)
         self.dimension = first.dimension
         digest = ArrayDigest()
         for store in self._stores:
@@ -98,7 +98,8 @@ class Shards(FeatureStore):
         names = self.read(_CODES[name]) if name in _CODES else None
         numbers = self._place[0]
         for shard, file in enumerate(self._stores):
-            own = file.read(name)
+            bare = name == layout.TEXTS and not file.has_texts
+            own = np.zeros(len(file), "S1") if bare else file.read(name)
             if names is not None:
                 own = _renumbered(own, file.read(_CODES[name]), names)
             if found is None or not np.can_cast(own.dtype, found.dtype):  # a longer path

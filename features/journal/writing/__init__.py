@@ -83,7 +83,8 @@ def write(
     vectors : array-like of shape (N, D), or an iterator of blocks of (n, D)
         Numbers; they are stored as `dtype`. An array may be larger than memory: a ``np.memmap``, a
         data set of h5py, or whatever has `shape` and `dtype` and gives rows by ``[start:stop]`` and
-        by an array of row numbers. Sparse matrices of SciPy are taken, too.
+        by an array of row numbers. Sparse matrices of SciPy, data frames and tensors of other
+        libraries are taken, too. What is masked in a masked array counts as NaN.
     ids : iterable of N str or int
         What each example is called, each once; any text of 1 to 4,096 bytes, such as a path.
     labels, groups : iterable of N str, int or None, optional

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ...errors import SourceError, WrongUsage, first_line
 from ...provenance.recorded import MOST_NUMBERS
-from ...rules import unusable
+from ...rules import LARGEST, unusable
 from ...store.picked import picked
 
 _BLOCK_BYTES: Final = 4 << 20
@@ -50,16 +50,30 @@ def of(vectors: Any, number: int) -> Vectors:
     if isinstance(vectors, list | tuple) or not isinstance(
         getattr(vectors, "dtype", None), np.dtype
     ):
-        vectors = _as_array(vectors)
+        vectors = _whole(vectors)
     return _Array(vectors, number)
 
 
-def _as_array(vectors: Any) -> NDArray[Any]:
-    """Lists, data frames, and tensors of other libraries, as they come to NumPy."""
-    if hasattr(vectors, "detach"):  # of PyTorch: on a device, or with a gradient
-        vectors = vectors.detach().cpu()
+def as_array(vectors: Any) -> NDArray[Any]:
+    """Lists, data frames, sparse matrices, and tensors of other libraries, as NumPy has them.
+
+    A number that is masked is none, and not what lies beneath.
+    """
+    if hasattr(vectors, "toarray"):
+        vectors = vectors.toarray()
+    elif hasattr(vectors, "detach"):  # of PyTorch: on a device, or with a gradient
+        vectors = vectors.detach().cpu().float()
+    if isinstance(vectors, np.ma.MaskedArray) and np.ma.is_masked(vectors):
+        vectors = np.ma.filled(vectors.astype(np.float64), np.nan)
+    array = np.asarray(vectors)
+    if array.dtype.kind == "V" and array.dtype.type is not np.void:
+        array = array.astype(np.float32)  # bfloat16, which NumPy itself does not know
+    return array
+
+
+def _whole(vectors: Any) -> NDArray[Any]:
     try:
-        return np.asarray(vectors)
+        return as_array(vectors)
     except ValueError as error:
         raise WrongUsage(f"vectors: they are not all of one length ({error})") from error
     except (TypeError, RuntimeError) as error:
@@ -110,10 +124,9 @@ class _Array:
             found = self._vectors[int(own[0]) : int(own[-1]) + 1]
         else:
             found = self._vectors[own]
-        found = _dense(found)
-        found = found[back]  # a copy: the file may be let go of
+        taken = as_array(found)[back]  # a copy: the file may be let go of
         self._let_go()
-        return np.asarray(found)
+        return taken
 
     def _let_go(self) -> None:
         """Have a mapped file take no memory: what was read of it counts as long as it is mapped."""
@@ -165,7 +178,7 @@ class _Stream:
 
     @staticmethod
     def _checked(block: Any) -> NDArray[np.generic]:
-        array = _dense(block)
+        array = _whole(block)
         _require_numbers(array.dtype)
         if array.ndim != 2:
             raise WrongUsage(
@@ -191,19 +204,15 @@ def stored(
     if bad.any():
         first = int(np.flatnonzero(bad)[0])
         finite = bool(np.isfinite(block[first].astype(np.float64)).all())
-        what = f"has numbers that are too large for {dtype}" if finite else "has NaN or infinity"
+        what = "has NaN or infinity"
+        if finite:
+            most = min(LARGEST, float(np.finfo(dtype).max))
+            what = f"has numbers that are too large for {dtype} (here at most {most:.4g})"
         raise WrongUsage(
             f"vectors: the one of {name(first)} {what}, with which nothing can be computed; leave "
             f"it out, or make it again"
         )
     return found
-
-
-def _dense(block: Any) -> NDArray[Any]:
-    """Some vectors as an array; a number that is masked is none, and not what lies beneath."""
-    if isinstance(block, np.ma.MaskedArray) and np.ma.is_masked(block):
-        block = block.astype(np.float64).filled(np.nan)
-    return np.asarray(block.toarray() if hasattr(block, "toarray") else block)
 
 
 def _require_numbers(dtype: Any) -> None:
