@@ -29,6 +29,7 @@ PACKAGES: Final = {
     "onnx": ("onnx>=1.17", "onnxruntime>=1.20", "tf2onnx>=1.17"),
     "openvino": ("openvino>=2025.4",),
     "pages": ("jinja2>=3.1", "starlette>=1.9", "uvicorn>=0.34"),
+    "parquet": ("pyarrow>=16.1",),
     "plots": ("matplotlib>=3.8",),
     "ray": ("ray>=2.40",),
     "remote": (
