@@ -229,7 +229,7 @@ class Head(HasOrigin):
         metadata |= {
             "label_names": self.label_names,
             "fingerprint": origin.provenance.fingerprint,
-            "provenance": dataclasses.asdict(origin.provenance),
+            "provenance": origin.provenance.declared,
             "environment": dict(origin.environment),
             "canary": origin.canary,
             "augmentation": dataclasses.asdict(origin.augmentation),

@@ -82,7 +82,7 @@ def fault(pipeline: Any, metadata: dict[str, Any]) -> str:
     names, canary = metadata["label_names"], metadata["canary"]
     if not pipeline.classes_.tolist() == names == sorted(set(names)):
         return "its labels and those of its classifier contradict each other"
-    if not len(canary) and provenance.kind == IMAGES:
+    if not len(canary) and provenance.KIND == IMAGES:
         return "it has no test images"
     if {pipeline.n_features_in_, *canary.shape[1:]} != {provenance.dimension}:
         return "the numbers of features of metadata and classifier contradict each other"

@@ -75,7 +75,7 @@ class Origin:
 
     def require_declared(self, fields: Mapping[str, object], name: str = THIS_RUN) -> None:
         """Refuse, before a backbone is loaded, what is known already to differ."""
-        mine = dataclasses.asdict(self.provenance)
+        mine = self.provenance.declared
         if fields.get("kind", mine["kind"]) != mine["kind"]:
             fields = {"kind": fields["kind"]}  # the others are of that kind alone
         differing = [
@@ -93,7 +93,7 @@ class Origin:
 
         Given vectors are alike if that is said of them.
         """
-        self.require_declared(dataclasses.asdict(other.provenance), other.name)
+        self.require_declared(other.provenance.declared, other.name)
         if isinstance(self.provenance, Given):
             return
         precision = self.provenance.precision

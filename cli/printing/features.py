@@ -120,7 +120,7 @@ def store(store: FeatureStore, *, list_skipped: bool, as_json: bool) -> None:
             "grouped": grouped,
             "content_digest": store.content_digest,
             "fingerprint": store.fingerprint,
-            "provenance": dataclasses.asdict(store.provenance),
+            "provenance": store.provenance.declared,
             "environment": store.environment,
             "quantised": None if graph is None else graph.about,
             "skipped": len(skipped),

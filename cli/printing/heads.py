@@ -23,7 +23,7 @@ def head(head: Head, *, as_json: bool) -> None:
         "label_names": head.label_names,
         "environment": head.environment,
         "fingerprint": head.provenance.fingerprint,
-        "provenance": dataclasses.asdict(head.provenance),
+        "provenance": head.provenance.declared,
         "views": dataclasses.asdict(head.augmentation),
         "scores": head.scores.to_dict(),
         "false_alarms": head.novelty.false_alarms,

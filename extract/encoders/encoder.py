@@ -40,9 +40,9 @@ class Encoder:
         ProvenanceMismatch
             The message names what differs; of settings their names.
         """
-        mine = dataclasses.asdict(self.given(_A_NUMBER, dtype))
+        mine = self.given(_A_NUMBER, dtype).declared
         origin.require_declared({name: mine[name] for name in _DECLARED})
-        theirs = dataclasses.asdict(origin.provenance)
+        theirs = origin.provenance.declared
         if mine["settings_digest"] != theirs["settings_digest"]:
             one, other = (json.loads(said["settings"]) for said in (mine, theirs))
             named = [

@@ -1,7 +1,6 @@
 """What is known already: the sealed file and the verified units, looked up by file and by key."""
 
 import collections
-import dataclasses
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -59,7 +58,7 @@ class Known:
         self.units = [unit for unit in found if unit.path.name not in without]
         self.superseded = [unit for unit in found if unit.path.name in without]
         if self.origin is not None:
-            rest = dataclasses.asdict(self.origin.provenance)
+            rest = self.origin.provenance.declared
             for unit in self.units:
                 unfinished = f"unfinished work in {units.folder_of(out)}"
                 unit.origin.called(unfinished, remedy).require_declared(rest, f"the rest of {out}")

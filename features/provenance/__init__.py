@@ -30,8 +30,6 @@ class Provenance(Recorded):
 
     Attributes
     ----------
-    kind : str
-        ``"images"``.
     backbone : str
         Name in ``keras.applications``.
     weights_digest : str
@@ -59,7 +57,7 @@ class Provenance(Recorded):
         Raised by hand when decoding or resizing changes the pixels of any image.
     """
 
-    kind: str = IMAGES
+    kind: dataclasses.InitVar[str] = IMAGES
     backbone: str
     weights_digest: str
     pooling: str
@@ -73,8 +71,9 @@ class Provenance(Recorded):
     dtype: str
     preprocessing_version: int
 
+    KIND: ClassVar = IMAGES
     RANGES: ClassVar = {**Recorded.RANGES, "size": MOST_PIXELS}
-    CHOICES: ClassVar = {**Recorded.CHOICES, "kind": (IMAGES,), "precision": PRECISIONS}
+    CHOICES: ClassVar = {**Recorded.CHOICES, "precision": PRECISIONS}
 
     def __repr__(self) -> str:
         return (

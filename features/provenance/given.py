@@ -30,8 +30,6 @@ class Given(Recorded):
 
     Attributes
     ----------
-    kind : str
-        ``"given"``.
     encoder : str
         The name of what made the vectors.
     revision : str
@@ -46,13 +44,13 @@ class Given(Recorded):
         dtype of the stored vectors: ``"float32"`` or ``"float16"``.
     """
 
-    kind: str = GIVEN
+    kind: dataclasses.InitVar[str] = GIVEN
     encoder: str
     revision: str
     settings: str
     settings_digest: str
 
-    CHOICES: ClassVar = {**Recorded.CHOICES, "kind": (GIVEN,)}
+    KIND: ClassVar = GIVEN
     LENGTHS: ClassVar = {"settings": MOST_SETTINGS}
 
     @classmethod

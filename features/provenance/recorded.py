@@ -23,10 +23,13 @@ LONGEST: Final = 1000
 class Recorded:
     """How the vectors of a file were made; each kind of it is a subclass with fields of its own."""
 
-    kind: str
+    kind: dataclasses.InitVar[str] = ""
+    """Which subclass this is: no field, and taken so that what files have can be given as it is."""
     dimension: int
     dtype: str
 
+    KIND: ClassVar[str]
+    """What `kind` is of the subclass."""
     RANGES: ClassVar[Mapping[str, int]] = {"dimension": MOST_NUMBERS}
     """Fields that are numbers from 1, and their largest."""
     CHOICES: ClassVar[Mapping[str, Sequence[str]]] = {"dtype": FEATURE_DTYPES}
@@ -34,9 +37,19 @@ class Recorded:
     LENGTHS: ClassVar[Mapping[str, int]] = {}
     """Fields that may have more characters than `LONGEST`."""
 
+    def __post_init__(self, kind: str) -> None:
+        """Refuse the fields of another kind."""
+        if kind != self.KIND:
+            raise unreadable(f"kind should be {self.KIND}, received {_short(repr(kind))}")
+
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces, ASCII; equal provenances give equal bytes."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
+        return json.dumps(self.declared, sort_keys=True, separators=(",", ":"))
+
+    @property
+    def declared(self) -> dict[str, Any]:
+        """All that is recorded: the kind, and the fields."""
+        return {"kind": self.KIND, **dataclasses.asdict(self)}
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -86,6 +99,9 @@ class Recorded:
         """Why values cannot be the fields of this kind; "" if they can."""
         if not isinstance(values, dict):
             return f"it is a {type(values).__name__}, not an object"
+        if (kind := values.get("kind", cls.KIND)) != cls.KIND:
+            return f"kind should be {cls.KIND}, received {_short(repr(kind))}"
+        values = {name: value for name, value in values.items() if name != "kind"}
         fields = {field.name: str(field.type) for field in dataclasses.fields(cls)}
         wrong = [str(name) for name in values.keys() ^ fields.keys()]
         if wrong:
