@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import functools
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from pathlib import Path
 
 import dask
@@ -27,7 +28,7 @@ from headstart.extract.backbones.request import Request
 from headstart.extract.embedding import Embedding
 from headstart.extract.work import clusters, unit
 from headstart.extract.work.clusters import dask as adapter
-from headstart.extract.work.clusters import there
+from headstart.extract.work.clusters import dask_futures, there
 from headstart.extract.work.clusters.crew import Crew, Fate, Part, ToDo
 from headstart.features import FeatureFileError, FeatureStore, HeadstartError, WrongUsage, verify
 from headstart.features.errors import MissingExtra, ProvenanceMismatch
@@ -272,6 +273,63 @@ def test_a_scheduler_that_stays_away_is_one_line_and_what_is_finished_is_kept(
     store = run(make_stub(), photos, out)
     assert store.content_digest == expected
     assert store.summary.reused >= 4 * kept > 0
+
+
+def lossy(client, monkeypatch, times):
+    """Have a scheduler go away, so many times, when it is asked what came of something."""
+    gather, left = client.gather, iter(range(times))
+
+    async def fails(theirs, **how):
+        await theirs._state.wait()
+        if next(left, None) is not None:
+            raise OSError("Stream is closed")
+        return await gather(theirs, **how)
+
+    monkeypatch.setattr(client, "gather", fails)
+
+
+def test_a_unit_of_which_the_answer_got_lost_is_not_waited_for(
+    photos, out, client, slow, log, expected, monkeypatch
+):
+    lossy(client, monkeypatch, times=4)
+    store = run(slow, photos, out, executor=client)
+    assert store.content_digest == expected
+    assert store.summary.skipped == 0
+    assert computed(log) == IMAGES  # it had been published
+
+
+def test_answers_that_always_get_lost_are_one_line(photos, out, client, make_stub, monkeypatch):
+    lossy(client, monkeypatch, times=10**9)
+    with pytest.raises(
+        HeadstartError, match=r"got lost again and again \(Stream is closed\)"
+    ) as it:
+        run(make_stub(), photos, out, executor=client)
+    assert "\n" not in str(it.value)
+
+
+def test_what_was_given_by_an_older_connection_is_lost_though_nobody_says_so(client):
+    class Silent:
+        """A client that never hears of what it was given."""
+
+        status, scheduler_comm, loop = "running", object(), client.loop
+
+        def submit(self, *_, key):
+            return key
+
+        async def gather(self, *_, asynchronous):
+            await asyncio.sleep(3600)
+
+    silent, futures = Silent(), dask_futures.Futures()
+    before = futures.submit(silent, b"")
+    silent.scheduler_comm = object()
+    after = futures.submit(silent, b"")
+    futures.end_lost(silent)
+    with pytest.raises(CancelledError, match="the connection to the scheduler was lost"):
+        before.result(timeout=0)
+    assert not after.done()
+    silent.status = "connecting"
+    futures.end_lost(silent)
+    assert after.done()
 
 
 def interrupted_when(condition):

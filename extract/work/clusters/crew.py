@@ -8,7 +8,7 @@ import enum
 import logging
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, wait
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -245,13 +245,9 @@ class Cluster(Crew, abc.ABC):
 
     def _result(self, future: "Future[Any]") -> Any:
         """What comes of it; meanwhile `width` may see that there is nobody to do it."""
-        while True:
-            try:
-                return future.result(timeout=self.patience)
-            except TimeoutError:
-                if future.done():
-                    raise
-                self.width()
+        while not wait([future], timeout=self.patience).done:
+            self.width()
+        return future.result()
 
     def submit(self, job: Job, part: Part) -> Future[Done]:
         """Have the unit of a part made; its images are expected where they are seen here."""

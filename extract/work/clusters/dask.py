@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import pickle
-import secrets
 import signal
 import threading
 import time
@@ -16,6 +15,7 @@ from ....features.errors import HeadstartError, WrongUsage, first_line
 from ....features.journal.marks import Unmarked
 from . import there
 from .crew import Cluster, Fate
+from .dask_futures import Futures, connection
 
 _SECONDS_TO_ANSWER: Final = 10.0
 """A scheduler that is there answers in less, be its machine ever so busy."""
@@ -106,7 +106,8 @@ class _Dask(Cluster):
         self.name = f"the Dask cluster at {address}" if address != "local" else "a Dask cluster"
         self._client = self._given = client
         self._where = client.scheduler.address
-        self._executor: Any = client.get_executor(pure=False)
+        self._marked_under = connection(client)
+        self._futures = Futures()
         self._asked = 0.0
         self._threads: dict[str, int] = {}
         self._alone = False
@@ -117,19 +118,12 @@ class _Dask(Cluster):
             now_there = self._workers()
             self._threads = now_there or self._threads
             self._say_if_alone(now_there)
+            self._futures.end_lost(self._client)
             self._asked = time.monotonic()
         return sum(min(_SIDE_BY_SIDE, threads) for threads in self._threads.values())
 
     def send(self, packed: bytes) -> "Future[Any]":
-        key = f"headstart-{secrets.token_hex(8)}"  # as the dashboard shows it
-        future: Future[Any] = Future()
-        try:
-            future = self._executor.submit(pickle.loads, packed, key=key)
-        except Exception as error:
-            if self._client.status == "running":
-                raise
-            future.set_exception(CancelledError(str(error)))  # as all that it was given
-        return future
+        return self._futures.submit(self._client, packed)
 
     def fate(self, error: Exception) -> Fate:
         from distributed.scheduler import KilledWorker
@@ -138,17 +132,19 @@ class _Dask(Cluster):
             return Fate.DEADLY
         if isinstance(error, Unmarked) and error.mark != self.mark.name:
             return Fate.LOST  # given out under an older one
-        away = self._client.status != "running"
-        if isinstance(error, CancelledError) or (away and isinstance(error, OSError)):
-            return Fate.LOST
-        return Fate.FAILED
+        return Fate.LOST if isinstance(error, CancelledError) else Fate.FAILED
+
+    def explained(self, error: Exception) -> Exception:
+        if isinstance(error, CancelledError):
+            return HeadstartError(
+                f"{self.name}: what it was given got lost again and again ({first_line(error)}). "
+                f"The finished work is kept: run the same command again"
+            )
+        return super().explained(error)
 
     def wait_until_back(self) -> None:
         until, said = time.monotonic() + _SECONDS_TO_RETURN, False
-        if self._client.status != "running":  # whatever it was given is lost
-            # Workers that are left alone would go on with what waits there.
-            self.mark.renew()
-        while not self._workers():
+        while not self._renewed():
             if time.monotonic() > until:
                 raise HeadstartError(
                     f"{self.name}: its scheduler, or all its workers, are gone and did not come "
@@ -164,6 +160,17 @@ class _Dask(Cluster):
                 said = True
             time.sleep(0.2)
         self._asked = 0.0
+
+    def _renewed(self) -> bool:
+        """Whether there are workers; whatever an older connection gave out is wanted no more.
+
+        Workers that are left alone would go on with what waits there.
+        """
+        there_are = bool(self._workers())
+        if self._marked_under is not (now := connection(self._client)):
+            self.mark.renew()
+            self._marked_under = now
+        return there_are
 
     def _say_if_alone(self, workers: Mapping[str, int]) -> None:
         """Say it once when a scheduler that is there has no workers; it is waited for some."""
@@ -213,7 +220,7 @@ class _Dask(Cluster):
     def close(self) -> None:
         """Drop what is in hand, and close what was opened here."""
         if self._client.status == "running":
-            self._executor.shutdown(wait=False)
+            self._futures.cancel(self._client)
         if self._client is not self._given:
             self._client.close()
 
@@ -221,10 +228,9 @@ class _Dask(Cluster):
         """The threads of each worker that is there now, by its address."""
         if self._client.status in ("closing", "closed"):  # it gave up
             try:
-                client = _connected(self._where, security=self._given.security)
+                self._client = _connected(self._where, security=self._given.security)
             except HeadstartError:
                 return {}
-            self._client, self._executor = client, client.get_executor(pure=False)
         if self._client.status != "running":
             return {}
         try:
