@@ -332,6 +332,7 @@ def test_what_was_given_by_an_older_connection_is_lost_though_nobody_says_so(cli
     assert after.done()
 
 
+@contextlib.contextmanager
 def interrupted_when(condition):
     """Ctrl-C comes to this thread as soon as it holds."""
 
@@ -339,7 +340,13 @@ def interrupted_when(condition):
         wait_until(condition)
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
-    return meanwhile(wait)
+    # A shell's & switches it off.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with meanwhile(wait):
+            yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_ctrl_c_lets_the_workers_go_and_the_next_run_goes_on(

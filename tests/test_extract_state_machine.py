@@ -146,18 +146,20 @@ class Folder(RuleBasedStateMachine):
         assert not list(self.home.glob(".*"))
 
 
-def test_every_history_agrees_with_a_dictionary(make_stub, monkeypatch):
+@pytest.mark.parametrize("histories", [25, pytest.param(60, marks=pytest.mark.sweep)])
+def test_every_history_agrees_with_a_dictionary(histories, make_stub, monkeypatch):
     # The child process that seals has tests of its own; here it would cost half a second a run.
     monkeypatch.setattr(child, "call", lambda function, *arguments: function(*arguments))
     monkeypatch.setattr(child, "prepare", lambda _: None)
     Folder.make_stub = make_stub
+    Folder.finished = 0
     machine = Folder.TestCase
     machine.settings = settings(
-        max_examples=60,
+        max_examples=histories,
         stateful_step_count=20,
         deadline=None,
         derandomize=True,
         suppress_health_check=list(HealthCheck),
     )
     machine().runTest()
-    assert Folder.finished > 60
+    assert Folder.finished > histories
