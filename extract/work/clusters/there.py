@@ -43,6 +43,8 @@ _IDLE_SECONDS: Final = 600.0
 _counting = threading.Lock()
 _runs: "Final[dict[str, _Run]]" = {}
 """Those that this worker has made something for, and may have a backbone of."""
+_over: Final[set[str]] = set()
+"""Runs that came to their end; what waits here of them is not begun."""
 _parts: "Final[weakref.WeakValueDictionary[tuple[str, bytes], threading.Lock]]" = (
     weakref.WeakValueDictionary()
 )
@@ -91,7 +93,7 @@ def call(their_version: str, out: str, mark: str, run: str, data: bytes) -> Any:
     Raises
     ------
     HeadstartError
-        If it has another version of headstart, or does not see the output.
+        If it has another version of headstart, or does not see the output; if the run is over.
     """
     if their_version != version():
         raise HeadstartError(
@@ -105,6 +107,8 @@ def call(their_version: str, out: str, mark: str, run: str, data: bytes) -> Any:
             f"worker {_here()} does not see {units.folder_of(Path(out))}, where finished work is "
             f"kept; the output has to lie on a disk that all workers have under the same path"
         ) from error
+    if run in _over:
+        raise HeadstartError(f"worker {_here()}: the run that this was given out for is over")
     function, *arguments = pickle.loads(data)
     with _counted(run, Path(out), mark):
         try:
@@ -132,13 +136,16 @@ def install() -> str:
 
 
 def ready(job: Job, sample: Sequence[ImageReference]) -> tuple[str, dict[str, str]]:
-    """Who is there, with which libraries; refused without engine, weights or a sample of images.
+    """Who is there, with which libraries.
+
+    Refused without engine, weights or a sample of images, and where it cannot write to the URL.
 
     That is what can be found out with nothing loaded: whether vectors fit is seen when the backbone
     is loaded.
     """
     try:
         job.embedding.require_here()
+        job.output.require_place()
     except HeadstartError as error:
         raise HeadstartError(f"worker {_here()}: {error}") from error
     for one in sample:
@@ -177,6 +184,7 @@ def make(job: Job, references: Sequence[ImageReference], expected: bool, careful
 def forget(job: Job) -> None:
     """Let go of the backbone of a run."""
     with _counting:
+        _over.add(job.run)
         worker = unit.workers.pop(job.run, None)
         _runs.pop(job.run, None)
     if worker is not None:
