@@ -35,7 +35,8 @@ class Direct(Output):
         """
         if self.began_with is None or self.server.told() != self.began_with:
             return False
-        with exclusive(self.path, wait=True):  # one process of a machine fetches it for all
+        # One process of a machine fetches it for all. (The name stands for nothing but the lock.)
+        with exclusive(self.path.with_name("fetching"), wait=True):
             found = copies.fetched(self.server)
         return found is not None and found[1] == self.began_with
 

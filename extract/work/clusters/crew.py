@@ -223,10 +223,11 @@ class Cluster(Crew, abc.ABC):
                 self.require_alike(self.packed(job, there.ready, seen))
                 yield job
         finally:
-            # The mark is gone, so nothing is begun any more that was given out; at a URL by those
-            # who hear of this.
+            # The mark is gone, so nothing is begun any more that was given out; at a URL, by those
+            # that hear of it.
             with contextlib.suppress(Exception):
                 self.forget(there.packed(job, there.forget))
+            there.over.add(job.run)
 
     def begin(self, job: Job) -> Origin:
         """Have one worker begin: what vectors of this run come from."""

@@ -43,8 +43,9 @@ _IDLE_SECONDS: Final = 600.0
 _counting = threading.Lock()
 _runs: "Final[dict[str, _Run]]" = {}
 """Those that this worker has made something for, and may have a backbone of."""
-_over: Final[set[str]] = set()
-"""Runs that came to their end; what waits here of them is not begun."""
+over: Final[set[str]] = set()
+"""Runs that came to their end, as far as is known here: nothing of them is begun any more. What is
+given out says it of those of its driver, as not every worker can be told by itself."""
 _parts: "Final[weakref.WeakValueDictionary[tuple[str, bytes], threading.Lock]]" = (
     weakref.WeakValueDictionary()
 )
@@ -63,8 +64,6 @@ class _Run:
 
     def is_over(self) -> bool:
         """Whether nothing more is to be expected of it, as far as can be told."""
-        if self.calls:
-            return False
         idle = time.monotonic() - self.last > _IDLE_SECONDS
         return idle or not marks.is_there(self.out, self.mark)
 
@@ -84,10 +83,13 @@ def packed(job: Job, function: Any, *arguments: object) -> bytes:
     import cloudpickle
 
     data = cloudpickle.dumps((function, job, *arguments))
-    return pickle.dumps(_Call(version(), os.fspath(job.out), job.mark, job.run, data))
+    ended = tuple(over)
+    return pickle.dumps(_Call(version(), os.fspath(job.out), job.mark, job.run, data, ended))
 
 
-def call(their_version: str, out: str, mark: str, run: str, data: bytes) -> Any:
+def call(
+    their_version: str, out: str, mark: str, run: str, data: bytes, ended: tuple[str, ...] = ()
+) -> Any:
     """Make a call that was packed, if this worker is one for it.
 
     Raises
@@ -107,7 +109,8 @@ def call(their_version: str, out: str, mark: str, run: str, data: bytes) -> Any:
             f"worker {_here()} does not see {units.folder_of(Path(out))}, where finished work is "
             f"kept; the output has to lie on a disk that all workers have under the same path"
         ) from error
-    if run in _over:
+    over.update(ended)
+    if run in over:
         raise HeadstartError(f"worker {_here()}: the run that this was given out for is over")
     function, *arguments = pickle.loads(data)
     with _counted(run, Path(out), mark):
@@ -183,8 +186,8 @@ def make(job: Job, references: Sequence[ImageReference], expected: bool, careful
 
 def forget(job: Job) -> None:
     """Let go of the backbone of a run."""
+    over.add(job.run)
     with _counting:
-        _over.add(job.run)
         worker = unit.workers.pop(job.run, None)
         _runs.pop(job.run, None)
     if worker is not None:
@@ -224,9 +227,10 @@ def _cores() -> int:
 def _counted(run: str, out: Path, mark: str) -> Iterator[None]:
     """Count a call; what runs that are over left here makes room."""
     with _counting:
-        over = [name for name, one in _runs.items() if name != run and one.is_over()]
-        workers = [unit.workers.pop(name, None) for name in over]
-        for name in over:
+        others = [(name, one) for name, one in _runs.items() if name != run and not one.calls]
+        gone = [name for name, one in others if name in over or one.is_over()]
+        workers = [unit.workers.pop(name, None) for name in gone]
+        for name in gone:
             del _runs[name]
         this = _runs.setdefault(run, _Run(out, mark))
         this.mark = mark
