@@ -107,7 +107,8 @@ def call(
     except marks.Unseen as error:
         raise HeadstartError(
             f"worker {_here()} does not see {units.folder_of(Path(out))}, where finished work is "
-            f"kept; the output has to lie on a disk that all workers have under the same path"
+            f"kept; the output has to lie on a disk that all workers have under the same path, "
+            f"or at a URL"
         ) from error
     over.update(ended)
     if run in over:
