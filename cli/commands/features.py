@@ -102,8 +102,8 @@ def scan(sources: tuple[str, ...], as_json: bool, **how: Any) -> None:
 @click.option(
     "--ray",
     metavar="auto|ADDRESS",
-    help="Embed on the workers of a Ray cluster; auto: that of this machine (extra ray). Of FILE.h5 "
-    "the same holds as with --dask.",
+    help="Embed on the workers of a Ray cluster, as with --dask; auto: that of this machine "
+    "(extra ray).",
 )
 @click.option(
     "--shard",
