@@ -18,7 +18,7 @@ from headstart.extract.backbones.request import Request
 from headstart.extract.backbones.weights import QUANTISED, WeightsSource
 from headstart.extract.engines import int8
 from headstart.extract.work import summary, unit
-from headstart.extract.work.clusters import crew, there
+from headstart.extract.work.clusters import there
 from headstart.features import FeatureFileError, FeatureStore, HeadstartError, child, verify
 from headstart.features.durable.remote import failures
 from headstart.features.journal import graphs, units
@@ -141,7 +141,9 @@ def test_what_is_sealed_is_known_to_workers_elsewhere_unless_it_was_replaced(
     write_image(photos / "blue" / "new.png", 4711)
     if replaced:
         monkeypatch.setattr(
-            crew, "given_out", lambda out: dataclasses.replace(given_out(out), began_with=None)
+            sys.modules["headstart.extract.work.clusters.crew"],
+            "given_out",
+            lambda output: dataclasses.replace(given_out(output), began_with=None),
         )
     store = run(make_stub(), photos, OUT, executor=client)
     assert store.summary.embedded == (2 if replaced else 1)
