@@ -243,6 +243,15 @@ def test_a_unit_that_is_not_there_is_one_line(
     assert "\n" not in str(it.value)
 
 
+def test_a_unit_that_came_after_the_last_listing_is_found(bucket):
+    output, name = Output.of(OUT), f"{'0' * 32}.h5"
+    bucket.put(f"{KEY}.units/{'1' * 32}.h5", b"of the listing")
+    output.begin()
+    assert not output.take(name)
+    bucket.put(f"{KEY}.units/{name}", b"later")
+    assert output.take(name)
+
+
 def test_workers_elsewhere_have_the_quantised_backbone_from_the_url(bucket, machine):
     graph = Graph(b"<net/>" * 9, bytes(range(256)), {"backbone": "VGG16", "size": 32})
     output = Output.of(OUT)

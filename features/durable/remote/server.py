@@ -119,8 +119,11 @@ class Server:
 
     def read(self, beside: str) -> bytes | None:
         """The bytes of a file beside, by what is to be added; None if it is not there."""
+        key = self.key + beside
         with contextlib.suppress(FileNotFoundError):
-            return bytes(self.ask(lambda: self.fs.cat_file(self.key + beside)))
+            # From 0: of a whole file s3fs asks for the size first, or looks it up in the listing
+            # that it made last, where it does not find what came later.
+            return bytes(self.ask(lambda: self.fs.cat_file(key, start=0)))
         return None
 
     def remove(self, beside: str) -> None:
