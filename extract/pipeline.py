@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Final
 
 from ..features import durable
-from ..features.durable.remote.url import public
 from ..features.errors import FeatureFileError, WrongUsage
 from ..features.journal import units
 from ..features.journal.known import REMEDY
@@ -136,7 +135,8 @@ def extract(
         Who embeds instead, on any number of machines: what has the interface of
         `concurrent.futures.Executor`, a Dask client, or by name ``"dask:tcp://HOST:PORT"``,
         ``"dask:local"``, ``"ray:auto"``, ``"ray:ADDRESS"`` (extras ``dask`` and ``ray``). Its
-        workers have headstart and see images and output under the same names; docs/scale.md.
+        workers have headstart, see the images under the same names, and write to `out`: on a disk
+        that all have under the same path, or at a URL; docs/scale.md.
     progress : bool, default=False
         Show a progress bar on standard error.
     seen : callable, optional
@@ -213,11 +213,6 @@ def run(
     require_workers(workers)
     clusters.require_usable(executor, workers)
     output = Output.of(out)
-    if output.far and executor is not None:
-        raise WrongUsage(
-            f"{public(output.name)}: the workers of a cluster write to no URL; name a file on a "
-            f"disk that all have, or run the command on each machine, without a cluster or --shard"
-        )
     with output.named():
         path = checked_output(output.path, source, fresh=fresh)
         output.require_place()

@@ -96,12 +96,14 @@ def scan(sources: tuple[str, ...], as_json: bool, **how: Any) -> None:
     "--dask",
     metavar="ADDRESS|local",
     help="Embed on the workers of a Dask cluster, by the address of its scheduler "
-    "(tcp://HOST:8786); local starts one on this machine (extra dask).",
+    "(tcp://HOST:8786); local starts one on this machine (extra dask). FILE.h5 "
+    "has to be on a disk that all share, or at a URL.",
 )
 @click.option(
     "--ray",
     metavar="auto|ADDRESS",
-    help="Embed on the workers of a Ray cluster; auto: that of this machine (extra ray).",
+    help="Embed on the workers of a Ray cluster, as with --dask; auto: that of this machine "
+    "(extra ray).",
 )
 @click.option(
     "--shard",

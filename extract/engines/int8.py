@@ -29,7 +29,7 @@ from ...features.errors import (
     install_command,
     reinstall_command,
 )
-from ...features.journal import graphs
+from ...features.journal import graphs, places
 from ...features.journal.outputs import Output
 from ...features.origin import INT8
 from ...features.provenance.graph import Graph
@@ -103,12 +103,24 @@ def graph_of(request: Request) -> Graph:
     place, digest = str(request.weights.path), str(request.weights.sha256)
     try:
         if is_remote(place):
-            for out in Output(place, far=True).mirrors():  # of runs that are at work
-                with contextlib.suppress(FeatureFileError):
-                    return graphs.find(out, digest)
-        return graphs.find(copies.local(place), digest)
+            return _graph_at(Output(place, far=True), digest)
+        return graphs.find(Path(place), digest)
     except FeatureFileError as error:  # of the backbone, not of the file that is to be written
         raise BackboneError(str(error)) from error
+
+
+def _graph_at(output: Output, digest: str) -> Graph:
+    """That of a file at a URL, or of the runs that are at work on it."""
+    for out in output.mirrors():  # of this machine
+        with contextlib.suppress(FeatureFileError):
+            return graphs.find(out, digest)
+    try:
+        return graphs.find(copies.local(output.name), digest)
+    except FeatureFileError:
+        with contextlib.suppress(FeatureFileError):  # whoever reads the file need not see units
+            if (beside := places.graph(output.server, digest)) is not None:
+                return beside
+        raise
 
 
 def require_nncf() -> None:

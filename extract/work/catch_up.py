@@ -23,6 +23,7 @@ from ..sources.image import ImageReference
 from . import calibration, clusters, here, processes, unit
 from .clusters import Given
 from .clusters.crew import Crew, Part, ToDo
+from .clusters.fetching import fetched
 from .clusters.parts import Parts
 from .progress import Progress
 from .summary import Found, Tally
@@ -215,7 +216,8 @@ def _by_cluster(
         job = _begun(job, known, crew.begin(job))
         if len(parts) < (width := crew.width()):  # so that all have something to do
             parts = parts.among(width)
-        yield from _counted(_made(job, parts, crew, ending, known), shown)
+        made = _made(job, parts, crew, ending, known)
+        yield from _counted(fetched(made, Output.at(known.out)), shown)
 
 
 def _begun(job: Job, known: Known, origin: Origin) -> Job:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...features.child import once
-from ...features.journal import marks, units
+from ...features.journal import marks
 from ...features.journal.known import Known
 from ...features.journal.outputs import Output
 from ...features.origin import Origin
@@ -197,11 +197,7 @@ class Worker:
         origin = dataclasses.replace(origin, augmentation=job.augmentation)
         marks.require(job.out, job.mark)
         started = time.perf_counter()
-        path = units.publish(
-            units.folder_of(job.output.path), origin, done.files, vectors, job.turn
-        )
-        job.output.push(path)
-        done.unit = os.path.basename(str(path))
+        done.unit = job.output.publish(origin, done.files, vectors, job.turn)
         done.write_seconds = time.perf_counter() - started
         done.load_seconds = self._embedding.load_seconds
         done.busy_seconds, done.idle_seconds = self._busy.seconds()
@@ -291,7 +287,7 @@ def _worker(job: Job) -> Worker:
             known = Known(
                 job.output.path,
                 source=job.source,
-                fresh=job.fresh,
+                fresh=job.fresh or not job.output.take_sealed(),
                 without=job.without,
                 read_units=not job.mark,
             )

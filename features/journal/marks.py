@@ -3,6 +3,12 @@
 Workers of a cluster outlive the process that gave them their work. The next run on the same output
 removes what marks it finds, so that nothing appears beside it that was made for an older one. That
 a worker finds the mark shows, too, that it sees the same folder.
+
+At a URL there is none. Two runs may be at work there at once and have each other's units, so what
+is published for an older one is a unit like any other, by one request that changes nothing where
+it has been made again; and as nobody holds a lock there, the mark of a run that was killed could
+not be told from that of one at work elsewhere. Made in vain is at most what was in hand, and not by
+workers that hear that the run is over.
 """
 
 import contextlib
@@ -33,12 +39,14 @@ class Unmarked(FeatureFileError):
 class Mark:
     """The mark of a run on an output, as long as the context lasts."""
 
-    def __init__(self, out: Path) -> None:
-        self._folder = folder_of(out)
+    def __init__(self, out: Path | None) -> None:
+        """Of an output that has none, None; its name is ``""`` then."""
+        self._folder = None if out is None else folder_of(out)
         self.name = ""
 
     def __enter__(self) -> "Mark":
-        self._folder.mkdir(exist_ok=True)
+        if self._folder is not None:
+            self._folder.mkdir(exist_ok=True)
         self.renew()
         return self
 
@@ -47,6 +55,8 @@ class Mark:
 
     def renew(self) -> None:
         """Have another one: what was given out under the last is wanted no more."""
+        if self._folder is None:
+            return
         self._remove()
         self.name = secrets.token_hex(8) + _ENDING
         try:
@@ -55,7 +65,7 @@ class Mark:
             raise durable.cannot_write(self._folder, error) from error
 
     def _remove(self) -> None:
-        if self.name:
+        if self._folder is not None and self.name:
             with contextlib.suppress(OSError):
                 (self._folder / self.name).unlink()
 

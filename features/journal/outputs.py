@@ -15,7 +15,7 @@ import re
 import shutil
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from .. import durable
 from ..durable.remote import copies, puts
@@ -24,14 +24,10 @@ from ..durable.remote.url import is_remote, is_squashed, public
 from ..errors import FeatureFileError, called
 from ..records import Key
 from ..store import FeatureStore
-from . import graphs, units
+from . import graphs, places, units
 from .units import ENDING, Unit
 
 _log = logging.getLogger("headstart")
-
-_UNIT: Final = re.compile(r"[0-9a-f]{32}\.h5")
-_PLACE: Final = re.compile(r"(?:([0-9]+)-of-([0-9]+)/)?[0-9a-f]{32}\.h5|[0-9a-f]{64}\.graph")
-"""What is ours in the folder of units at a URL; each shard has a folder in it."""
 
 THERE: Final = ".there"
 """File of a mirror: names of the units and graphs that have been seen at the URL."""
@@ -107,23 +103,23 @@ class Output:
     def begin(self) -> None:
         """Have in the mirror what is at the URL; under the lock of the mirror."""
         if self.far:
-            there, before = self._take_sealed(), self._there()
-            places = self._listed()
+            there, before = self._fetch_sealed(), self._there()
+            now = places.listed(self.server, self.part)
             folder = units.folder_of(self.path)
             folder.mkdir(exist_ok=True)
-            for name in before - places.keys():  # sealed, or given up, by a run elsewhere
+            for name in before - now.keys():  # sealed, or given up, by a run elsewhere
                 (folder / name).unlink(missing_ok=True)
             with durable.written(self.path.parent / THERE) as temporary:
-                temporary.write_text("".join(f"{name}\n" for name in sorted(places)))
-            self._taken(places)
-            _begun[self.path] = _Begun(there, durable.state(self.path), {*places}, places)
+                temporary.write_text("".join(f"{name}\n" for name in sorted(now)))
+            self._taken(now)
+            _begun[self.path] = _Begun(there, durable.state(self.path), {*now}, now)
 
     def send(self, without: Collection[str] = ()) -> None:
         """Have at the URL the units that a killed run left in the mirror, but for those named."""
         if self.far:
             begun = _begun[self.path]
             for path in sorted(units.folder_of(self.path).glob("*.h5")):
-                if path.name not in {*begun.units, *without} and _UNIT.fullmatch(path.name):
+                if path.name not in {*begun.units, *without} and places.UNIT.fullmatch(path.name):
                     self.push(path)
                     begun.units.add(path.name)
 
@@ -131,9 +127,15 @@ class Output:
         """Have here the units that others have published; whether there were any."""
         if not self.far or self.part:
             return False
-        places = self._listed()
-        _begun[self.path].places.update(places)
-        return bool(self._taken(places))
+        now = places.listed(self.server)
+        _begun[self.path].places.update(now)
+        return bool(self._taken(now))
+
+    def publish(self, *unit: Any) -> str:
+        """Publish a unit of these, see `units.publish`; its name."""
+        path = units.publish(units.folder_of(self.path), *unit)
+        self.push(path)
+        return os.path.basename(str(path))
 
     def push(self, path: Path | None = None) -> None:
         """Have a unit of the mirror at the URL too, and before it the graph that made it."""
@@ -145,9 +147,20 @@ class Output:
             if path is not None:
                 self._put(path)
 
-    def take(self, name: str) -> None:
-        """Have a graph here that another run has pushed."""
-        _ = self.far and self._taken({name: name})
+    def take(self, name: str) -> bool:
+        """Have a unit or graph here that another process has put there; whether it is here."""
+        if self.far:
+            self._taken({name: name})
+        return (units.folder_of(self.path) / name).exists()
+
+    def take_sealed(self) -> bool:
+        """Whether what has been sealed is here; of workers of a cluster see `direct`."""
+        return True
+
+    @property
+    def then(self) -> Told | None:
+        """What was at the URL when the run of this process began."""
+        return _begun[self.path].there
 
     def upload(self) -> None:
         """Have the sealed file at the URL, if it is another than the run began with.
@@ -162,11 +175,7 @@ class Output:
         begun = _begun[self.path]
         written, etag = puts.replace(self.server, self.path, begun.there)
         if not written and not self._is_there():
-            raise FeatureFileError(
-                f"{public(self.name)}: another run sealed it while this one was at work. What that "
-                f"one made is not touched, and the finished work of this one is kept: run the same "
-                f"command again, and it goes on from there"
-            )
+            raise self.overtaken()
         now = self.server.told()
         if now is not None and etag in ("", now.etag):
             copies.adopt(self.name, self.path, now)
@@ -186,8 +195,8 @@ class Output:
         """Delete units and graphs at the URL that are no longer needed."""
         if not self.far:
             return
-        places = _begun[self.path].places
-        there = [places.get(name) or self._place(name) for name in names]
+        known = _begun[self.path].places
+        there = [known.get(name) or places.place(name, self.part) for name in names]
         try:
             self.server.each(lambda place: self.server.remove(f"{ENDING}/{place}"), there)
         except FeatureFileError as error:
@@ -213,11 +222,15 @@ class Output:
         """Whoever is asked about a URL."""
         return Server(self.name)
 
-    def _place(self, name: str) -> str:
-        """Where a unit or graph that is made here lies in the folder of units at the URL."""
-        return f"{self.part}/{name}" if self.part and _UNIT.fullmatch(name) else name
+    def overtaken(self) -> FeatureFileError:
+        """What to say where another run has sealed since this one began."""
+        return FeatureFileError(
+            f"{public(self.name)}: another run sealed it while this one was at work. What that one "
+            f"made is not touched, and the finished work of this one is kept: run the same command "
+            f"again, and it goes on from there"
+        )
 
-    def _take_sealed(self) -> Told | None:
+    def _fetch_sealed(self) -> Told | None:
         found = copies.fetched(self.server)
         if found is None:
             self.path.unlink(missing_ok=True)
@@ -234,21 +247,11 @@ class Output:
         with open(self.path.parent / THERE, "a") as file:
             file.write(f"{name}\n")
 
-    def _listed(self) -> dict[str, str]:
-        """Units and graphs at the URL that concern us: where each lies, by its name."""
-        number, _, of = self.part.partition("-of-")
-        places = {}
-        for place in self.server.names(ENDING):
-            found = _PLACE.fullmatch(place)
-            if found and (not of or found[2] != of or found[1] == number):
-                places[place.rpartition("/")[2]] = place
-        return places
-
-    def _taken(self, places: Mapping[str, str]) -> list[str]:
+    def _taken(self, there: Mapping[str, str]) -> list[str]:
         """Fetch those of which there are none here; which."""
         folder = units.folder_of(self.path)
-        lacking = [places[name] for name in sorted(places) if not (folder / name).exists()]
-        return [place for place in self.server.each(self._fetched, lacking) if place]
+        lacking = [there[name] for name in sorted(there) if not (folder / name).exists()]
+        return [one for one in self.server.each(self._fetched, lacking) if one]
 
     def _fetched(self, place: str) -> str:
         data = self.server.read(f"{ENDING}/{place}")
@@ -263,12 +266,7 @@ class Output:
         return place
 
     def _put(self, path: Path) -> None:
-        beside, data = f"{ENDING}/{self._place(path.name)}", path.read_bytes()
-        if not puts.create(self.server, beside, data):
-            # The first to come did the same work, unless what it left is damaged.
-            found = self.server.read(beside)
-            if found is not None and not graphs.is_sound(path, found):
-                puts.overwrite(self.server, beside, data)
+        places.put(self.server, places.place(path.name, self.part), path, path.read_bytes())
         self._remember(path.name)
 
     def _is_there(self) -> bool:

@@ -56,7 +56,32 @@ def publish(
     vectors: Mapping[Key, NDArray[np.floating]],
     turn: int = 1,
 ) -> Path:
-    """Write one unit into `folder`, durably: the files looked at, and the vectors embedded.
+    """Write one unit into `folder`, durably; what of it and under which name says `packed`."""
+    name, image = packed(origin, files, vectors, turn)
+    path = folder / name
+    try:
+        folder.mkdir(exist_ok=True)
+        if not durable.publish(path, image):
+            # The first to come did the same work, unless what stands there is damaged.
+            try:
+                Unit(path)
+            except CannotRead:
+                raise
+            except FeatureFileError:
+                path.unlink()
+                durable.publish(path, image)
+    except OSError as error:
+        raise durable.cannot_write(folder, error) from error
+    return path
+
+
+def packed(
+    origin: Origin,
+    files: Iterable[SeenFile],
+    vectors: Mapping[Key, NDArray[np.floating]],
+    turn: int = 1,
+) -> tuple[str, bytes]:
+    """A unit of the files looked at and the vectors embedded: its name, and the bytes of its file.
 
     `turn` tells this run from those before it, see `Unit`. The name says all three, so that two
     processes doing the same work meet in one name, and no others do.
@@ -92,21 +117,7 @@ def publish(
         f"{turn} {provenance.fingerprint} {augmentation.recipe}".encode() + rows.tobytes() + digests
     )
     named_by += arrays[layout.VIEWS].tobytes()
-    path = folder / f"{hashlib.sha256(named_by).hexdigest()[:32]}.h5"
-    try:
-        folder.mkdir(exist_ok=True)
-        if not durable.publish(path, image.getvalue()):
-            # The first to come did the same work, unless what stands there is damaged.
-            try:
-                Unit(path)
-            except CannotRead:
-                raise
-            except FeatureFileError:
-                path.unlink()
-                durable.publish(path, image.getvalue())
-    except OSError as error:
-        raise durable.cannot_write(folder, error) from error
-    return path
+    return f"{hashlib.sha256(named_by).hexdigest()[:32]}.h5", image.getvalue()
 
 
 class Unit:

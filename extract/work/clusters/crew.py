@@ -9,11 +9,12 @@ import logging
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, wait
-from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from ....features.errors import HeadstartError
 from ....features.journal import marks, units
+from ....features.journal.direct import given_out
+from ....features.journal.outputs import Output
 from ....features.origin import Origin
 from ....features.records import AGAIN, UNREAD, FileStat, SeenFile
 from ...sources.image import ImageReference
@@ -164,6 +165,7 @@ class ToDo:
 
     def _published(self, job: Job, part: Part) -> Done | None:
         """The unit of a part, if only the news of it was lost."""
+        Output.at(job.out).pull()  # at a URL it is there alone
         paths = {one.path for one in part.references}
         made = units.of_files(units.folder_of(job.out), job.turn, paths, self._accounted)
         if made is None:
@@ -180,7 +182,7 @@ def _given_up(job: Job, references: Sequence[ImageReference]) -> Done:
     if job.origin is None:
         raise ValueError("nothing is known, and nobody has begun")
     origin = dataclasses.replace(job.origin, augmentation=job.augmentation)
-    units.publish(units.folder_of(job.out), origin, files, {}, job.turn)
+    Output.at(job.out).publish(origin, files, {}, job.turn)
     return Done("", files=files)
 
 
@@ -211,18 +213,21 @@ class Cluster(Crew, abc.ABC):
     @contextlib.contextmanager
     def at_work(self, job: Job, sample: ImageReference) -> Iterator[Job]:
         """The job for these workers, refused where one is none for it, or does not see an image."""
-        out = Path(os.path.abspath(job.out))
+        of = given_out(job.output)
+        out = job.out if of.far else of.path
         embedding = job.embedding.unloaded(self.share)
-        job = dataclasses.replace(job, embedding=embedding, out=out, of=None)
+        job = dataclasses.replace(job, embedding=embedding, out=out, of=of)
         try:
-            with marks.Mark(out) as self.mark:
+            with marks.Mark(None if of.far else out) as self.mark:
                 seen = [sample.anywhere()] if not sample.far and sample.exists() else []
                 self.require_alike(self.packed(job, there.ready, seen))
                 yield job
         finally:
-            # The mark is gone, so nothing is begun any more that was given out.
+            # The mark is gone, so nothing is begun any more that was given out; at a URL, by those
+            # that hear of it.
             with contextlib.suppress(Exception):
                 self.forget(there.packed(job, there.forget))
+            there.over.add(job.run)
 
     def begin(self, job: Job) -> Origin:
         """Have one worker begin: what vectors of this run come from."""

@@ -43,6 +43,9 @@ _IDLE_SECONDS: Final = 600.0
 _counting = threading.Lock()
 _runs: "Final[dict[str, _Run]]" = {}
 """Those that this worker has made something for, and may have a backbone of."""
+over: Final[set[str]] = set()
+"""Runs that came to their end, as far as is known here: nothing of them is begun any more. What is
+given out says it of those of its driver, as not every worker can be told by itself."""
 _parts: "Final[weakref.WeakValueDictionary[tuple[str, bytes], threading.Lock]]" = (
     weakref.WeakValueDictionary()
 )
@@ -61,8 +64,6 @@ class _Run:
 
     def is_over(self) -> bool:
         """Whether nothing more is to be expected of it, as far as can be told."""
-        if self.calls:
-            return False
         idle = time.monotonic() - self.last > _IDLE_SECONDS
         return idle or not marks.is_there(self.out, self.mark)
 
@@ -82,16 +83,19 @@ def packed(job: Job, function: Any, *arguments: object) -> bytes:
     import cloudpickle
 
     data = cloudpickle.dumps((function, job, *arguments))
-    return pickle.dumps(_Call(version(), os.fspath(job.out), job.mark, job.run, data))
+    ended = tuple(over)
+    return pickle.dumps(_Call(version(), os.fspath(job.out), job.mark, job.run, data, ended))
 
 
-def call(their_version: str, out: str, mark: str, run: str, data: bytes) -> Any:
+def call(
+    their_version: str, out: str, mark: str, run: str, data: bytes, ended: tuple[str, ...] = ()
+) -> Any:
     """Make a call that was packed, if this worker is one for it.
 
     Raises
     ------
     HeadstartError
-        If it has another version of headstart, or does not see the output.
+        If it has another version of headstart, or does not see the output; if the run is over.
     """
     if their_version != version():
         raise HeadstartError(
@@ -103,8 +107,12 @@ def call(their_version: str, out: str, mark: str, run: str, data: bytes) -> Any:
     except marks.Unseen as error:
         raise HeadstartError(
             f"worker {_here()} does not see {units.folder_of(Path(out))}, where finished work is "
-            f"kept; the output has to lie on a disk that all workers have under the same path"
+            f"kept; the output has to lie on a disk that all workers have under the same path, "
+            f"or at a URL"
         ) from error
+    over.update(ended)
+    if run in over:
+        raise HeadstartError(f"worker {_here()}: the run that this was given out for is over")
     function, *arguments = pickle.loads(data)
     with _counted(run, Path(out), mark):
         try:
@@ -132,13 +140,16 @@ def install() -> str:
 
 
 def ready(job: Job, sample: Sequence[ImageReference]) -> tuple[str, dict[str, str]]:
-    """Who is there, with which libraries; refused without engine, weights or a sample of images.
+    """Who is there, with which libraries.
+
+    Refused without engine, weights or a sample of images, and where it cannot write to the URL.
 
     That is what can be found out with nothing loaded: whether vectors fit is seen when the backbone
     is loaded.
     """
     try:
         job.embedding.require_here()
+        job.output.require_place()
     except HeadstartError as error:
         raise HeadstartError(f"worker {_here()}: {error}") from error
     for one in sample:
@@ -176,6 +187,7 @@ def make(job: Job, references: Sequence[ImageReference], expected: bool, careful
 
 def forget(job: Job) -> None:
     """Let go of the backbone of a run."""
+    over.add(job.run)
     with _counting:
         worker = unit.workers.pop(job.run, None)
         _runs.pop(job.run, None)
@@ -216,9 +228,10 @@ def _cores() -> int:
 def _counted(run: str, out: Path, mark: str) -> Iterator[None]:
     """Count a call; what runs that are over left here makes room."""
     with _counting:
-        over = [name for name, one in _runs.items() if name != run and one.is_over()]
-        workers = [unit.workers.pop(name, None) for name in over]
-        for name in over:
+        others = [(name, one) for name, one in _runs.items() if name != run and not one.calls]
+        gone = [name for name, one in others if name in over or one.is_over()]
+        workers = [unit.workers.pop(name, None) for name in gone]
+        for name in gone:
             del _runs[name]
         this = _runs.setdefault(run, _Run(out, mark))
         this.mark = mark

@@ -119,8 +119,11 @@ class Server:
 
     def read(self, beside: str) -> bytes | None:
         """The bytes of a file beside, by what is to be added; None if it is not there."""
+        key = self.key + beside
         with contextlib.suppress(FileNotFoundError):
-            return bytes(self.ask(lambda: self.fs.cat_file(self.key + beside)))
+            # From 0: of a whole file s3fs asks for the size first, or looks it up in the listing
+            # that it made last, where it does not find what came later.
+            return bytes(self.ask(lambda: self.fs.cat_file(key, start=0)))
         return None
 
     def remove(self, beside: str) -> None:
@@ -153,13 +156,16 @@ class Server:
 
     def each(self, call: Callable[[str], _T], names: Iterable[str]) -> list[_T]:
         """Do something for each name, many at a time where the file system allows."""
-        executor = ThreadPoolExecutor(
-            _AT_A_TIME if self.fs.async_impl else 1, thread_name_prefix="remote"
-        )
+        executor = self.threads()
         try:
             return list(executor.map(call, names))
         finally:  # what is waiting is dropped where one fails, or at Ctrl-C
             executor.shutdown(cancel_futures=True)
+
+    def threads(self) -> ThreadPoolExecutor:
+        """As many as may ask the file system side by side."""
+        at_a_time = _AT_A_TIME if self.fs.async_impl else 1
+        return ThreadPoolExecutor(at_a_time, thread_name_prefix="remote")
 
     def ask(self, call: Callable[[], _T], tries: int = failures.TRIES) -> _T:
         """Call the file system, a few times if that may help.
