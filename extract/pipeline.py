@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from ..features import durable
+from ..features.durable.remote.url import public
 from ..features.errors import FeatureFileError, WrongUsage
 from ..features.journal import units
 from ..features.journal.known import REMEDY
@@ -213,6 +214,9 @@ def run(
     require_workers(workers)
     clusters.require_usable(executor, workers)
     output = Output.of(out)
+    if executor is not None and output.name.startswith("memory:"):
+        instead = "name a bucket, or a file on a disk that all have"
+        raise WrongUsage(f"{public(output.name)}: workers write to no URL of memory; {instead}")
     with output.named():
         path = checked_output(output.path, source, fresh=fresh)
         output.require_place()
