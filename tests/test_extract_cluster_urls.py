@@ -243,6 +243,11 @@ def test_a_unit_that_is_not_there_is_one_line(
     assert "\n" not in str(it.value)
 
 
+def test_an_empty_unit_is_read_as_what_it_is(bucket):
+    bucket.put(f"{KEY}.units/empty", b"")
+    assert Output.of(OUT).server.read(f"{units.ENDING}/empty") == b""
+
+
 def test_a_unit_that_came_after_the_last_listing_is_found(bucket):
     output, name = Output.of(OUT), f"{'0' * 32}.h5"
     bucket.put(f"{KEY}.units/{'1' * 32}.h5", b"of the listing")

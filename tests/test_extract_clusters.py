@@ -19,6 +19,7 @@ import time
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from pathlib import Path
 
+import cloudpickle
 import dask
 import distributed
 import loky
@@ -330,6 +331,43 @@ def test_what_was_given_by_an_older_connection_is_lost_though_nobody_says_so(cli
     silent.status = "connecting"
     futures.end_lost(silent)
     assert after.done()
+
+
+class Panic(BaseException):
+    """What no handler of `Exception` sees."""
+
+
+def panics():
+    raise Panic("of a library")
+
+
+class Call:
+    """A call that is made when it is unpacked."""
+
+    def __init__(self, *call):
+        self.call = call
+
+    def __reduce__(self):
+        return self.call[0], self.call[1:]
+
+
+def test_a_worker_that_raises_what_is_no_exception_is_heard(client):
+    future = dask_futures.Futures().submit(client, cloudpickle.dumps(Call(panics)))
+    with pytest.raises(RuntimeError, match="Panic: of a library"):
+        future.result(timeout=60)
+
+
+def test_what_was_not_done_is_dropped_at_the_scheduler(client):
+    tasks = client.cluster.scheduler.tasks
+    others = {*tasks}
+    with clusters.crew(client) as crew:
+        given = [crew.send(pickle.dumps(Call(time.sleep, 0.5))) for _ in range(8)]
+        wait_until(lambda: len(tasks.keys() - others) == 8)
+        for future in given:
+            crew.drop(future)
+    wait_until(lambda: not tasks.keys() - others)
+    with pytest.raises(CancelledError):
+        given[-1].result(timeout=60)
 
 
 @contextlib.contextmanager

@@ -216,8 +216,8 @@ def _by_cluster(
         job = _begun(job, known, crew.begin(job))
         if len(parts) < (width := crew.width()):  # so that all have something to do
             parts = parts.among(width)
-        made = _made(job, parts, crew, ending, known)
-        yield from _counted(fetched(made, Output.at(known.out)), shown)
+        with contextlib.closing(_made(job, parts, crew, ending, known)) as made:
+            yield from _counted(fetched(made, Output.at(known.out)), shown)
 
 
 def _begun(job: Job, known: Known, origin: Origin) -> Job:
@@ -239,7 +239,7 @@ def _made(
     crew: Crew,
     ending: Callable[[], None],
     known: Known | None = None,
-) -> Iterator[Done]:
+) -> Generator[Done]:
     """Have units made, as many at a time as the crew can and a few more waiting; as they end."""
     before = [] if known is None else [*known.units, *known.superseded]
     todo = ToDo(parts, {one.path.name for one in before})

@@ -125,6 +125,9 @@ class _Dask(Cluster):
     def send(self, packed: bytes) -> "Future[Any]":
         return self._futures.submit(self._client, packed)
 
+    def drop(self, future: "Future[Any]") -> None:
+        """Leave it to `close`, which drops all in one request."""
+
     def fate(self, error: Exception) -> Fate:
         from distributed.scheduler import KilledWorker
 

@@ -65,18 +65,20 @@ async def _hear(client: Any, future: "Future[Any]", theirs: Any) -> None:
     """Have a future hear what becomes of Dask's."""
     try:
         result = await client.gather(theirs, asynchronous=True)
-    except Exception as error:  # noqa: BLE001 - whoever waits for the future hears of it
-        if theirs.status == "error":
-            with contextlib.suppress(InvalidStateError):
-                future.set_exception(error)
-        else:
+    except BaseException as error:  # noqa: BLE001 - whoever waits for the future hears of it
+        if theirs.status != "error":
             _lose(future, error)
+            return
+        if not isinstance(error, Exception):  # as Rust's panics, which Dask hands on
+            error = RuntimeError(f"{type(error).__name__}: {error}")
+        with contextlib.suppress(InvalidStateError):
+            future.set_exception(error)
     else:
         with contextlib.suppress(InvalidStateError):
             future.set_result(result)
 
 
-def _lose(future: "Future[Any]", error: Exception) -> None:
+def _lose(future: "Future[Any]", error: BaseException) -> None:
     lost = CancelledError(str(error))
     lost.__cause__ = error
     with contextlib.suppress(InvalidStateError):  # it was heard of

@@ -46,5 +46,6 @@ def _fetch(output: Output, done: Done) -> None:
     raise FeatureFileError(
         f"{public(output.name)}: {done.unit}, a unit that the worker process "
         f"{done.worker.partition('-')[0]} has published, is not there; does the environment of the "
-        f"worker name another server or account? Mend that, and run the same command again"
+        f"worker name another server or account, or has somebody deleted it? Mend that, and run "
+        f"the same command again"
     )

@@ -120,10 +120,19 @@ class Server:
     def read(self, beside: str) -> bytes | None:
         """The bytes of a file beside, by what is to be added; None if it is not there."""
         key = self.key + beside
-        with contextlib.suppress(FileNotFoundError):
+
+        def whole() -> bytes:
             # From 0: of a whole file s3fs asks for the size first, or looks it up in the listing
             # that it made last, where it does not find what came later.
-            return bytes(self.ask(lambda: self.fs.cat_file(key, start=0)))
+            try:
+                return bytes(self.fs.cat_file(key, start=0))
+            except Exception as error:
+                if failures.status_of(error) == 416:  # it is empty
+                    return b""
+                raise
+
+        with contextlib.suppress(FileNotFoundError):
+            return self.ask(whole)
         return None
 
     def remove(self, beside: str) -> None:
