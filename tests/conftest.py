@@ -225,6 +225,24 @@ def interrupted_after(interrupt_after):
 
 
 @pytest.fixture
+def lossy(monkeypatch):
+    """Have the scheduler of a Dask client go away, so many times, when it is asked for a result."""
+
+    def put(client, times: int) -> None:
+        gather, left = client.gather, iter(range(times))
+
+        async def fails(theirs, **how):
+            await theirs._state.wait()
+            if next(left, None) is not None:
+                raise OSError("Stream is closed")
+            return await gather(theirs, **how)
+
+        monkeypatch.setattr(client, "gather", fails)
+
+    return put
+
+
+@pytest.fixture
 def send_whole():
     """Let worker processes have the classes of this file and a test's: they can import neither."""
     sent = []

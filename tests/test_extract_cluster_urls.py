@@ -185,17 +185,9 @@ def test_an_interrupted_run_goes_on_from_the_url_on_another_machine(
 
 
 def test_a_unit_of_which_the_news_got_lost_is_found_at_the_url(
-    bucket, client, photos, make_stub, expected, monkeypatch
+    bucket, client, photos, make_stub, expected, lossy
 ):
-    gather, left = client.gather, iter(range(3))
-
-    async def fails(theirs, **how):
-        await theirs._state.wait()
-        if next(left, None) is not None:
-            raise OSError("Stream is closed")
-        return await gather(theirs, **how)
-
-    monkeypatch.setattr(client, "gather", fails)
+    lossy(client, times=3)
     store = run(make_stub(), photos, OUT, executor=client)
     assert store.content_digest == expected
     assert of_units(bucket, "PUT") == [1] * 6

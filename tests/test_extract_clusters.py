@@ -276,31 +276,18 @@ def test_a_scheduler_that_stays_away_is_one_line_and_what_is_finished_is_kept(
     assert store.summary.reused >= 4 * kept > 0
 
 
-def lossy(client, monkeypatch, times):
-    """Have a scheduler go away, so many times, when it is asked what came of something."""
-    gather, left = client.gather, iter(range(times))
-
-    async def fails(theirs, **how):
-        await theirs._state.wait()
-        if next(left, None) is not None:
-            raise OSError("Stream is closed")
-        return await gather(theirs, **how)
-
-    monkeypatch.setattr(client, "gather", fails)
-
-
 def test_a_unit_of_which_the_answer_got_lost_is_not_waited_for(
-    photos, out, client, slow, log, expected, monkeypatch
+    photos, out, client, slow, log, expected, lossy
 ):
-    lossy(client, monkeypatch, times=4)
+    lossy(client, times=4)
     store = run(slow, photos, out, executor=client)
     assert store.content_digest == expected
     assert store.summary.skipped == 0
     assert computed(log) == IMAGES  # it had been published
 
 
-def test_answers_that_always_get_lost_are_one_line(photos, out, client, make_stub, monkeypatch):
-    lossy(client, monkeypatch, times=10**9)
+def test_answers_that_always_get_lost_are_one_line(photos, out, client, make_stub, lossy):
+    lossy(client, times=10**9)
     with pytest.raises(
         HeadstartError, match=r"got lost again and again \(Stream is closed\)"
     ) as it:

@@ -717,6 +717,22 @@ main()
 needs_sigint = pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT")
 
 
+def test_the_end_waits_for_what_is_being_found(begin, store, monkeypatch):
+    may, ended = threading.Event(), []
+
+    def slowly(*_):
+        may.wait(60)
+        ended.append(True)
+        raise HeadstartError("it is over")
+
+    monkeypatch.setattr(Learner, "of", slowly)
+    session = begin(store)
+    session.stop()
+    threading.Timer(0.2, may.set).start()
+    session.found.wait_until_over()
+    assert ended
+
+
 @needs_sigint
 def test_ctrl_c_writes_the_list_and_says_where_the_labels_are(pets, tmp_path):
     out = tmp_path / "labels.csv"

@@ -3,6 +3,7 @@
 ``headstart label FILE.h5`` opens it.
 """
 
+import contextlib
 import os
 import sys
 import webbrowser
@@ -136,6 +137,8 @@ def _end(site: Site, told: Callable[[str], None]) -> None:
     finally:
         session.stop()
         told(f"stopped; the labels are in {session.journal.path}, and the same command goes on")
+        with contextlib.suppress(KeyboardInterrupt):  # who presses it again does not wait
+            session.found.wait_until_over()
 
 
 def _require_images(store: FeatureStore, pictures: Shown) -> None:

@@ -33,6 +33,11 @@ _WITHOUT: Final = {
 _ASKED_S: Final = 20.0
 """For so long after somebody has asked for it a thing is kept up to date."""
 
+_ENDING_S: Final = 10.0
+"""For so long the end waits for what is being found; a step of learning, and the import of SciPy
+before it, take less. Where Python ends while a thread is in a library of C++, the process is
+aborted ("terminate called without an active exception")."""
+
 
 class Findings:
     """What is found of the labels of some rows of a feature file.
@@ -70,6 +75,7 @@ class Findings:
         self._asked: dict[str, float] = {}
         self._begun: set[str] = set()
         self._stopped = False
+        self._threads: list[threading.Thread] = []
         self._learner: Learner | None = None
 
     def start(self) -> None:
@@ -80,6 +86,12 @@ class Findings:
         """End it; what is being found is let go."""
         self._stopped = True
         self._changed.notify_all()
+
+    def wait_until_over(self) -> None:
+        """Wait, after `stop`, for what is being found, but not for ever."""
+        until = time.monotonic() + _ENDING_S
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
 
     def latest(self, what: str) -> Any:
         """What was found last; None if nothing was yet."""
@@ -128,7 +140,9 @@ class Findings:
                     self.faults[what] = said
                     self._changed.notify_all()
 
-        threading.Thread(target=working, daemon=True, name=what).start()
+        thread = threading.Thread(target=working, daemon=True, name=what)
+        self._threads.append(thread)
+        thread.start()
 
     def _put(self, what: str, turn: int, found: Any) -> None:
         with self._changed:
