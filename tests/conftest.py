@@ -159,6 +159,14 @@ def make_stub():
     return StubEmbedding
 
 
+@pytest.fixture(scope="module")
+def expected(photos, make_stub, tmp_path_factory):
+    """The content digest that a run in one process comes to, of the photos that a module has."""
+    from headstart.extract.pipeline import run
+
+    return run(make_stub(), photos, tmp_path_factory.mktemp("whole") / "out.h5").content_digest
+
+
 @pytest.fixture
 def stand_in(monkeypatch, make_stub):
     """Have stand-ins made where modules name the class Embedding; a list of those made."""

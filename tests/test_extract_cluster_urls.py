@@ -101,12 +101,6 @@ def photos(tmp_path_factory, fill_photos):
     return fill_photos(tmp_path_factory.mktemp("photos") / "photos", count=IMAGES // 2)
 
 
-@pytest.fixture(scope="module")
-def expected(photos, make_stub, tmp_path_factory):
-    """The content digest of a run in one process, on a disk."""
-    return run(make_stub(), photos, tmp_path_factory.mktemp("whole") / "out.h5").content_digest
-
-
 def made(bucket):
     return [key for key in bucket.names() if key.startswith("made/")]
 

@@ -94,12 +94,6 @@ def out(tmp_path):
     return tmp_path / "out.h5"
 
 
-@pytest.fixture(scope="module")
-def expected(photos, make_stub, tmp_path_factory):
-    """The content digest that a run in this process comes to."""
-    return run(make_stub(), photos, tmp_path_factory.mktemp("whole") / "out.h5").content_digest
-
-
 @pytest.fixture
 def log(tmp_path):
     return tmp_path / "embedded"

@@ -49,12 +49,6 @@ def photos(tmp_path_factory, fill_photos):
     return fill_photos(tmp_path_factory.mktemp("photos") / "photos", count=IMAGES // 2)
 
 
-@pytest.fixture(scope="module")
-def expected(photos, make_stub, tmp_path_factory):
-    """The content digest that a run in this process comes to."""
-    return run(make_stub(), photos, tmp_path_factory.mktemp("whole") / "out.h5").content_digest
-
-
 @pytest.fixture
 def out(tmp_path):
     return tmp_path / "out.h5"

@@ -26,7 +26,12 @@ class Direct(Output):
     @property
     def path(self) -> Path:
         """The copy of what has been sealed there."""
-        return copies.home(self.name) / copies.name_of(self.name)
+        return copies.place(self.name)
+
+    def require_place(self) -> None:
+        """The same, and a cache for that copy."""
+        super().require_place()
+        copies.home(self.name)
 
     def take_sealed(self) -> bool:
         """Have that copy here, if it is still what the run began with; whether it is.

@@ -150,7 +150,6 @@ def ready(job: Job, sample: Sequence[ImageReference]) -> tuple[str, dict[str, st
     try:
         job.embedding.require_here()
         job.output.require_place()
-        _ = job.output.far and job.output.path  # there has to be a cache
     except HeadstartError as error:
         raise HeadstartError(f"worker {_here()}: {error}") from error
     for one in sample:

@@ -42,6 +42,11 @@ def name_of(url: str) -> str:
     return re.sub(r"[^\w.-]", "_", last)[-_LONGEST_NAME:].lstrip(".") or "file"
 
 
+def place(url: str) -> Path:
+    """Where the copy of this URL is, if there is one."""
+    return home(url) / name_of(url)
+
+
 def local(name: str | os.PathLike[str]) -> Path:
     """The file itself, or its copy on this machine if the name is a URL.
 
@@ -70,7 +75,7 @@ def fetched(server: Server) -> tuple[Path, Told] | None:
     FeatureFileError
         If it cannot be fetched.
     """
-    path = home(server.url) / name_of(server.url)
+    path = place(server.url)
     for _ in range(_CHANGING):
         there = server.told()
         if there is None:
@@ -95,7 +100,7 @@ def fetched(server: Server) -> tuple[Path, Told] | None:
 
 def adopt(url: str, path: Path, there: Told) -> Path:
     """Make `path` the copy, as what the server has, and says `there` of, was made from it."""
-    copy = home(url) / name_of(url)
+    copy = place(url)
     placed(path, copy)
     note(copy, there, sound=True)
     return copy
